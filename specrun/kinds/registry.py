@@ -1,0 +1,74 @@
+"""Every section and kind that ships with specrun, in the order in which people read a spec."""
+
+from __future__ import annotations
+
+from specrun.spec.kind import Registry, Section
+
+_K = "specrun.kinds"
+
+_SECTIONS = (
+    Section(
+        "taxonomies",
+        {"taxonomy": f"{_K}.declarations.taxonomy:Taxonomy"},
+        default="taxonomy",
+        nodes=False,
+        title="Classes: which there are, which are merged and which are dropped.",
+    ),
+    Section(
+        "skeletons",
+        {"skeleton": f"{_K}.declarations.skeleton:Skeleton"},
+        default="skeleton",
+        nodes=False,
+        title="Keypoint layouts: points, edges and flips.",
+    ),
+    Section(
+        "sources",
+        {
+            "images": f"{_K}.sources.images:Images",
+            "annotations": f"{_K}.sources.annotations:Annotations",
+        },
+        title="Raw material: fetched or found, never altered.",
+    ),
+    Section(
+        "datasets",
+        {"dataset": f"{_K}.datasets:Dataset"},
+        default="dataset",
+        title="Persistent FiftyOne datasets.",
+    ),
+    Section(
+        "exports",
+        {
+            "yolo": f"{_K}.exports.yolo:Yolo",
+            "mmseg": f"{_K}.exports.mmseg:MMSeg",
+            "coco": f"{_K}.exports.coco:Coco",
+            "image_classification": f"{_K}.exports.image_classification:ImageClassification",
+            "fiftyone": f"{_K}.exports.fiftyone:FiftyOneExport",
+        },
+        title="Training formats written from a dataset.",
+    ),
+    Section(
+        "models",
+        {"ultralytics": f"{_K}.models.ultralytics:Ultralytics"},
+        title="Trained or given models.",
+    ),
+    Section(
+        "predictions",
+        {"prediction": f"{_K}.predictions:Prediction"},
+        default="prediction",
+        title="A model's answers, into a dataset and into files.",
+    ),
+    Section(
+        "evaluations",
+        {"evaluation": f"{_K}.evaluations:Evaluation"},
+        default="evaluation",
+        title="Predictions held against the ground truth.",
+    ),
+    Section(
+        "steps",
+        {"step": f"{_K}.steps:Step"},
+        default="step",
+        title="Any other program as a node.",
+    ),
+)
+
+REGISTRY: Registry = {section.name: section for section in _SECTIONS}

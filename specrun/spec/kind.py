@@ -1,0 +1,225 @@
+"""What a section and a kind are, for those who write kinds and for the loader that composes them.
+
+`spec` stays generic: it never imports a kind, it is handed a Registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from specrun.model.artifact import Outputs
+from specrun.model.digest import Json
+from specrun.model.node import Resources
+from specrun.model.plan import Estimate
+from specrun.model.state import NodeRecord, Observation
+from specrun.model.work import Context, Look
+
+NOT_RESULT: dict[str, JsonValue] = {"x-part-of-result": False}
+"""json_schema_extra of a field that cannot change the result, so that editing it makes nothing stale."""
+
+
+class Strict(BaseModel):
+    """Base of everything a user may write: frozen, and an unknown key is a mistake.
+
+    The docstring under a field is its documentation, for the schema, the editor and the docs
+    (extracted when the schema is made, not at import: it costs milliseconds a class).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, validate_default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Marks a field that names another entry: `dataset: Annotated[str, Ref("datasets")]`.
+
+    One section: the bare name is written (the full address is accepted). Several: the address.
+    The marked type is str, `str | None`, list[str], or a union with `Best`; nested models are searched too.
+    """
+
+    sections: tuple[str, ...]
+
+    def __init__(self, *sections: str) -> None:
+        object.__setattr__(self, "sections", sections)
+
+    def address(self, written: str) -> str:
+        """The text of the address for what the user wrote (may still carry `[*]` or an instance)."""
+        return written if "." in written.split("[")[0] else f"{self.sections[0]}.{written}"
+
+
+class ResourcesSpec(Strict):
+    """What a node may use of the machine."""
+
+    gpus: int | dict[Literal["min"], int] | None = None
+    """GPUs; `1` without a GPU runs on the CPU and says so, `{min: 1}` insists."""
+    cpus: float | None = None
+    """Cores."""
+    memory: str | None = None
+    """For example 16GB."""
+
+
+class NodeSpec(Strict):
+    """Keys that every node has. None of them is part of the result."""
+
+    matrix: dict[str, list[Any]] | None = Field(default=None, json_schema_extra=NOT_RESULT)
+    """One node for each combination of values; `${matrix.key}` stands for the value."""
+    resources: ResourcesSpec = Field(default=ResourcesSpec(), json_schema_extra=NOT_RESULT)
+    """What the node may use of the machine."""
+    retries: int = Field(default=0, ge=0, le=100, json_schema_extra=NOT_RESULT)
+    """How often a failed node is tried again; never for out-of-memory, a bad spec or bad credentials."""
+    timeout: str | None = Field(default=None, json_schema_extra=NOT_RESULT)
+    """Longest duration, for example 90m or 12h; then the node is stopped and fails."""
+    enabled: bool = Field(default=True, json_schema_extra=NOT_RESULT)
+    """false: the node is left as it is, and so is what needs it."""
+    after: list[str] = Field(default=[], json_schema_extra=NOT_RESULT)
+    """Addresses that must be done first although no data comes from them."""
+    keep: int | None = Field(default=None, ge=0, json_schema_extra=NOT_RESULT)
+    """How many earlier outputs stay for `specrun rollback`."""
+    description: str = Field(default="", json_schema_extra=NOT_RESULT)
+    """For people."""
+
+
+WorkerSort = Literal["light", "fiftyone", "process"]
+
+
+class Kind:
+    """One thing that a user may declare. Subclasses live one a file in `specrun.kinds`.
+
+    Importing a kind's module must be cheap: no torch, fiftyone, ultralytics, cvat_sdk; numpy and
+    PIL only inside functions. `run` executes in a worker process, everything else in the planner.
+    """
+
+    Spec: ClassVar[type[NodeSpec]]
+    version: ClassVar[int] = 1
+    """Raised when the output would differ for the same input."""
+    worker: ClassVar[WorkerSort] = "light"
+    uses_seed: ClassVar[bool] = False
+    """The project's seed is part of the result."""
+    keeps: ClassVar[int] = 0
+    """Default of `keep`."""
+    resources: ClassVar[Resources] = Resources()
+    has_output_folder: ClassVar[bool] = True
+
+    def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
+        """Mistakes that types cannot express, found at validation time."""
+        return ()
+
+    def inputs(self, spec: Any) -> Sequence[Need]:
+        """References, each with what it needs of it."""
+        return ()
+
+    async def observe(self, spec: Any, look: Look) -> Observation:
+        """What the world says now; raises NodeError when it cannot be asked."""
+        return Observation()
+
+    def estimate(self, spec: Any, last: NodeRecord | None) -> Estimate:
+        if last is None:
+            return Estimate()
+        return Estimate(seconds=last.duration_s, source="last run")
+
+    def resume_key(self, spec: Any) -> Json:
+        """Fields that must agree for an interrupted run's staging to be used again; None: never."""
+        return None
+
+    def external(self, spec: Any) -> bool:
+        """It writes to a system outside the machine."""
+        return False
+
+    def exclusive(self, spec: Any) -> Sequence[str]:
+        """Leases that one running node may hold at a time (`fiftyone:corals.reef`)."""
+        return ()
+
+    def run(self, spec: Any, ctx: Context) -> Outputs:
+        raise TypeError(f"{type(self).__name__} has no work")
+
+
+class Declaration:
+    """An entry that is no node: taxonomies, skeletons, connections. Its resolved JSON goes into the
+    config (and so into the fingerprint) of every node that names it."""
+
+    Spec: ClassVar[type[Strict]]
+
+    def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
+        return ()
+
+    def resolve(self, spec: Any, lookup: Lookup) -> dict[str, Json]:
+        """The JSON that consumers get in `ctx.declarations`, references to others already followed."""
+        return dict(spec.model_dump(mode="json", by_alias=True))
+
+    def result(self, resolved: dict[str, Json]) -> Json:
+        """The part of the resolved JSON that can change a result."""
+        return resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An input as the kind asks for it. ref: `datasets.reef`, perhaps with `[encoder=resnet34]` or `[*]`;
+    or the mapping `{best: …, metric: …, mode: …}`. parts: see model.node.Input."""
+
+    role: str
+    ref: str | Mapping[str, Any]
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake in one entry. path: dotted, relative to the entry (`train.epohcs`), "" for the entry."""
+
+    path: str
+    message: str
+    hint: str | None = None
+    warning: bool = False
+
+
+class Lookup(Protocol):
+    """The rest of the spec, for `check` and `resolve`."""
+
+    project_dir: Any
+
+    def spec(self, address: str) -> Any | None:
+        """The validated model of another entry, or None (missing, or itself mistaken)."""
+        ...
+
+    def kind_of(self, address: str) -> str | None:
+        """`exports.yolo` for an address, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Section:
+    """A top-level key. kinds: kind name → `module:Class`, imported on need.
+
+    default: the kind used when an entry names none (a section of one kind has no `kind` key).
+    nodes: its entries are nodes of the graph; otherwise they are declarations.
+    """
+
+    name: str
+    kinds: Mapping[str, str]
+    default: str | None = None
+    nodes: bool = True
+    title: str = ""
+    order: int = field(default=0)
+
+    @property
+    def has_kind_key(self) -> bool:
+        return self.default is None or len(self.kinds) > 1
+
+    def load(self, kind: str) -> Kind | Declaration:
+        """Raises KeyError for an unknown kind."""
+        return _load(self.kinds[kind])
+
+
+Registry = Mapping[str, Section]
+"""Section name → Section, in the order in which they are shown."""
+
+
+@cache
+def _load(place: str) -> Kind | Declaration:
+    module, _, name = place.partition(":")
+    loaded: Kind | Declaration = getattr(importlib.import_module(module), name)()
+    return loaded

@@ -1,0 +1,51 @@
+"""No test sees the real home, the real network or the user's own FiftyOne database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HOME = tempfile.TemporaryDirectory(prefix="specrun-home-")
+_INHERITED = ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR", "FIFTYONE_CONFIG_PATH", "NO_COLOR", "CI")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_machine() -> Iterator[None]:
+    """Set in the environment, so that child processes are isolated too."""
+    home = Path(_HOME.name)
+    before = dict(os.environ)
+    for name in _INHERITED:
+        os.environ.pop(name, None)
+    os.environ.update(
+        HOME=str(home),
+        XDG_CONFIG_HOME=str(home / "config"),
+        XDG_CACHE_HOME=str(home / "cache"),
+        XDG_DATA_HOME=str(home / "data"),
+        FIFTYONE_DO_NOT_TRACK="true",
+        YOLO_OFFLINE="1",
+        HF_HUB_OFFLINE="1",
+    )
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only() -> Iterator[None]:
+    real = socket.socket.connect
+
+    def connect(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0])  # type: ignore[index]
+            if host not in ("localhost", "::1") and not host.startswith("127."):
+                raise OSError(f"a test tried to reach {host}: tests stay on loopback")
+        return real(self, address)  # type: ignore[arg-type]
+
+    socket.socket.connect = connect  # type: ignore[method-assign, assignment]
+    yield
+    socket.socket.connect = real  # type: ignore[method-assign]
