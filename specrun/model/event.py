@@ -233,5 +233,5 @@ def event_from_json(data: Mapping[str, Any]) -> Event | None:
     if cls is None:
         return None
     names = _FIELDS[cls]
-    values = {k: tuple(v) if k in _TUPLE_FIELDS else v for k, v in data.items() if k in names}
+    values: dict[str, Any] = {k: tuple(v) if k in _TUPLE_FIELDS else v for k, v in data.items() if k in names}
     return cls(**values)
