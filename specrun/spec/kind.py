@@ -75,7 +75,7 @@ class NodeSpec(Strict):
     timeout: str | None = Field(default=None, json_schema_extra=NOT_RESULT)
     """Longest duration, for example 90m or 12h; then the node is stopped and fails."""
     enabled: bool = Field(default=True, json_schema_extra=NOT_RESULT)
-    """false: the node is left as it is, and so is what needs it."""
+    """false: the node is left as it is; what needs it uses what exists."""
     after: list[str] = Field(default=[], json_schema_extra=NOT_RESULT)
     """Addresses that must be done first although no data comes from them."""
     keep: int | None = Field(default=None, ge=0, json_schema_extra=NOT_RESULT)

@@ -1,0 +1,138 @@
+"""The planner: (graph, state, observations) → plan. Pure; the observing came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from specrun.model.address import Address
+from specrun.model.node import Node
+from specrun.model.plan import Action, Cause, Estimate, Plan, PlannedNode, Reason
+from specrun.model.state import NodeRecord, Observation, Outcome
+from specrun.planner import explain
+from specrun.planner.fingerprint import fingerprint, read_digests
+from specrun.planner.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the command line asked for. targets: None means everything; closures are already taken."""
+
+    targets: Collection[Address] | None = None
+    replace: Collection[Address] = ()
+    exclude: Collection[Address] = ()
+
+
+def make_plan(
+    project: str,
+    nodes: Sequence[Node],
+    world: World,
+    wish: Wish | None = None,
+    *,
+    estimate: Callable[[Node, NodeRecord | None], Estimate] | None = None,
+    state: str = "",
+) -> Plan:
+    """nodes: in an order in which they can run. estimate: asked for nodes that may run."""
+    asked = wish or Wish()
+    planned: dict[Address, PlannedNode] = {}
+    for node in nodes:
+        if asked.targets is not None and node.address not in asked.targets:
+            continue
+        planned[node.address] = _plan_node(node, world, asked, planned, estimate or _last_duration)
+    declared = {node.address for node in nodes}
+    orphans = [_orphan(record) for address, record in sorted(world.records.items()) if address not in declared]
+    if asked.targets is not None:
+        orphans = []
+    return Plan(project, (*planned.values(), *orphans), state, graph=tuple(nodes))
+
+
+def _plan_node(
+    node: Node,
+    world: World,
+    wish: Wish,
+    planned: Mapping[Address, PlannedNode],
+    estimate: Callable[[Node, NodeRecord | None], Estimate],
+) -> PlannedNode:
+    record = world.records.get(node.address)
+    action, reasons, print_ = _decide(node, record, world, wish, planned)
+    return PlannedNode(
+        address=node.address,
+        kind=node.kind,
+        action=action,
+        reasons=tuple(reasons),
+        notes=record.notes if record and action is Action.NONE else (),
+        fingerprint=print_,
+        estimate=estimate(node, record) if action.runs else Estimate(),
+        needs=node.needs,
+        external=node.external,
+        folder=node.address.folder,
+    )
+
+
+def _decide(
+    node: Node,
+    record: NodeRecord | None,
+    world: World,
+    wish: Wish,
+    planned: Mapping[Address, PlannedNode],
+) -> tuple[Action, list[Reason], str | None]:
+    if not node.enabled or node.address in wish.exclude:
+        text = "enabled: false" if not node.enabled else "excluded on the command line"
+        return Action.DISABLED, [Reason(Cause.DISABLED, text, explain.mark_of(node, "enabled"))], None
+    held = [a for a in node.needs if a in planned and planned[a].action is Action.DISABLED and a not in world.records]
+    if held:
+        return Action.DISABLED, [Reason(Cause.DISABLED, f"needs {held[0]}, which is not run", address=held[0])], None
+    observed = world.observations.get(node.address, Observation())
+    if observed.missing:
+        return Action.WAIT, [Reason(Cause.PEOPLE, line) for line in observed.missing], None
+    waiting = [a for a in node.needs if a in planned and planned[a].action is Action.WAIT]
+    if waiting:
+        return Action.WAIT, [Reason(Cause.PEOPLE, f"waits for {waiting[0]}", address=waiting[0])], None
+
+    reasons = _own_reasons(node, record, world, wish, observed)
+    moving = [a for a in node.needs if a in planned and planned[a].action.runs]
+    read, print_ = None, None
+    if not moving and all(used.address in world.records for used in node.inputs):
+        read = read_digests(node, world.records.__getitem__, world.observations.get)
+        print_ = fingerprint(node, read, observed.value)
+        if record is not None:
+            reasons += explain.input_reasons(node, record, read, world)
+    attempt = world.attempts.get(node.address)
+    if attempt is not None and (reasons or moving or record is None):
+        failed = attempt.outcome is Outcome.FAILED
+        cause = Cause.FAILED if failed else Cause.INTERRUPTED
+        own = [r for r in reasons if r.cause is not Cause.NEW]
+        text = explain.interrupted_text(attempt.cause, failed=failed)
+        return Action.RESUME, [Reason(cause, text, old=attempt.cause), *own], print_
+    if record is None:
+        return Action.CREATE, [explain.new_reason(node)], print_
+    if reasons:
+        return Action.UPDATE, reasons, print_
+    if moving:
+        return Action.UNKNOWN, [explain.after_reason(moving)], None
+    return Action.NONE, [], print_
+
+
+def _own_reasons(
+    node: Node, record: NodeRecord | None, world: World, wish: Wish, observed: Observation
+) -> list[Reason]:
+    """Reasons that do not come from inputs."""
+    reasons: list[Reason] = []
+    if node.address in wish.replace:
+        reasons.append(explain.replaced_reason())
+    if record is None:
+        return reasons
+    if node.address in world.gone:
+        reasons.append(explain.gone_reason(world.gone[node.address]))
+    reasons += explain.config_reasons(node, record)
+    reasons += explain.observation_reasons(node, record, observed)
+    return reasons
+
+
+def _orphan(record: NodeRecord) -> PlannedNode:
+    reason = Reason(Cause.ORPHAN, "no longer in the spec; kept: `specrun prune` removes it")
+    return PlannedNode(record.address, record.kind, Action.ORPHAN, (reason,), folder=record.folder)
+
+
+def _last_duration(node: Node, record: NodeRecord | None) -> Estimate:
+    return Estimate() if record is None else Estimate(seconds=record.duration_s, source="last run")

@@ -1,0 +1,51 @@
+"""Fingerprints: what a node's output depends on, as one digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from specrun.model.address import Address
+from specrun.model.digest import Json, json_digest, parts_digest
+from specrun.model.node import Input, Node
+from specrun.model.state import NodeRecord, Observation
+
+
+def fingerprint(node: Node, read: Mapping[str, str], observed: Json) -> str:
+    """read: `role:address` → digest of what the node reads of it. observed: Observation.value."""
+    return json_digest(
+        {
+            "kind": node.kind,
+            "version": node.kind_version,
+            "config": node.result_config,
+            "inputs": dict(read),
+            "observed": observed,
+        }
+    )
+
+
+def input_key(used: Input) -> str:
+    """How an input is named in records, manifests and fingerprints."""
+    return f"{used.role}:{used.address}"
+
+
+def read_digest(used: Input, record: NodeRecord, observed: Observation | None) -> str:
+    """Digest of what is read of a made node; people's own edits (live parts) count."""
+    live = observed.parts if observed is not None and observed.parts is not None else None
+    parts = live if live is not None else record.parts
+    if used.parts:
+        return parts_digest(parts, used.parts)
+    if live is not None:
+        return json_digest({"made": record.digest, "live": parts_digest(live)})
+    return record.digest
+
+
+def read_digests(
+    node: Node,
+    record_of: Callable[[Address], NodeRecord],
+    observation_of: Callable[[Address], Observation | None],
+) -> dict[str, str]:
+    """Raises KeyError: an input that was never made."""
+    return {
+        input_key(used): read_digest(used, record_of(used.address), observation_of(used.address))
+        for used in node.inputs
+    }

@@ -1,0 +1,133 @@
+"""The planner on little graphs: which nodes are stale, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from specrun.model.address import Address, parse_address
+from specrun.model.diagnostic import Position
+from specrun.model.node import Input, Node
+from specrun.model.plan import Action, Cause
+from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
+from specrun.planner.compile import Wish, make_plan
+from specrun.planner.fingerprint import fingerprint, read_digests
+from specrun.planner.world import World
+
+
+def node(address: str, *needs: str, parts: tuple[str, ...] = (), **config: object) -> Node:
+    inputs = tuple(Input("from", parse_address(n), parts) for n in needs)
+    marks = {"": Position("p.yaml", 1), **{k: Position("p.yaml", 10 + i) for i, k in enumerate(config)}}
+    return Node(parse_address(address), "steps.step", 1, dict(config), dict(config), inputs, marks=marks)  # type: ignore[arg-type]
+
+
+def made(*nodes: Node, observations: dict[Address, Observation] | None = None) -> dict[Address, NodeRecord]:
+    records: dict[Address, NodeRecord] = {}
+    seen = observations or {}
+    for n in nodes:
+        read = read_digests(n, records.__getitem__, seen.get)
+        value = seen[n.address].value if n.address in seen else None
+        records[n.address] = NodeRecord(
+            n.address, n.kind, n.kind_version, fingerprint(n, read, value), n.result_config, read, value,
+            digest=f"out-{n.address}", parts={"media": "m1", "field:gt": "g1"}, facts={}, folder=n.address.folder,
+            run="r1", made_at="2026-01-01T00:00:00", duration_s=3.0,
+        )  # fmt: skip
+    return records
+
+
+A, B, C = node("steps.a", x=1), node("steps.b", "steps.a"), node("steps.c", "steps.b")
+
+
+def actions(plan: object) -> dict[str, Action]:
+    return {str(n.address): n.action for n in plan.nodes}  # type: ignore[attr-defined]
+
+
+def test_a_node_never_made_is_created() -> None:
+    plan = make_plan("p", [A, B], World())
+    assert actions(plan) == {"steps.a": Action.CREATE, "steps.b": Action.CREATE}
+    assert plan.nodes[0].fingerprint is not None
+    assert plan.nodes[1].fingerprint is None
+
+
+def test_an_unchanged_project_has_nothing_to_do() -> None:
+    plan = make_plan("p", [A, B, C], World(records=made(A, B, C)))
+    assert not plan.has_changes
+
+
+def test_a_changed_field_names_old_and_new_and_its_line_and_what_is_below_is_unknown() -> None:
+    edited = node("steps.a", x=2)
+    plan = make_plan("p", [edited, B, C], World(records=made(A, B, C)))
+    assert actions(plan) == {"steps.a": Action.UPDATE, "steps.b": Action.UNKNOWN, "steps.c": Action.UNKNOWN}
+    (reason,) = plan.nodes[0].reasons
+    assert (reason.text, reason.where, reason.old, reason.new) == ("x 1 → 2", Position("p.yaml", 10), 1, 2)
+    assert plan.nodes[1].reasons[0].text == "after steps.a"
+
+
+def test_true_and_one_are_different_values() -> None:
+    plan = make_plan("p", [node("steps.a", x=True)], World(records=made(A)))
+    assert plan.nodes[0].action is Action.UPDATE
+
+
+def test_a_deleted_output_is_made_again() -> None:
+    plan = make_plan("p", [A, B], World(records=made(A, B), gone={A.address: "outputs/steps/a was deleted"}))
+    assert plan.nodes[0].reasons[0].text == "outputs/steps/a was deleted"
+
+
+def test_a_changed_observation_gives_its_own_words() -> None:
+    seen = {A.address: Observation("v1")}
+    now = {A.address: Observation("v2", differences=("1 image changed: a.png",))}
+    plan = make_plan("p", [A, B], World(records=made(A, B, observations=seen), observations=now))
+    assert [r.text for r in plan.nodes[0].reasons] == ["1 image changed: a.png"]
+
+
+def test_an_edit_by_hand_reaches_only_those_who_read_that_part() -> None:
+    reads_gt, reads_media = (
+        node("exports.e", "steps.a", parts=("field:gt",)),
+        node("exports.f", "steps.a", parts=("media",)),
+    )
+    records = made(A, reads_gt, reads_media)
+    edited = Observation(parts={"media": "m1", "field:gt": "g2"}, part_changes={"field:gt": ("1 sample changed",)})
+    plan = make_plan("p", [A, reads_gt, reads_media], World(records=records, observations={A.address: edited}))
+    assert actions(plan) == {"steps.a": Action.NONE, "exports.e": Action.UPDATE, "exports.f": Action.NONE}
+    assert plan.nodes[1].reasons[0].text == "steps.a: 1 sample changed"
+
+
+def test_an_interrupted_node_goes_on() -> None:
+    attempt = Attempt(A.address, Outcome.INTERRUPTED, "f", "r1", "2026", "killed")
+    plan = make_plan("p", [A], World(attempts={A.address: attempt}))
+    assert (plan.nodes[0].action, plan.nodes[0].reasons[0].cause) == (Action.RESUME, Cause.INTERRUPTED)
+
+
+def test_a_failure_that_no_longer_matters_is_forgotten() -> None:
+    attempt = Attempt(A.address, Outcome.FAILED, "f", "r1", "2026", "x was 2 then")
+    plan = make_plan("p", [A], World(records=made(A), attempts={A.address: attempt}))
+    assert plan.nodes[0].action is Action.NONE
+
+
+def test_waiting_for_people_holds_what_needs_it() -> None:
+    plan = make_plan("p", [A, B], World(observations={A.address: Observation(missing=("7 of 10 tasks completed",))}))
+    assert actions(plan) == {"steps.a": Action.WAIT, "steps.b": Action.WAIT}
+
+
+def test_what_is_no_longer_declared_is_an_orphan() -> None:
+    plan = make_plan("p", [A], World(records=made(A, B)))
+    assert plan.nodes[-1].action is Action.ORPHAN
+
+
+@pytest.mark.parametrize(("made_before", "below"), [((), Action.DISABLED), ((A,), Action.CREATE)])
+def test_what_needs_a_disabled_node_uses_what_exists(made_before: tuple[Node, ...], below: Action) -> None:
+    off = replace(A, enabled=False)
+    plan = make_plan("p", [off, B], World(records=made(*made_before)))
+    assert actions(plan) == {"steps.a": Action.DISABLED, "steps.b": below}
+
+
+def test_targets_limit_the_plan_and_replace_makes_anew() -> None:
+    wish = Wish(targets={A.address}, replace={A.address})
+    plan = make_plan("p", [A, B], World(records=made(A, B)), wish)
+    assert actions(plan) == {"steps.a": Action.UPDATE}
+
+
+def test_where_things_stand_in_the_spec_changes_nothing() -> None:
+    moved = replace(A, marks={"": Position("q.yaml", 99)})
+    assert make_plan("p", [moved], World(records=made(A))).nodes[0].action is Action.NONE
