@@ -1,0 +1,242 @@
+"""Which node may start now. A pure state machine: no clock, no processes, no files.
+
+A node is pending until everything it needs is settled, then ready, then running, then settled as
+done (made or unchanged), failed, waiting or skipped. Whatever needs an unsettled-for-good node is skipped.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from specrun.model.address import Address
+from specrun.model.node import Node, Resources
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    WAITING = "waiting"
+    SKIPPED = "skipped"
+
+    @property
+    def settled(self) -> bool:
+        return self not in (Status.PENDING, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """max_parallel: nodes at a time. cpus: cores. gpus: how many there are. memory_mib: None: unlimited."""
+
+    max_parallel: int
+    cpus: float
+    gpus: int = 0
+    memory_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A node that will not run because of another one."""
+
+    address: Address
+    because: Address
+    status: Status
+
+
+_Demand = tuple[Resources, tuple[str, ...]]
+"""What a node asks for; equal demands are blocked by the same things."""
+
+
+@dataclass
+class _Use:
+    nodes: int = 0
+    cpus: float = 0.0
+    gpus: int = 0
+    memory_mib: int = 0
+    leases: set[str] = field(default_factory=set)
+
+
+class Scheduler:
+    """nodes: those to look at in this run, in a runnable order. settled: needs that are done already."""
+
+    def __init__(self, nodes: Sequence[Node], capacity: Capacity) -> None:
+        self.capacity = capacity
+        self.nodes: Mapping[Address, Node] = {node.address: node for node in nodes}
+        self.status: dict[Address, Status] = dict.fromkeys(self.nodes, Status.PENDING)
+        self._order = {address: index for index, address in enumerate(self.nodes)}
+        self._missing = {a: sum(need in self.nodes for need in n.needs) for a, n in self.nodes.items()}
+        self._dependents: dict[Address, list[Address]] = {a: [] for a in self.nodes}
+        for address, node in self.nodes.items():
+            for need in node.needs:
+                if need in self.nodes:
+                    self._dependents[need].append(address)
+        self._first: set[Address] = set()
+        self._ready: dict[_Demand, list[tuple[int, Address]]] = {}
+        self._use = _Use()
+        self._unsettled = len(self.nodes)
+        self.paused = False
+        for address, missing in self._missing.items():
+            if missing == 0:
+                self._push(address)
+
+    @property
+    def finished(self) -> bool:
+        return self._unsettled == 0
+
+    @property
+    def running(self) -> Collection[Address]:
+        return [a for a, s in self.status.items() if s is Status.RUNNING]
+
+    def start(self) -> list[Node]:
+        """Nodes to start now; they count as running from here on."""
+        if self.paused:
+            return []
+        started: list[Node] = []
+        blocked: set[_Demand] = set()
+        while self._use.nodes < self.capacity.max_parallel:
+            demand = self._next_demand(blocked)
+            if demand is None:
+                break
+            node = self.nodes[self._ready[demand][0][1]]
+            if self.blocked_by(node):
+                blocked.add(demand)
+                continue
+            heapq.heappop(self._ready[demand])
+            self._take(node)
+            self.status[node.address] = Status.RUNNING
+            started.append(node)
+        return started
+
+    def _next_demand(self, blocked: set[_Demand]) -> _Demand | None:
+        """The queue whose first node ranks first. Nodes that ask for the same wait in one queue, so that
+        a thousand that wait for a GPU cost one look."""
+        best: _Demand | None = None
+        for demand, queue in self._ready.items():
+            while queue and self.status[queue[0][1]] is not Status.PENDING:
+                heapq.heappop(queue)
+            if queue and demand not in blocked and (best is None or queue[0] < self._ready[best][0]):
+                best = demand
+        return best
+
+    def blocked_by(self, node: Node) -> str:
+        """What a ready node waits for, in words; "" when nothing is in its way."""
+        use, want = self._use, node.resources
+        taken = [lease for lease in node.exclusive if lease in use.leases]
+        if taken:
+            return f"another node to finish with {taken[0]}"
+        if use.nodes == 0:
+            return ""
+        gpus = self.gpus_for(node)
+        if gpus and use.gpus + gpus > self.capacity.gpus:
+            return "a GPU" if gpus == 1 else f"{gpus} GPUs"
+        if want.cpus and use.cpus + min(want.cpus, self.capacity.cpus) > self.capacity.cpus + 1e-9:
+            return "a CPU"
+        memory = self.capacity.memory_mib
+        if want.memory_mib and memory is not None and use.memory_mib + want.memory_mib > memory:
+            return "memory"
+        return ""
+
+    def gpus_for(self, node: Node) -> int:
+        """How many it gets: fewer than wanted when the machine has fewer."""
+        return min(node.resources.gpus, self.capacity.gpus)
+
+    def settle(self, address: Address, status: Status) -> list[Skip]:
+        """Record how a node ended; returns what can no longer run because of it."""
+        if self.status[address] is Status.RUNNING:
+            self._release(self.nodes[address])
+        self.status[address] = status
+        self._unsettled -= 1
+        if status is Status.DONE:
+            for dependent in self._dependents[address]:
+                self._missing[dependent] -= 1
+                if self._missing[dependent] == 0:
+                    self._push(dependent)
+            return []
+        below = Status.WAITING if status is Status.WAITING else Status.SKIPPED
+        return self._skip_below(address, below)
+
+    def skip_pending(self) -> list[Address]:
+        """Give up everything that has not started (the run was stopped)."""
+        pending = [a for a, s in self.status.items() if s is Status.PENDING]
+        for address in pending:
+            self.status[address] = Status.SKIPPED
+            self._unsettled -= 1
+        return pending
+
+    def retry(self, address: Address) -> bool:
+        """Put a failed node, and what was skipped because of it, back; False when it did not fail."""
+        if self.status.get(address) is not Status.FAILED:
+            return False
+        self._revive(address)
+        for dependent in self._below(address):
+            if self.status[dependent] is Status.SKIPPED:
+                self._revive(dependent)
+        return True
+
+    def prioritise(self, address: Address) -> None:
+        """It and what it needs go first."""
+        todo = [address]
+        while todo:
+            current = todo.pop()
+            if current in self._first or current not in self.nodes:
+                continue
+            self._first.add(current)
+            todo += self.nodes[current].needs
+        for queue in self._ready.values():
+            queue[:] = [(self._rank(a), a) for _, a in queue]
+            heapq.heapify(queue)
+
+    def _revive(self, address: Address) -> None:
+        self.status[address] = Status.PENDING
+        self._unsettled += 1
+        needs = [n for n in self.nodes[address].needs if n in self.nodes]
+        self._missing[address] = sum(self.status[n] is not Status.DONE for n in needs)
+        if self._missing[address] == 0:
+            self._push(address)
+
+    def _skip_below(self, address: Address, status: Status) -> list[Skip]:
+        skipped = []
+        for dependent in self._below(address):
+            if self.status[dependent] is Status.PENDING:
+                self.status[dependent] = status
+                self._unsettled -= 1
+                skipped.append(Skip(dependent, address, status))
+        return skipped
+
+    def _below(self, address: Address) -> list[Address]:
+        seen: dict[Address, None] = {}
+        todo = list(self._dependents[address])
+        while todo:
+            current = todo.pop(0)
+            if current not in seen:
+                seen[current] = None
+                todo += self._dependents[current]
+        return list(seen)
+
+    def _rank(self, address: Address) -> int:
+        return self._order[address] - (len(self._order) if address in self._first else 0)
+
+    def _push(self, address: Address) -> None:
+        node = self.nodes[address]
+        demand = (node.resources, node.exclusive)
+        heapq.heappush(self._ready.setdefault(demand, []), (self._rank(address), address))
+
+    def _take(self, node: Node) -> None:
+        use = self._use
+        use.nodes += 1
+        use.cpus += min(node.resources.cpus, self.capacity.cpus)
+        use.gpus += self.gpus_for(node)
+        use.memory_mib += node.resources.memory_mib or 0
+        use.leases.update(node.exclusive)
+
+    def _release(self, node: Node) -> None:
+        use = self._use
+        use.nodes -= 1
+        use.cpus -= min(node.resources.cpus, self.capacity.cpus)
+        use.gpus -= self.gpus_for(node)
+        use.memory_mib -= node.resources.memory_mib or 0
+        use.leases.difference_update(node.exclusive)
