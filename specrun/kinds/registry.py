@@ -68,6 +68,7 @@ _SECTIONS = (
         {"step": f"{_K}.steps:Step"},
         default="step",
         title="Any other program as a node.",
+        late=frozenset({"inputs", "outputs", "staging", "output", "seed"}),
     ),
 )
 

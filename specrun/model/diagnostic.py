@@ -13,7 +13,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """file: as the user named it; line and column count from 1; length in characters."""
+    """file: as the user named it; line and column count from 1; length in characters.
+
+    Line 0: the place is not a file but a word of the command line, and `file` says which (`--set a.b`).
+    """
 
     file: str
     line: int
@@ -21,12 +24,12 @@ class Position:
     length: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     @property
     def short(self) -> str:
         """`project.yaml:61`, as the plan names it."""
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,17 @@ class Ref:
         return written if "." in written.split("[")[0] else f"{self.sections[0]}.{written}"
 
 
+class Best(Strict):
+    """The best instance of a matrix, chosen when its instances are made: `{best: models.unet, metric: val/iou}`."""
+
+    best: str
+    """The node with the matrix."""
+    metric: str
+    """A metric that its instances report."""
+    mode: Literal["max", "min"] = "max"
+    """Whether higher or lower is better."""
+
+
 class ResourcesSpec(Strict):
     """What a node may use of the machine."""
 
@@ -103,7 +114,8 @@ class Kind:
     keeps: ClassVar[int] = 0
     """Default of `keep`."""
     resources: ClassVar[Resources] = Resources()
-    has_output_folder: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions are recorded with what it makes (never part of the fingerprint)."""
 
     def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
         """Mistakes that types cannot express, found at validation time."""
@@ -196,6 +208,7 @@ class Section:
 
     default: the kind used when an entry names none (a section of one kind has no `kind` key).
     nodes: its entries are nodes of the graph; otherwise they are declarations.
+    late: first words of `${...}` that its kinds fill in themselves at run time.
     """
 
     name: str
@@ -204,6 +217,7 @@ class Section:
     nodes: bool = True
     title: str = ""
     order: int = field(default=0)
+    late: frozenset[str] = frozenset()
 
     @property
     def has_kind_key(self) -> bool:
