@@ -1,0 +1,81 @@
+"""A node's facts as people read them: what was made, and how well it scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from specrun.model.digest import Json
+from specrun.views.quantities import count, number
+from specrun.views.text import clean
+
+_HIDDEN = frozenset({"name", "label_field", "task", "metrics"})
+
+
+def made_text(facts: Mapping[str, Json]) -> str:
+    """`80 images, 412 labels, 3 classes, train 64, val 16`; "" when there is nothing to say."""
+    parts: list[str] = []
+    for key, value in facts.items():
+        if key in _HIDDEN:
+            continue
+        text = _fact(key, value)
+        if text:
+            parts.append(text)
+    return ", ".join(parts)
+
+
+def _fact(key: str, value: Json) -> str:
+    name = clean(key).replace("_", " ")
+    match value:
+        case bool() | None | str() | float():
+            return ""
+        case int():
+            return count(value, name.removesuffix("s") if name.endswith("s") else name, name)
+        case list():
+            return count(len(value), name.removesuffix("es") if name == "classes" else name.removesuffix("s"), name)
+        case dict():
+            return _breakdown(key, name, value)
+
+
+def _breakdown(key: str, name: str, amounts: Mapping[str, Json]) -> str:
+    whole = {clean(k): v for k, v in amounts.items() if isinstance(v, int) and not isinstance(v, bool)}
+    if not whole or len(whole) != len(amounts):
+        return ""
+    if key == "splits":
+        return ", ".join(f"{split} {amount:,}" for split, amount in whole.items())
+    return count(sum(whole.values()), name.removesuffix("s"), name)
+
+
+def scores(facts: Mapping[str, Json]) -> dict[str, float]:
+    """Every measured number: the floats among the facts and all of `metrics`, flat, in their order."""
+    found: dict[str, float] = {}
+    for key, value in facts.items():
+        if isinstance(value, float):
+            found[clean(key)] = value
+    metrics = facts.get("metrics")
+    if isinstance(metrics, Mapping):
+        _flatten("", metrics, found)
+    return found
+
+
+def _flatten(prefix: str, values: Mapping[str, Json], found: dict[str, float]) -> None:
+    for key, value in values.items():
+        name = f"{prefix}{clean(str(key))}"
+        if isinstance(value, Mapping):
+            _flatten(f"{name}/", value, found)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[name] = float(value)
+
+
+def lower_is_better(name: str) -> bool:
+    return any(word in name.lower() for word in ("loss", "error", "mae", "rmse", "mse", "fid"))
+
+
+def change_text(name: str, value: float, before: float | None) -> tuple[str, str]:
+    """(`▲ was 0.702`, style): better is green, worse red, whatever direction is better for that score."""
+    if before is None:
+        return "", ""
+    if number(value) == number(before):
+        return f"= was {number(before)}", "dim"
+    arrow = "▲" if value > before else "▼"
+    better = (value < before) if lower_is_better(name) else (value > before)
+    return f"{arrow} was {number(before)}", "green" if better else "red"

@@ -1,0 +1,157 @@
+"""One node as every view shows it, folded from the events of a run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from specrun.model.address import Address
+from specrun.model.digest import Json
+from specrun.model.plan import Action, PlannedNode
+from specrun.views.pace import Pace, blend, overall_fraction
+from specrun.views.series import Series
+
+MAX_LOG_LINES = 200
+"""A node keeps the end of its log only; the whole of it is on disk."""
+MAX_METRICS = 256
+MAX_ARTIFACTS = 500
+
+
+class NodeState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+    @property
+    def sign(self) -> str:
+        return _SIGNS[self]
+
+    @property
+    def style(self) -> str:
+        """A style of views.paint, of the terminal's sixteen colours."""
+        return _STYLES[self]
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more happens to it in this run."""
+        return self not in (NodeState.QUEUED, NodeState.RUNNING, NodeState.RETRYING)
+
+
+_SIGNS = {
+    NodeState.QUEUED: "○",
+    NodeState.RUNNING: "●",
+    NodeState.RETRYING: "↻",
+    NodeState.WAITING: "⏸",
+    NodeState.DONE: "✔",
+    NodeState.UNCHANGED: "=",
+    NodeState.FAILED: "✖",
+    NodeState.SKIPPED: "·",
+}
+_STYLES = {
+    NodeState.QUEUED: "dim",
+    NodeState.RUNNING: "cyan",
+    NodeState.RETRYING: "yellow",
+    NodeState.WAITING: "blue",
+    NodeState.DONE: "green",
+    NodeState.UNCHANGED: "dim",
+    NodeState.FAILED: "red",
+    NodeState.SKIPPED: "dim",
+}
+
+
+@dataclass(slots=True)
+class ProgressView:
+    """fraction: of the whole node, 0 to 1; None while it cannot be known."""
+
+    done: float = 0.0
+    total: float | None = None
+    unit: str = ""
+    phase: str = ""
+    fraction: float | None = None
+
+
+@dataclass(slots=True)
+class MadeArtifact:
+    name: str
+    type: str
+    place: str
+    size_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class NodeView:
+    """expected_s: what it will take as far as anyone knew beforehand. log_count: lines seen so far.
+    Times are seconds since the epoch; all text is cleaned."""
+
+    address: Address
+    planned: PlannedNode | None = None
+    state: NodeState = NodeState.QUEUED
+    expected_s: float | None = None
+    waits_for: str = ""
+    attempt: int = 1
+    resumed: bool = False
+    worker: str = ""
+    pid: int = 0
+    gpus: tuple[int, ...] = ()
+    log_path: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    duration_s: float | None = None
+    progress: ProgressView = field(default_factory=ProgressView)
+    metrics: dict[str, Series] = field(default_factory=dict)
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_LOG_LINES))
+    log_count: int = 0
+    artifacts: dict[str, MadeArtifact] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    folder: str = ""
+    digest: str = ""
+    reason: str = ""
+    """Why it was skipped, or why it is tried again."""
+    missing: tuple[str, ...] = ()
+    approval: bool = False
+    cause: str = ""
+    hint: str = ""
+    last_lines: tuple[str, ...] = ()
+    exit_code: int = 0
+    interrupted: bool = False
+    retry_at: float | None = None
+    version: int = 0
+    """Grows with every event about this node."""
+    pace: Pace = field(default_factory=Pace, repr=False)
+
+    @property
+    def sign(self) -> str:
+        return "■" if self.interrupted else self.state.sign
+
+    @property
+    def action(self) -> Action | None:
+        return self.planned.action if self.planned else None
+
+    def elapsed(self, now: float) -> float | None:
+        """Seconds of the current or the last attempt; None: never started."""
+        if self.duration_s is not None:
+            return self.duration_s
+        if self.started_at is None:
+            return None
+        return max(0.0, (self.ended_at if self.ended_at is not None else now) - self.started_at)
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds left: 0 when settled, None when nobody can know."""
+        if self.state.settled:
+            return 0.0
+        if self.state is not NodeState.RUNNING:
+            return self.expected_s
+        return blend(self.elapsed(now) or 0.0, self.progress.fraction, self.pace.remaining(now), self.expected_s)
+
+    def report_progress(self, time: float, progress: ProgressView) -> None:
+        progress.fraction = overall_fraction(progress.done, progress.total, progress.phase)
+        self.progress = progress
+        self.pace.report(time, progress.fraction)

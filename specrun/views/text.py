@@ -1,0 +1,96 @@
+"""Outside text made safe for a terminal, and text measured in terminal cells."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS and the like, up to their terminator
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]?",
+    re.DOTALL,
+)
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    "\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c"  # bidirectional controls: they reorder what stands around them
+    "\u2028\u2029\ufeff\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    """One line that cannot steer a terminal: escape sequences, control and direction characters are
+    taken out, tabs and line ends become spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    if "\x1b" in text or "\x9b" in text:
+        text = _ESCAPES.sub("", text)
+    text = text.replace("\r\n", " ").replace("\n", " ").replace("\t", "    ")
+    return _INVISIBLE.sub("", text)
+
+
+def cells(text: str) -> int:
+    """Width in terminal cells: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_cell(character) for character in text)
+
+
+def _cell(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def clip(text: str, width: int) -> str:
+    """At most `width` cells; what is cut off ends in an ellipsis."""
+    if width <= 0:
+        return ""
+    if cells(text) <= width:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _cell(character)
+        if used > width - 1:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def pad(text: str, width: int) -> str:
+    """Clipped or filled with spaces to exactly `width` cells."""
+    text = clip(text, width)
+    return text + " " * (width - cells(text))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells, broken at spaces, long words broken anywhere; `width` 0: one line."""
+    if width <= 0 or cells(text) <= width:
+        return [text]
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        while cells(word) > width:
+            room = width - cells(line) - 1 if line else width
+            if room < width // 3:
+                lines.append(line)
+                line, room = "", width
+            head = _head(word, room)
+            lines.append(f"{line} {head}" if line else head)
+            line, word = "", word[len(head) :]
+        if line and cells(line) + 1 + cells(word) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line] if line else lines
+
+
+def _head(word: str, width: int) -> str:
+    used = 0
+    for index, character in enumerate(word):
+        used += _cell(character)
+        if used > width:
+            return word[: max(index, 1)]
+    return word
