@@ -125,6 +125,11 @@ class Kind:
         """References, each with what it needs of it."""
         return ()
 
+    def needs(self, spec: Any, lookup: Lookup) -> Sequence[Need]:
+        """What the loader asks; a kind that must look at another entry to know what it reads overrides this
+        (an evaluation reads the dataset that its predictions name)."""
+        return self.inputs(spec)
+
     async def observe(self, spec: Any, look: Look) -> Observation:
         """What the world says now; raises NodeError when it cannot be asked."""
         return Observation()
@@ -230,6 +235,14 @@ class Section:
 
 Registry = Mapping[str, Section]
 """Section name → Section, in the order in which they are shown."""
+
+
+def kind_of(name: str, registry: Registry) -> Kind:
+    """`exports.yolo` → its Kind; raises KeyError."""
+    section, _, kind = name.partition(".")
+    loaded = registry[section].load(kind)
+    assert isinstance(loaded, Kind)
+    return loaded
 
 
 @cache
