@@ -1,0 +1,312 @@
+"""The project's own MongoDB server: one for all its processes, on a Unix socket, gone when nobody uses it.
+
+    <project>/.specrun/fiftyone/
+      db/            MongoDB's data folder
+      mongod.log     its log
+      gate           flock: held exclusively while the server is being started or stopped
+      users          flock: held shared by each user; whoever gets it exclusively is alone
+      guard          flock: held by the guard for its life
+      server.json    where the running server listens and what its process is
+      stopped.json   written after a clean stop: the stamp of db/ and what the databases looked like
+
+The order of locks is always gate, then users. The guard is a small process that is the server's parent; it
+waits until it can have `users` for itself, which the kernel grants also when the last user was killed, and
+stops the server then. Killing the guard leaves the server running: the next user starts another guard.
+
+Rejected: a count in a file (a killed user would never be counted out), PR_SET_PDEATHSIG (several users),
+TCP on a random port (every account of the machine could connect: MongoDB has no password by default).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from specrun.clients.mongod_binary import find_mongod
+from specrun.clients.mongod_folder import (
+    ServerFolder,
+    data_stamp,
+    is_locked,
+    locked,
+    open_lock,
+    read_json,
+    socket_folder,
+    try_lock,
+    write_json,
+)
+from specrun.errors import NodeError
+from specrun.model.digest import Json
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+CACHE_GB = 1
+LOG_BYTES = 8 << 20
+
+
+Look = Callable[[str], Json]
+"""URI → what the databases look like now; taken just before a clean stop."""
+
+
+@contextlib.contextmanager
+def shared_server(root: Path, look: Look | None = None) -> Iterator[str]:
+    """Use the project's server; yields its URI. The first user starts it, the last one stops it.
+
+    root: `.specrun/fiftyone`. look: see `stop_if_alone`.
+    Raises MissingDependency (no mongod), NodeError (a network file system, or it does not start).
+    """
+    folder = ServerFolder(root)
+    folder.prepare()
+    users = open_lock(folder.users)
+    try:
+        with locked(folder.gate):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            socket = _ensure_running(folder)
+        yield uri_of(socket)
+    finally:
+        with locked(folder.gate):
+            os.close(users)
+            stop_if_alone(folder, look)
+
+
+def stop_if_alone(folder: ServerFolder, look: Look | None = None) -> bool:
+    """Stop the server unless somebody uses it; the gate must be held. Returns whether nobody used it."""
+    users = open_lock(folder.users)
+    try:
+        if not try_lock(users):
+            return False
+        record = running(folder)
+        if record is not None:
+            seen = None
+            with contextlib.suppress(Exception):  # a server that does not answer is stopped all the same
+                seen = look(uri_of(record.socket)) if look else None
+            if _stop(record.pid):
+                write_json(folder.stopped, {"stamp": data_stamp(folder.data), "seen": seen})
+            folder.record.unlink(missing_ok=True)
+            _remove_socket(record.socket)
+        return True
+    finally:
+        os.close(users)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """created: the process's start time, so that a reused number is not mistaken for it."""
+
+    pid: int
+    created: float
+    socket: Path
+
+
+def running(folder: ServerFolder) -> Running | None:
+    """The server process that the record names, if it lives."""
+    import psutil  # 15 ms that commands without a database need not pay
+
+    data = read_json(folder.record)
+    if not data:
+        return None
+    try:
+        found = Running(int(data["pid"]), float(data["created"]), Path(data["socket"]))
+        process = psutil.Process(found.pid)
+        same = abs(process.create_time() - found.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (KeyError, TypeError, ValueError, psutil.Error):
+        return None
+    return found if same else None
+
+
+def uri_of(socket: Path) -> str:
+    from urllib.parse import quote  # with the rest of what only a running server needs
+
+    return f"mongodb://{quote(str(socket), safe='')}"
+
+
+def answers(socket: Path) -> bool:
+    import socket as sockets  # with the rest of what only a running server needs
+
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(socket))
+        except OSError:
+            return False
+    return True
+
+
+def _ensure_running(folder: ServerFolder) -> Path:
+    """Start the server and its guard where they are missing; the gate and a share of `users` are held."""
+    record = running(folder)
+    if record is not None and not _answers_soon(record.socket):
+        _stop(record.pid)  # its socket is gone (a cleaned runtime folder): of no use to anybody
+        record = None
+    if record is None:
+        return _start(folder)
+    if not is_locked(folder.guard):
+        _spawn_guard(folder, [])
+    return record.socket
+
+
+def _start(folder: ServerFolder) -> Path:
+    mongod = find_mongod(folder.root / "mongod.json")
+    socket = socket_folder(folder.data) / "m.sock"
+    socket.unlink(missing_ok=True)
+    folder.stopped.unlink(missing_ok=True)
+    _rotate(folder.log)
+    # The old guard goes when its server does; two servers never share a guard.
+    _wait_until(lambda: not is_locked(folder.guard), 5.0)
+    guard = _spawn_guard(folder, server_argv(mongod.path, folder, socket))
+    ready = _wait_until(lambda: guard.poll() is not None or (answers(socket) and running(folder) is not None))
+    if not ready or guard.poll() is not None:
+        raise _start_failure(folder, guard.poll())
+    return socket
+
+
+def server_argv(binary: Path, folder: ServerFolder, socket: Path) -> list[str]:
+    # --nounixsocket keeps it from opening /tmp/mongodb-<port>.sock besides; no port is opened at all.
+    return [
+        *(str(binary), "--dbpath", str(folder.data), "--logpath", str(folder.log), "--logappend"),
+        *("--bind_ip", str(socket), "--nounixsocket", "--filePermissions", "0600", "--quiet"),
+        *("--wiredTigerCacheSizeGB", str(CACHE_GB), "--setParameter", "diagnosticDataCollectionEnabled=false"),
+    ]
+
+
+def _start_failure(folder: ServerFolder, status: int | None) -> NodeError:
+    lines = _log_errors(folder.log)
+    hint = "See the log."
+    if status == 100 and any("Unable to lock" in line or "already running" in line for line in lines):
+        hint = f"Another mongod uses {folder.data}; stop it."
+    elif status in (14, 100):
+        hint = f"If it is damaged, move {folder.data} away: apply makes the datasets anew, without hand-made changes."
+    elif status == 62:
+        hint = (
+            f"{folder.data} was written by another MongoDB version; put that mongod on PATH, or move the folder away."
+        )
+    what = f"exit status {status}" if status is not None else f"no answer within {START_TIMEOUT_S:.0f} s"
+    said = f": {lines[-1]}" if lines else ""
+    return NodeError(f"{folder.log}: FiftyOne's database did not start ({what}){said}.", hint=hint)
+
+
+def _log_errors(log: Path) -> list[str]:
+    """The errors of the log's last lines (one JSON object a line), readable."""
+    found = []
+    try:
+        tail = log.read_bytes()[-64_000:].decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in tail:
+        with contextlib.suppress(ValueError, AttributeError):
+            entry = json.loads(line)
+            if entry.get("s") in ("E", "F"):
+                attributes = entry.get("attr", {})
+                detail = attributes.get("error") or attributes.get("message") or ""
+                found.append(f"{entry.get('msg', '')} {detail}".strip())
+    return found
+
+
+# The guard
+
+
+def _spawn_guard(folder: ServerFolder, argv: list[str]) -> subprocess.Popen[bytes]:
+    """argv: the server to start; empty: watch over the one that runs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "specrun.clients.mongod", str(folder.root), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C and the end of a terminal are for the users, not for the server
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+
+
+def guard(root: Path, argv: list[str]) -> int:
+    """Start the server if asked, then wait until nobody uses it, and stop it."""
+    folder = ServerFolder(root)
+    own = open_lock(folder.guard)
+    if not try_lock(own):
+        return 0
+    if argv:
+        signal.signal(signal.SIGCHLD, _leave_with_child)
+        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _save_record(folder, server.pid, Path(argv[argv.index("--bind_ip") + 1]))
+    users = open_lock(folder.users)
+    while True:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_UN)
+        with locked(folder.gate):
+            before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if stop_if_alone(folder):
+                return 0
+            signal.signal(signal.SIGCHLD, before)
+
+
+def _leave_with_child(number: int, frame: FrameType | None) -> None:
+    """The server ended: so does its guard, with its status. Locks go with the process."""
+    pid, status = os.waitpid(-1, os.WNOHANG)
+    if pid:
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
+
+
+def _save_record(folder: ServerFolder, pid: int, socket: Path) -> None:
+    import psutil  # only where a server is started
+
+    created = psutil.Process(pid).create_time()
+    write_json(folder.record, {"pid": pid, "created": created, "socket": str(socket)})
+
+
+# Small steps
+
+
+def _answers_soon(socket: Path) -> bool:
+    return _wait_until(lambda: answers(socket), 5.0)
+
+
+def _stop(pid: int) -> bool:
+    """SIGTERM and wait; SIGKILL after a minute. Returns whether it stopped cleanly."""
+    import psutil  # only where a server is stopped
+
+    try:
+        process = psutil.Process(pid)
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
+        return False
+    return True
+
+
+def _wait_until(done: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _rotate(log: Path) -> None:
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_name("mongod.log.1"))
+
+
+def _remove_socket(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        socket.parent.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(guard(Path(sys.argv[1]), sys.argv[2:]))
