@@ -73,7 +73,7 @@ def wrap(text: str, width: int) -> list[str]:
     for word in text.split(" "):
         while cells(word) > width:
             room = width - cells(line) - 1 if line else width
-            if room < width // 3:
+            if line and room < max(2, width // 3):
                 lines.append(line)
                 line, room = "", width
             head = _head(word, room)

@@ -1,0 +1,112 @@
+import pytest
+
+from specrun.model.event import Event, NodeFinished, NodeStarted, Progress
+from specrun.model.plan import Action, Estimate, PlannedNode
+from specrun.views.eta import run_eta
+from specrun.views.pace import Pace, blend, overall_fraction
+from specrun.views.run_view import RunView
+from tests.support.synthetic_run import START, planned, started
+
+
+def folded(nodes: tuple[PlannedNode, ...], *events: Event, history: dict[str, float] | None = None) -> RunView:
+    view = RunView()
+    view.apply(started(*nodes, history=history))
+    for event in events:
+        view.apply(event)
+    return view
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "phase", "fraction"),
+    [
+        (3, 12, "", 0.25),
+        (21, 42, "epoch 3/10", 0.25),
+        (3, 10, "epoch 3/10", 0.3),
+        (7, None, "", None),
+        (7, None, "epoch 3/10", 0.2),
+        (20, 10, "", 1.0),
+        (0, 0, "", None),
+        (5, 10, "read a/b.txt", 0.5),
+    ],
+)
+def test_batches_inside_epochs_count_towards_the_whole(
+    done: float, total: float | None, phase: str, fraction: float | None
+) -> None:
+    assert overall_fraction(done, total, phase) == pytest.approx(fraction)
+
+
+def test_the_first_epoch_does_not_spoil_the_pace() -> None:
+    pace = Pace()
+    pace.restart(0)
+    pace.report(300, 0.1)  # compiling
+    for epoch in range(2, 6):
+        pace.report(300 + 60 * (epoch - 1), epoch / 10)
+    assert pace.remaining(300 + 240) == pytest.approx(5 * 60)
+
+
+def test_within_a_long_epoch_the_time_left_goes_down() -> None:
+    pace = Pace()
+    pace.restart(0)
+    pace.report(3600, 0.5)
+    assert pace.remaining(3600) == pytest.approx(3600)
+    assert pace.remaining(3600 + 1800) == pytest.approx(1800)
+
+
+def test_a_phase_that_begins_again_restarts_the_pace() -> None:
+    pace = Pace()
+    pace.restart(0)
+    pace.report(10, 0.9)
+    pace.report(11, 0.0)
+    assert pace.remaining(11) is None
+
+
+def test_early_on_history_leads_and_later_the_measurement() -> None:
+    assert blend(10, 0.0, 500.0, 100.0) == 90
+    assert blend(10, 0.5, 500.0, 100.0) == 500
+    assert blend(10, 0.125, 500.0, 100.0) == pytest.approx(295)
+
+
+def test_past_its_expectation_without_progress_nothing_is_claimed() -> None:
+    assert blend(200, None, None, 100.0) is None
+
+
+def test_the_run_takes_as_long_as_its_longest_chain() -> None:
+    nodes = (
+        planned("sources.a", seconds=10),
+        planned("sources.b", seconds=50),
+        planned("datasets.d", Action.UNKNOWN, "sources.a", "sources.b", seconds=30),
+    )
+    eta = run_eta(folded(nodes), START)
+    assert eta is not None
+    assert eta.seconds == 80
+    assert eta.complete
+
+
+def test_history_stands_in_for_a_missing_estimate_and_else_it_is_a_lower_bound() -> None:
+    nodes = (planned("sources.a"), planned("sources.b", Action.UNKNOWN, "sources.a"))
+    eta = run_eta(folded(nodes, history={"sources.a": 40.0}), START)
+    assert eta is not None
+    assert (eta.seconds, eta.complete) == (40.0, False)
+
+
+def test_nodes_that_want_the_gpu_take_turns() -> None:
+    nodes = tuple(planned(f"models.m{i}", estimate=Estimate(100, "", 8000)) for i in range(4))
+    eta = run_eta(folded(nodes), START)
+    assert eta is not None
+    assert eta.seconds == 400
+
+
+def test_a_running_node_counts_with_what_is_left() -> None:
+    view = folded(
+        (planned("sources.a", seconds=100),),
+        NodeStarted(address="sources.a", time=START),
+        Progress(address="sources.a", done=5, total=10, time=START + 20),
+    )
+    eta = run_eta(view, START + 20)
+    assert eta is not None
+    assert eta.seconds == pytest.approx(20)
+
+
+def test_nothing_left_has_no_eta() -> None:
+    view = folded((planned("sources.a", seconds=9),), NodeFinished(address="sources.a", duration_s=9))
+    assert run_eta(view, START) is None
