@@ -1,0 +1,311 @@
+"""A YOLO model: trained with Ultralytics on a YOLO export, or a checkpoint that exists already."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio.to_thread
+from pydantic import Field, JsonValue
+
+from specrun.errors import FormatError, NodeError
+from specrun.model.artifact import Artifact, Outputs
+from specrun.model.digest import Json, file_digest, json_digest
+from specrun.model.node import Resources
+from specrun.model.state import Observation
+from specrun.model.work import Context, Look, Made
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
+
+
+class UltralyticsSpec(NodeSpec):
+    weights: str
+    """A checkpoint (.pt, a path or a release name) or an architecture (.yaml) to train from scratch."""
+    data: Annotated[str | None, Ref("exports")] = None
+    """The YOLO export to train on; without it, `weights` is taken as it is."""
+    train: dict[str, JsonValue] = Field(default={})
+    """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on."""
+    resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
+    """auto: an interrupted training goes on from its last epoch. never: it starts over."""
+    export: dict[str, dict[str, JsonValue]] = Field(default={})
+    """Other formats to write the best checkpoint in, each with Ultralytics' export arguments."""
+
+
+class Ultralytics(Kind):
+    Spec = UltralyticsSpec
+    worker = "process"
+    uses_seed = True
+    keeps = 2
+    resources: ClassVar[Resources] = Resources(gpus=1, cpus=2.0)
+    packages = ("ultralytics", "torch", "torchvision")
+
+    def check(self, spec: UltralyticsSpec, lookup: Lookup) -> Sequence[Problem]:
+        return [
+            *_argument_problems(spec),
+            *_weights_problems(spec, lookup),
+            *_data_problems(spec, lookup),
+            *_export_problems(spec),
+        ]
+
+    def inputs(self, spec: UltralyticsSpec) -> Sequence[Need]:
+        return [Need("data", Ref("exports").address(spec.data))] if spec.data else []
+
+    async def observe(self, spec: UltralyticsSpec, look: Look) -> Observation:
+        """The content of the files that the spec names: weights and, where given by path, `pretrained`."""
+        value: dict[str, Json] = {}
+        differences = []
+        before = look.record.observation if look.record else None
+        for name, text in _named_files(spec).items():
+            digest = await anyio.to_thread.run_sync(look.file_digest, look.project_dir / text)
+            value[name] = digest
+            if isinstance(before, dict) and before.get(name) != digest:
+                differences.append(f"{name}: {text} changed")
+        return Observation(value=value, differences=tuple(differences))
+
+    def resume_key(self, spec: UltralyticsSpec) -> Json:
+        """All of it: a checkpoint goes on only under the settings that it began with."""
+        return {"weights": spec.weights, "data": spec.data, "train": dict(spec.train)}
+
+    def run(self, spec: UltralyticsSpec, ctx: Context) -> Outputs:
+        # Ultralytics reads its environment at import; these modules import it only when they are called.
+        from specrun.training.ultralytics import checkpoints
+        from specrun.training.ultralytics.environment import load_ultralytics
+
+        weights = _weights_path(spec, ctx)
+        load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
+        return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
+
+
+def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
+    from specrun.training.ultralytics.arguments import argument_problems, installed_arguments
+
+    arguments = installed_arguments()
+    if arguments is None:
+        hint = "Install the extra: pip install 'specrun[yolo]'."
+        return [Problem("", "Ultralytics is not installed, so `train` is not checked.", hint, warning=True)]
+    problems = [
+        Problem(f"train.{found.path}", found.message, found.hint, found.warning)
+        for found in argument_problems(spec.train, arguments)
+    ]
+    if spec.resources.gpus is not None and _gpu_count(spec.resources.gpus) > 1:
+        problems.append(Problem("resources.gpus", "Training on several GPUs is not supported yet.", "Write gpus: 1."))
+    return problems
+
+
+def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
+    from specrun.training.ultralytics.finishing import EXPORT_FORMATS
+
+    unknown = [name for name in spec.export if name not in EXPORT_FORMATS]
+    hint = f"Write one of {', '.join(EXPORT_FORMATS)}."
+    return [Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint) for name in unknown]
+
+
+def _gpu_count(gpus: int | Mapping[Any, int]) -> int:
+    return gpus if isinstance(gpus, int) else max(gpus.values(), default=0)
+
+
+def _weights_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
+    from specrun.training.ultralytics.weights import is_architecture, local_file, unknown_architecture
+
+    name = spec.weights
+    if local_file(name, Path(lookup.project_dir)):
+        return []
+    if is_architecture(name):
+        remedy = unknown_architecture(name)
+        return [Problem("weights", f'There is no architecture "{name}".', remedy)] if remedy else []
+    if not name.endswith(".pt"):
+        hint = "Give an architecture such as yolo11n-seg.yaml or a checkpoint such as yolo11n-seg.pt."
+        return [Problem("weights", f'"{name}" is neither a .pt checkpoint nor a .yaml architecture.', hint)]
+    if Path(name).name != name:
+        return [Problem("weights", f"There is no file {name}.", "Paths are relative to the spec.")]
+    return []
+
+
+def _data_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
+    from specrun.training.ultralytics.weights import is_architecture, task_by_name
+
+    if spec.data is None:
+        if is_architecture(spec.weights):
+            return [Problem("data", "An architecture must be trained.", "Name an export: data: exports.yolo.")]
+        if spec.train:
+            return [Problem("train", "Without `data` nothing is trained.", "Name an export, or remove train.")]
+        return []
+    address = Ref("exports").address(spec.data)
+    kind = lookup.kind_of(address)
+    if kind is not None and kind != "exports.yolo":
+        return [Problem("data", f"{address} is {kind}; Ultralytics trains on exports of kind yolo.")]
+    export = lookup.spec(address)
+    wanted, given = getattr(export, "task", None), task_by_name(spec.weights)
+    if wanted and given and wanted != given:
+        hint = f"Use weights for {wanted}, or write task: {given} in {address}."
+        return [Problem("weights", f"{spec.weights} is a model for {given}; {address} is written for {wanted}.", hint)]
+    return []
+
+
+def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
+    files = {"weights": spec.weights}
+    for name in ("pretrained", "distill_model"):
+        value = spec.train.get(name)
+        if isinstance(value, str):
+            files[f"train.{name}"] = value
+    return files
+
+
+def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
+    from specrun.training.ultralytics import checkpoints, finishing
+    from specrun.training.ultralytics.trainer import Training, train
+    from specrun.training.ultralytics.view import make_view
+
+    export = ctx.input("data")
+    seed = spec.train.get("seed", ctx.seed)
+    arguments: dict[str, Any] = {**spec.train, "seed": seed}
+    arguments |= {name: str(ctx.project_dir / text) for name, text in _paths_in_arguments(spec, ctx).items()}
+    task = _task(spec, weights, export)
+    key = _training_key(spec, ctx, export, weights)
+    _take_over_previous(spec, ctx, key)
+    ctx.progress(0, None, "epochs", "linking the data")
+    view = make_view(export.folder, ctx.staging / checkpoints.WORK / "view", task=task)
+    ctx.log(f"{', '.join(f'{count} {split}' for split, count in view.images.items())} images, classes: {view.classes}")
+    state = train(
+        Training(
+            weights=weights,
+            task=task,
+            data=view.data,
+            arguments=arguments,
+            folder=ctx.staging,
+            device=_device(spec, ctx),
+            key=key,
+            resume=spec.resume == "auto",
+        ),
+        ctx,
+    )
+    ctx.progress(state.epochs, state.epochs, "epochs", "finishing")
+    finishing.make_portable(ctx.staging)
+    imgsz = spec.train.get("imgsz", 640)
+    size = imgsz if isinstance(imgsz, int) else 640
+    return _outputs(spec, ctx, _Model(task, view.classes, size, state.epochs, state.metrics))
+
+
+def _given(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
+    """A checkpoint as it is: loaded once to prove that it can be, and copied."""
+    from specrun.training.ultralytics import finishing
+
+    source = Path(weights)
+    task, classes, imgsz = finishing.checkpoint_facts(finishing.load_checkpoint(source))
+    (ctx.staging / "weights").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, ctx.staging / "weights" / "best.pt")
+    return _outputs(spec, ctx, _Model(task, classes, imgsz))
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """epochs: None for a given checkpoint."""
+
+    task: str
+    classes: Sequence[str]
+    imgsz: int
+    epochs: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def _outputs(spec: UltralyticsSpec, ctx: Context, model: _Model) -> Outputs:
+    from specrun.training.ultralytics import finishing
+
+    exported = finishing.export_formats(ctx.staging, spec.export, model.imgsz)
+    finishing.ModelFacts(
+        task=model.task,
+        classes=tuple(model.classes),
+        imgsz=model.imgsz,
+        architecture=Path(spec.weights).name,
+        trained_on=ctx.input("data").digest if spec.data else None,
+        exports={name: dict(arguments) for name, arguments in spec.export.items()},
+    ).save(ctx.staging)
+    finishing.remove_work(ctx.staging)
+    facts: dict[str, Json] = {"task": model.task, "classes": list(model.classes), "imgsz": model.imgsz}
+    facts["metrics"] = dict(model.metrics)
+    if model.epochs is not None:
+        facts["epochs"] = model.epochs
+    artifacts = [Artifact("best", "checkpoint", "weights/best.pt"), Artifact("model", "file", finishing.MODEL_NAME)]
+    artifacts += [Artifact(Path(place).suffix[1:], "file", place) for place in exported]
+    if (ctx.staging / "weights" / "last.pt").is_file():
+        artifacts.append(Artifact("last", "checkpoint", "weights/last.pt"))
+    for picture in sorted([*ctx.staging.glob("*.png"), *ctx.staging.glob("*.jpg")]):
+        artifacts.append(Artifact(picture.stem, "file", picture.name))
+    return Outputs(artifacts=tuple(artifacts), facts=facts)
+
+
+def _weights_path(spec: UltralyticsSpec, ctx: Context) -> str:
+    """A path on this machine, or the name of an architecture that the package ships.
+
+    Asked before the library is loaded, which is told to download nothing by itself.
+    """
+    from specrun.training.ultralytics.weights import checkpoint_file, is_architecture, local_file
+
+    if found := local_file(spec.weights, ctx.project_dir):
+        return str(found)
+    if is_architecture(spec.weights):
+        return spec.weights
+    offline = os.environ.get("YOLO_OFFLINE", "") == "1"
+    return str(checkpoint_file(spec.weights, ctx.project_dir, ctx.cache_dir, offline=offline))
+
+
+def _paths_in_arguments(spec: UltralyticsSpec, ctx: Context) -> dict[str, str]:
+    named = {name.removeprefix("train."): text for name, text in _named_files(spec).items() if name != "weights"}
+    for name, text in named.items():
+        if not (ctx.project_dir / text).is_file():
+            raise NodeError(f"train.{name}: {text}: there is no such file.", hint="Paths are relative to the spec.")
+    return named
+
+
+def _task(spec: UltralyticsSpec, weights: str, export: Made) -> str:
+    """The weights decide; raises FormatError: the export is written for another task."""
+    from ultralytics import YOLO  # heavy, in the prepared environment
+
+    task: str = YOLO(weights).task
+    wanted = export.facts.get("task")
+    if wanted and wanted != task:
+        raise FormatError(
+            f"{spec.weights} is a model for {task}; {export.address} is written for {wanted}.",
+            hint=f"Use weights for {wanted}, or write task: {task} in {export.address}.",
+        )
+    return task
+
+
+def _training_key(spec: UltralyticsSpec, ctx: Context, export: Made, weights: str) -> str:
+    file = Path(weights)
+    digest = file_digest(file) if file.is_file() else weights
+    return json_digest({"weights": digest, "data": export.digest, "train": dict(spec.train), "seed": ctx.seed})
+
+
+def _take_over_previous(spec: UltralyticsSpec, ctx: Context, key: str) -> None:
+    """Only `export` changed: the weights of last time are still the right ones, and nothing is trained again.
+
+    With equal exports nothing is taken over, since then the user asked for a new training (--replace).
+    """
+    import json
+
+    from specrun.training.ultralytics import checkpoints, finishing
+
+    if ctx.previous is None or checkpoints.load_state(ctx.staging) is not None:
+        return
+    state = checkpoints.load_state(ctx.previous)
+    try:
+        before = json.loads((ctx.previous / finishing.MODEL_NAME).read_text(encoding="utf-8"))["exports"]
+    except (OSError, ValueError, KeyError):
+        return
+    if state is None or not state.finished or state.key != key or before == dict(spec.export):
+        return
+    left_out = shutil.ignore_patterns("manifest.json", "best.onnx", "best.torchscript", checkpoints.STATE_NAME)
+    shutil.copytree(ctx.previous, ctx.staging, dirs_exist_ok=True, ignore=left_out)
+    state.save(ctx.staging)
+    ctx.log("only the exported formats changed: the weights are taken over")
+
+
+def _device(spec: UltralyticsSpec, ctx: Context) -> str:
+    """The lease sets CUDA_VISIBLE_DEVICES, so that the leased GPU is number 0."""
+    if spec.train.get("device") == "mps":
+        return "mps"
+    return "0" if ctx.gpus else "cpu"

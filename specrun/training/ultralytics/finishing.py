@@ -1,0 +1,137 @@
+"""What becomes of a finished training before it is published: portable checkpoints, other formats, model.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specrun.errors import MissingDependency, NodeError
+from specrun.model.digest import Json
+from specrun.training.ultralytics.checkpoints import WORK
+
+MODEL_NAME = "model.json"
+_PATH_ARGUMENTS = ("data", "project", "save_dir", "model", "resume", "pretrained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """`model.json`: what consumers must know without loading the weights.
+
+    trained_on: digest of the export, None for a given checkpoint. exports: as the spec asked for them.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    imgsz: int
+    architecture: str
+    trained_on: str | None
+    exports: Mapping[str, Json]
+
+    def save(self, folder: Path) -> None:
+        content = {
+            "kind": "ultralytics",
+            "task": self.task,
+            "classes": list(self.classes),
+            "imgsz": self.imgsz,
+            "architecture": self.architecture,
+            "trained_on": self.trained_on,
+            "exports": dict(self.exports),
+        }
+        (folder / MODEL_NAME).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises NodeError: it cannot be read, or holds more than the classes of the library."""
+    from ultralytics.nn.tasks import torch_safe_load  # heavy, in the prepared environment
+
+    try:
+        loaded, _ = torch_safe_load(str(path))
+    except Exception as error:  # whatever a foreign file makes the unpickler raise
+        raise NodeError(f"{path}: is not a checkpoint that can be loaded safely: {error}") from error
+    if not isinstance(loaded, dict) or not (loaded.get("ema") or loaded.get("model")):
+        raise NodeError(f"{path}: holds no Ultralytics model.")
+    checkpoint: dict[str, Any] = loaded
+    return checkpoint
+
+
+def checkpoint_facts(checkpoint: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
+    """Task, classes and image size that a checkpoint says of itself."""
+    from ultralytics.nn.tasks import guess_model_task  # heavy, in the prepared environment
+
+    model = checkpoint.get("ema") or checkpoint["model"]
+    names = model.names
+    classes = tuple(str(names[number]) for number in sorted(names)) if isinstance(names, dict) else tuple(names)
+    size = checkpoint.get("train_args", {}).get("imgsz", 640)
+    return guess_model_task(model), classes, int(size if isinstance(size, int) else max(size))
+
+
+def make_portable(folder: Path) -> None:
+    """Take the paths of this machine out of the checkpoints and of args.yaml."""
+    for path in sorted((folder / "weights").glob("*.pt")):
+        _clean_checkpoint(path)
+    arguments = folder / "args.yaml"
+    if arguments.is_file():
+        lines = arguments.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.split(":", 1)[0] not in _PATH_ARGUMENTS]
+        arguments.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def _clean_checkpoint(path: Path) -> None:
+    import torch  # heavy
+
+    checkpoint = load_checkpoint(path)
+    model = checkpoint.get("model")
+    for arguments in (checkpoint.get("train_args"), getattr(model, "args", None)):
+        if isinstance(arguments, dict):
+            for name in _PATH_ARGUMENTS:
+                if isinstance(arguments.get(name), str) and os.sep in arguments[name]:
+                    arguments[name] = None
+    if model is not None and isinstance(getattr(model, "pt_path", None), str):
+        model.pt_path = path.name
+    checkpoint["git"] = None
+    partial = path.with_suffix(".part")
+    torch.save(checkpoint, partial)
+    os.replace(partial, path)
+
+
+def export_formats(folder: Path, wanted: Mapping[str, Mapping[str, Any]], imgsz: int) -> list[str]:
+    """Write the best checkpoint in other formats beside it; returns what was made, relative to the folder.
+
+    Raises MissingDependency: a format needs a package that is not installed.
+    """
+    made = []
+    for name, arguments in wanted.items():
+        target = folder / "weights" / f"best{_SUFFIXES[name]}"
+        if not target.exists():
+            _export(folder / "weights" / "best.pt", name, {"imgsz": imgsz, **arguments}, target)
+        made.append(target.relative_to(folder).as_posix())
+    return made
+
+
+_SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
+EXPORT_FORMATS: Sequence[str] = tuple(_SUFFIXES)
+
+
+def _export(checkpoint: Path, name: str, arguments: Mapping[str, Any], target: Path) -> None:
+    from ultralytics import YOLO  # heavy, in the prepared environment
+
+    place = checkpoint.parent.parent / WORK / "export"
+    place.mkdir(parents=True, exist_ok=True)
+    copy = Path(shutil.copyfile(checkpoint, place / "best.pt"))
+    try:
+        made = Path(YOLO(str(copy)).export(format=name, **arguments))
+    except (ImportError, ModuleNotFoundError) as error:
+        hint = "Install it: pip install onnx onnxslim onnxruntime." if name == "onnx" else None
+        raise MissingDependency(f"export.{name}: {error}", hint=hint) from error
+    except (ValueError, TypeError, SyntaxError, AssertionError) as error:
+        raise NodeError(f"export.{name}: Ultralytics refuses it: {error}") from error
+    os.replace(made, target)
+
+
+def remove_work(folder: Path) -> None:
+    shutil.rmtree(folder / WORK, ignore_errors=True)
