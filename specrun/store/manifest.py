@@ -16,7 +16,7 @@ from specrun.store.filesystem import fsync_folder
 NOTE_NAME = ".resume.json"
 """Says what a staging folder was begun for (store.staging); never part of an output."""
 _PARTIAL_NAME = f".{MANIFEST_NAME}.partial"
-OWN_NAMES = frozenset({MANIFEST_NAME, NOTE_NAME, _PARTIAL_NAME})
+OWN_NAMES = frozenset({MANIFEST_NAME, _PARTIAL_NAME, NOTE_NAME, f"{NOTE_NAME}.partial"})
 
 
 def collect_files(folder: Path, known_digests: Mapping[str, str] | None = None) -> tuple[ManifestFile, ...]:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from specrun.errors import StateError
-from specrun.model.address import Address
+from specrun.model.address import Address, parse_address
 from specrun.model.digest import DIGEST_BYTES, Json
 from specrun.model.state import Attempt, NodeRecord, RunRecord
 from specrun.store import rows, schema
@@ -90,6 +90,20 @@ class State:
     def record(self, address: Address) -> NodeRecord | None:
         found = self._rows("SELECT data FROM nodes WHERE address = ?", address.text)
         return rows.record_from_json(found[0]) if found else None
+
+    def nested(self, address: Address) -> Address | None:
+        """A recorded node whose folder lies in or around this one's: left by a matrix that was there, or was not."""
+        around = [Address(address.section, address.name, address.instance[:n]) for n in range(len(address.instance))]
+        for other in around:
+            if self.record(other):
+                return other
+        inside = address.text[:-1] + "," if address.instance else address.text + "["
+        beyond = inside[:-1] + chr(ord(inside[-1]) + 1)
+        with self._lock, _explained(self._path):
+            found = self._connection.execute(
+                "SELECT address FROM nodes WHERE address >= ? AND address < ? LIMIT 1", (inside, beyond)
+            ).fetchone()
+        return parse_address(found[0]) if found else None
 
     def attempts(self) -> dict[Address, Attempt]:
         found = (rows.attempt_from_json(data) for data in self._rows("SELECT data FROM attempts ORDER BY address"))
