@@ -19,7 +19,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,12 @@ _UNDERSTOOD = ("occluded", "rotation")
 
 @dataclass(frozen=True)
 class CocoFile:
-    """role: `instances`, `person_keypoints`, …; subset: "" when nothing says which."""
+    """role: `instances`, `person_keypoints`, …; subset: "" when nothing says which. named: as in the file's name."""
 
     path: Path
     role: str
     subset: str
+    named: str
 
 
 def find_coco_files(path: Path, reading: Reading) -> list[CocoFile]:
@@ -78,17 +79,17 @@ def _classified(file: Path, folder: Path) -> CocoFile:
     role = match[1] if match else "instances"
     named = match[2] if match else ""
     shortened = _YEAR.sub("", named)
-    if shortened.lower() in USUAL_SPLITS:
-        named = shortened
-    if not named:
+    subset = shortened if shortened.lower() in USUAL_SPLITS else named
+    if not subset:
         words = _WORD.findall(file.stem)
         around = reversed(file.relative_to(folder).parts[:-1]) if file.is_relative_to(folder) else ()
-        named = next((word for word in [*words, *around, folder.name] if word.lower() in USUAL_SPLITS), "")
-    return CocoFile(file, role, named)
+        subset = next((word for word in [*words, *around, folder.name] if word.lower() in USUAL_SPLITS), "")
+    return CocoFile(file, role, subset, named)
 
 
 def _read_file(file: CocoFile, reading: Reading) -> Iterator[Entry]:
     data = _load(file.path)
+    reading.aliases[file.subset] = (file.named,)
     categories = _categories(data, file.path)
     reading.add_classes(category.name for category in categories.values())
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
@@ -171,8 +172,7 @@ class _Converter:
         if keypoints is None:
             return (outline,) if outline is not None else ()
         if isinstance(outline, Polygon | Mask):
-            shared["group"] = number
-            return tuple(type(label)(**{**vars(label), "group": number}) for label in (outline, keypoints))
+            return (replace(outline, group=number), replace(keypoints, group=number))
         return (keypoints,)
 
     def _shared(self, annotation: Mapping[str, Any], category: _Category) -> dict[str, Any]:

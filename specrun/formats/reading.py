@@ -93,8 +93,7 @@ class MediaFolder:
         with leading folders of `name` left off, which an annotation tool may have had and we do not.
         Raises FormatError: several images fit equally well.
         """
-        wanted = name_key(name).lstrip("/")
-        wanted = wanted.removeprefix("./")
+        wanted = name_key(name).lstrip("/").removeprefix("./")
         for folder in (*folders, ""):
             exact = self._by_key.get(f"{folder}/{wanted}" if folder else wanted)
             if exact is not None:
@@ -128,7 +127,7 @@ class Reading:
 
     classes: in the order of the source. lost: what was not kept or changed its form, sentence → how often.
     missing: images that the annotations name and that are not there. used: media paths that were found.
-    sizes: sizes known already, by media path, so that headers are not read again.
+    aliases: other names of a subset's image folder (train → train2017).
     """
 
     media: MediaFolder
@@ -140,6 +139,8 @@ class Reading:
     missing: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     seen_subsets: Counter[str] = field(default_factory=Counter)
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _folders: dict[tuple[Path, str], tuple[str, ...]] = field(default_factory=dict)
 
     def wants(self, subset: str) -> bool:
         """Whether an image of this subset is read; counts it either way."""
@@ -178,16 +179,20 @@ class Reading:
         folder, named = USUAL_SPLITS.get(split_folder(file).lower()), USUAL_SPLITS.get(subset.lower())
         return folder is not None and named is not None and folder != named
 
-    def _likely_folders(self, near: Path, subset: str) -> Iterator[str]:
+    def _likely_folders(self, near: Path, subset: str) -> tuple[str, ...]:
         """Where an annotation file's images are looked for first, relative to the media folder."""
+        known = self._folders.get((near, subset))
+        if known is not None:
+            return known
+        names = [name for name in (subset, *self.aliases.get(subset, ())) if name]
         inside = near.parent.relative_to(self.media.root) if near.is_relative_to(self.media.root) else Path()
-        prefix = "" if inside == Path() else name_key(f"{inside.as_posix()}/")
-        if subset:
-            yield f"{prefix}images/{subset}"
-            yield f"{prefix}{subset}"
-        if prefix:
-            yield f"{prefix}images"
-            yield prefix.rstrip("/")
+        folders: list[str] = []
+        for around in (inside, *inside.parents):
+            prefix = "" if around == Path() else name_key(f"{around.as_posix()}/")
+            folders += [f"{prefix}{place}{name}" for name in names for place in ("images/", "")]
+            folders += [f"{prefix}images", *([prefix.rstrip("/")] if prefix else [])]
+        self._folders[near, subset] = tuple(folders)
+        return self._folders[near, subset]
 
     def entry_of(
         self,

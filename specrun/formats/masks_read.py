@@ -1,0 +1,93 @@
+"""Segmentation masks beside their images: a pixel's value is the index of its class.
+
+- Layout: `[<split>/]images[/…]/a.jpg` with `[<split>/]masks[/…]/a.png`; likewise `images/<split>/…`, and
+  MMSegmentation's `img_dir/<split>` with `ann_dir/<split>`, or `JPEGImages` with `SegmentationClass`.
+- Each class of an image becomes one mask (regions are not told apart). `ignore_index` is nobody's class.
+- An image without a mask was not annotated. A value that is no class is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specrun.errors import FormatError
+from specrun.formats.images import IMAGE_SUFFIXES, read_indices
+from specrun.formats.reading import Entry, Reading, split_folder
+from specrun.model.labels import Mask
+
+_PAIRS = {"images": ("masks", "labels", "annotations"), "img_dir": ("ann_dir",), "JPEGImages": ("SegmentationClass",)}
+_MASK_FOLDERS = frozenset(name for names in _PAIRS.values() for name in names)
+
+
+def is_mask_path(name: str) -> bool:
+    """Whether a file below the data set's folder is a mask rather than an image."""
+    folders = PurePosixPath(name).parts[:-1]
+    return any(part in _MASK_FOLDERS for part in folders) and not any(part in _PAIRS for part in folders)
+
+
+def read_masks(path: Path, reading: Reading, classes: Sequence[str], ignore_index: int | None) -> Iterator[Entry]:
+    """path: the folder that holds images and masks. Raises FormatError naming file, value and place."""
+    reading.add_classes(classes)
+    images = [name for name in reading.media.names if _image_folder(name) is not None]
+    if not images:
+        raise FormatError(
+            f"{path}: holds no images in a folder called {', '.join(_PAIRS)}.",
+            hint="Lay it out as <split>/images/a.jpg beside <split>/masks/a.png.",
+        )
+    for name in images:
+        subset = split_folder(name)
+        if not reading.wants(subset):
+            continue
+        mask = _mask_of(path, reading.media.root, name)
+        if mask is None:
+            yield reading.entry_of(name, (), subset=subset, group="", annotated=False)
+            continue
+        values = read_indices(mask)
+        labels = tuple(_labels(values, mask, classes, ignore_index, reading))
+        stated = (values.shape[1], values.shape[0])
+        yield reading.entry_of(name, labels, subset=subset, group="", stated_wh=stated)
+
+
+def _image_folder(name: str) -> int | None:
+    """Where in the path the folder of images stands."""
+    parts = PurePosixPath(name).parts[:-1]
+    return next((i for i, part in enumerate(parts) if part in _PAIRS), None)
+
+
+def _mask_of(path: Path, media_root: Path, name: str) -> Path | None:
+    parts = list(PurePosixPath(name).parts)
+    place = _image_folder(name)
+    assert place is not None
+    for folder in _PAIRS[parts[place]]:
+        parts_of_mask = [*parts[:place], folder, *parts[place + 1 :]]
+        for root in dict.fromkeys((path, media_root)):
+            stem = root.joinpath(*parts_of_mask)
+            for suffix in (".png", *IMAGE_SUFFIXES):
+                if (candidate := stem.with_suffix(suffix)).is_file():
+                    return candidate
+    return None
+
+
+def _labels(
+    values: NDArray[np.integer], mask: Path, classes: Sequence[str], ignore_index: int | None, reading: Reading
+) -> Iterator[Mask]:
+    for value in np.unique(values).tolist():
+        here = values == value
+        if value == ignore_index:
+            reading.lose(f"images have pixels of the value {value} (ignore_index), which carry no label")
+            continue
+        rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+        top, left = int(rows[0]), int(columns[0])
+        if not 0 <= value < len(classes):
+            x = int(np.flatnonzero(here[top])[0])
+            raise FormatError(
+                f"{mask}: the value {value} at x={x}, y={top} is no class; there are {len(classes)} (0 to "
+                f"{len(classes) - 1}).",
+                hint="Add the class, or set ignore_index.",
+            )
+        cropped = here[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1].copy()
+        yield Mask(label=classes[value], bitmap=cropped, left=left, top=top)
