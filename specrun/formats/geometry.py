@@ -5,20 +5,13 @@ Rings are open (the first point is not repeated) and fill even-odd.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import cos, hypot, radians, sin
 
 import numpy as np
 
-from specrun.formats.raster import (
-    bitmap_to_parts,
-    nest_holes,
-    point_inside,
-    rasterize,
-    ring_contains,
-    signed_area,
-    split_at_repeats,
-)
+from specrun.formats.raster import bitmap_to_parts, open_ring, rasterize, ring_contains, signed_area
+from specrun.formats.repair import repair_part, repair_ring
 from specrun.model.labels import Box, Mask, Part, Points
 
 __all__ = [
@@ -45,11 +38,12 @@ __all__ = [
     "repair_ring",
     "ring_contains",
     "signed_area",
+    "smallest_rectangle",
 ]
 
 XYWH = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
-_CROSSING_BLOCK = 1 << 22
+_BLOCK = 1 << 22
 
 
 def polygon_area(parts: Sequence[Part]) -> float:
@@ -127,19 +121,28 @@ def is_rectangle(ring: Points, tolerance: float = 1e-6) -> bool:
     return bool(longest > 0 and closes and abs(float(across @ down)) <= tolerance * longest**2)
 
 
+def smallest_rectangle(points: Points) -> Points | None:
+    """Corners of the turned rectangle of least area around points, as `box_corners`; None: they have no area.
+
+    One side lies on an edge of the convex hull (Freeman and Shapira 1975); of equal ones the first.
+    """
+    hull = _convex_hull(points)
+    if len(hull) < 3:
+        return None
+    along = np.roll(hull, -1, axis=0) - hull
+    along /= np.hypot(along[:, 0], along[:, 1])[:, None]
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    u, v = hull @ along.T, hull @ across.T
+    low_u, high_u, low_v, high_v = u.min(axis=0), u.max(axis=0), v.min(axis=0), v.max(axis=0)
+    i = int(np.argmin((high_u - low_u) * (high_v - low_v)))
+    corners = np.array([[low_u[i], low_v[i]], [high_u[i], low_v[i]], [high_u[i], high_v[i]], [low_u[i], high_v[i]]])
+    rectangle: Points = corners @ np.stack([along[i], across[i]])
+    return rectangle
+
+
 def box_to_part(box: Box) -> Part:
     """The box, turned or not, as a polygon of one part."""
     return Part(box_corners(box))
-
-
-def open_ring(points: Points) -> Points:
-    """Without repeated neighbours and without a last point that repeats the first."""
-    if len(points) < 2:
-        return points
-    differs = np.any(points != np.roll(points, 1, axis=0), axis=1)
-    if not differs.any():
-        return points[:1]
-    return points[differs] if differs[0] else np.roll(points[differs], 1, axis=0)
 
 
 def clip_box(box: XYWH, size_wh: tuple[int, int]) -> XYWH | None:
@@ -224,37 +227,22 @@ def bridge_parts(parts: Sequence[Part]) -> Points:
     return ring
 
 
-def repair_ring(points: Points) -> tuple[Part, ...]:
-    """A ring that crosses or touches itself, as simple parts with holes that fill the same (even-odd).
+def _convex_hull(points: Points) -> Points:
+    """Clockwise on the screen, without points on its edges (Andrew's monotone chain)."""
+    ordered = np.unique(points, axis=0).tolist()
 
-    Nothing is left of a ring without area. A simple ring comes back as it was, opened.
-    """
-    ring = open_ring(points)
-    if len(ring) < 3:
-        return ()
-    simple = [loop for loop in _untangled(_with_crossings(ring)) if abs(signed_area(loop)) > 0]
-    if len(simple) == 1 and len(simple[0]) == len(ring):
-        return (Part(ring),)
-    exteriors: list[Points] = []
-    holes: list[Points] = []
-    simple.sort(key=lambda loop: -abs(signed_area(loop)))
-    for i, loop in enumerate(simple):
-        inside = point_inside(loop)
-        depth = sum(ring_contains(other, inside) for other in simple[:i])
-        (holes if depth % 2 else exteriors).append(loop)
-    return nest_holes(exteriors, holes)
+    def chain(walk: list[list[float]]) -> list[list[float]]:
+        kept: list[list[float]] = []
+        for x, y in walk:
+            while len(kept) > 1:
+                (ax, ay), (bx, by) = kept[-2], kept[-1]
+                if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
+                    break
+                kept.pop()
+            kept.append([x, y])
+        return kept[:-1]
 
-
-def repair_part(part: Part) -> tuple[Part, ...]:
-    """A part whose rings may cross themselves, as simple ones; a hole stays with the piece around it."""
-    pieces = repair_ring(part.exterior)
-    holes = [piece for hole in part.holes for piece in repair_ring(hole)]
-    if not holes:
-        return pieces
-    nested = nest_holes([piece.exterior for piece in pieces], [hole.exterior for hole in holes])
-    merged = [Part(n.exterior, (*p.holes, *n.holes)) for p, n in zip(pieces, nested, strict=True)]
-    islands = [Part(inner) for hole in holes for inner in hole.holes]
-    return (*merged, *islands)
+    return np.array(chain(ordered) + chain(ordered[::-1]), dtype=np.float64).reshape(-1, 2)
 
 
 def _clip_half(ring: Points, axis: int, limit: float, sign: float) -> Points:
@@ -300,83 +288,9 @@ def _without_doubles(ring: Points) -> Points:
 def _nearest(ring: Points, other: Points) -> tuple[float, int, int]:
     """Squared distance and the indices of the nearest pair of points of two rings."""
     best = (float("inf"), 0, 0)
-    block = max(1, _CROSSING_BLOCK // max(1, len(other)))
+    block = max(1, _BLOCK // max(1, len(other)))
     for start in range(0, len(ring), block):
         distances = ((ring[start : start + block, None, :] - other[None, :, :]) ** 2).sum(axis=2)
         i, j = divmod(int(np.argmin(distances)), len(other))
         best = min(best, (float(distances[i, j]), start + i, j))
     return best
-
-
-def _with_crossings(ring: Points) -> Points:
-    """The ring with a point put in wherever two of its edges cross or one touches another's middle."""
-    added: dict[int, list[tuple[float, tuple[float, float]]]] = {}
-    ends = np.roll(ring, -1, axis=0)
-    for i, j, t, u in _edge_meetings(ring, ends):
-        # Both edges must name the crossing by the same floats, or the loops would not meet.
-        where = ring[j] if u == 0 else ends[j] if u == 1 else _crossing(ring, ends, *sorted((i, j)))
-        added.setdefault(i, []).append((t, (float(where[0]), float(where[1]))))
-    if not added:
-        return ring
-    points: list[tuple[float, float]] = []
-    for i, point in enumerate(ring.tolist()):
-        points.append((point[0], point[1]))
-        points.extend(where for _, where in sorted(added.get(i, ())))
-    return open_ring(np.array(points, dtype=np.float64))
-
-
-def _edge_meetings(ring: Points, ends: Points) -> Iterator[tuple[int, int, float, float]]:
-    """Edge i is met strictly inside, at share t, by edge j at its share u in [0, 1]."""
-    along = ends - ring
-    block = max(1, _CROSSING_BLOCK // len(ring))
-    for start in range(0, len(ring), block):
-        p, r = ring[start : start + block, None, :], along[start : start + block, None, :]
-        between, s = ring[None, :, :] - p, along[None, :, :]
-        cross = r[..., 0] * s[..., 1] - r[..., 1] * s[..., 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = (between[..., 0] * s[..., 1] - between[..., 1] * s[..., 0]) / cross
-            u = (between[..., 0] * r[..., 1] - between[..., 1] * r[..., 0]) / cross
-        for i, j in zip(*np.nonzero((cross != 0) & (t > 0) & (t < 1) & (u >= 0) & (u <= 1)), strict=True):
-            yield start + int(i), int(j), float(t[i, j]), float(u[i, j])
-
-
-def _crossing(ring: Points, ends: Points, i: int, j: int) -> Points:
-    r, s = ends[i] - ring[i], ends[j] - ring[j]
-    between = ring[j] - ring[i]
-    share = (between[0] * s[1] - between[1] * s[0]) / (r[0] * s[1] - r[1] * s[0])
-    where: Points = ring[i] + share * r
-    return where
-
-
-def _untangled(ring: Points) -> list[Points]:
-    """A ring whose crossings are points of it, as simple loops that touch but do not cross.
-
-    At each point the edges are sorted by angle and neighbours joined; edges walked twice cancel out.
-    """
-    unique, nodes = np.unique(ring, axis=0, return_inverse=True)
-    walked: set[tuple[int, int]] = set()
-    for edge in zip(nodes.tolist(), np.roll(nodes, -1).tolist(), strict=True):
-        walked ^= {(min(edge), max(edge))}
-    around: dict[int, list[int]] = {}
-    for a, b in sorted(walked):
-        around.setdefault(a, []).append(b)
-        around.setdefault(b, []).append(a)
-    onward: dict[tuple[int, int], int] = {}
-    for node, others in around.items():
-        directions = unique[others] - unique[node]
-        order = np.argsort(np.arctan2(directions[:, 1], directions[:, 0]), kind="stable")
-        ordered = [others[k] for k in order]
-        for a, b in zip(ordered[0::2], ordered[1::2], strict=True):
-            onward[a, node], onward[b, node] = b, a
-    loops: list[Points] = []
-    while walked:
-        start, at = min(walked)
-        before, path = start, [start]
-        while True:
-            walked.discard((min(before, at), max(before, at)))
-            before, at = at, onward[before, at]
-            path.append(before)
-            if (min(before, at), max(before, at)) not in walked:
-                break
-        loops += split_at_repeats(unique[path])
-    return loops

@@ -80,6 +80,16 @@ def nest_holes(exteriors: Sequence[Points], holes: Sequence[Points]) -> tuple[Pa
     return tuple(Part(ring, tuple(inner)) for ring, inner in zip(exteriors, owned, strict=True))
 
 
+def open_ring(points: Points) -> Points:
+    """Without repeated neighbours and without a last point that repeats the first."""
+    if len(points) < 2:
+        return points
+    differs = np.any(points != np.roll(points, 1, axis=0), axis=1)
+    if not differs.any():
+        return points[:1]
+    return points[differs] if differs[0] else np.roll(points[differs], 1, axis=0)
+
+
 def signed_area(ring: Points) -> float:
     """Shoelace area; positive for rings that run clockwise on the screen (y down)."""
     moved = ring - ring[0]
