@@ -15,11 +15,9 @@ from typing import Any
 
 from specrun.errors import NodeError
 from specrun.model.digest import Json, bytes_digest, json_digest
+from specrun.store.filesystem import on_network
 
 SOCKET_PATH_BYTES = 107
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "sshfs", "fuse.sshfs", "ceph", "lustre", "afs"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,9 @@ class ServerFolder:
 
     def prepare(self) -> None:
         """Make it. Raises NodeError: it lies on a network file system."""
-        kind = file_system_type(self.root.resolve())
-        if kind in NETWORK_FILE_SYSTEMS:
+        if on_network(self.root):
             raise NodeError(
-                f"{self.root}: lies on a network file system ({kind}), where a database breaks.",
+                f"{self.root}: lies on a network file system, where a database breaks.",
                 hint="Run a MongoDB server and set settings.fiftyone.database to {uri: {env: FIFTYONE_DATABASE_URI}}.",
             )
         self.data.mkdir(parents=True, exist_ok=True)
@@ -110,25 +107,6 @@ def socket_folder(data: Path, environ: Mapping[str, str] = os.environ) -> Path:
         "FiftyOne's database: no temporary folder has a path short enough for a Unix socket.",
         hint="Set XDG_RUNTIME_DIR or TMPDIR to a short path, for example /tmp.",
     )
-
-
-def file_system_type(path: Path, mounts: str | None = None) -> str:
-    """`ext4`, `nfs4`, …; "" where /proc/mounts does not say. mounts: the text of /proc/mounts."""
-    if mounts is None:
-        try:
-            mounts = Path("/proc/mounts").read_text(errors="replace")
-        except OSError:
-            return ""
-    place, best, kind = str(path), "", ""
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ")
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, fields[2]
-    return kind
 
 
 def open_lock(path: Path) -> int:
