@@ -12,11 +12,17 @@ from specrun.model.state import NodeRecord, Observation
 
 def fingerprint(node: Node, read: Mapping[str, str], observed: Json) -> str:
     """read: `role:address` → digest of what the node reads of it. observed: Observation.value."""
+    return fingerprint_of(node.kind, node.kind_version, node.result_config, read, observed)
+
+
+def fingerprint_of(
+    kind: str, version: int, result_config: Mapping[str, Json], read: Mapping[str, str], observed: Json
+) -> str:
     return json_digest(
         {
-            "kind": node.kind,
-            "version": node.kind_version,
-            "config": node.result_config,
+            "kind": kind,
+            "version": version,
+            "config": dict(result_config),
             "inputs": dict(read),
             "observed": observed,
         }

@@ -101,6 +101,8 @@ class WorkerContext:
 
     def secret(self, reference: Json) -> str:
         """Secrets were resolved by the supervisor; raises CredentialsError when this one was not."""
+        if isinstance(reference, dict):
+            reference = {key: value for key, value in reference.items() if value is not None}
         try:
             return self.secrets[canonical_json(reference)]
         except KeyError:

@@ -1,0 +1,178 @@
+"""`specrun apply`: make everything so."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from specrun.cli.project import Planned, add_choice, add_spec, load, plan_project
+from specrun.errors import ApprovalMissing, ExitCode, PlanOutdated, UsageError
+from specrun.model.plan import Action
+from specrun.run.job import Job
+from specrun.run.launch import launch, new_run_id
+from specrun.store.locks import ProjectLock
+from specrun.store.paths import ProjectPaths
+from specrun.store.recover import recover
+from specrun.store.state import State
+
+UI = ("tui", "plain", "json", "quiet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_spec(parser)
+    add_choice(parser)
+    parser.add_argument("--ui", choices=UI, help="dashboard, lines, events as JSON, or nothing (default: what fits)")
+    parser.add_argument("--yes", action="store_true", help="agree to writing outside this machine")
+    parser.add_argument("--detach", action="store_true", help="start the run and return at once")
+    parser.add_argument("-v", "--verbose", action="store_true", help="the nodes' own output too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    saved = saved_plan(arguments)
+    project = load(arguments)
+    paths = ProjectPaths(project.project_dir, project.output_root)
+    mend(paths)
+    planned = plan_project(project, arguments)
+    if saved is not None:
+        check_saved(saved, planned)
+    ui = arguments.ui or default_ui()
+    if not planned.plan.has_changes:
+        return nothing_to_do(planned, ui)
+    return carry_out(planned, arguments, ui)
+
+
+def mend(paths: ProjectPaths) -> None:
+    """Finish what a killed run left half published, before planning. Raises LockedError."""
+    if not paths.state_db.exists():
+        return
+    with ProjectLock(paths.lock).hold("apply"), State.open(paths.state_db) as state:
+        recover(state, paths)
+
+
+def default_ui() -> str:
+    """The dashboard needs all three to be a terminal that can draw, and a person before it."""
+    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    able = os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
+    return "tui" if terminal and able else "plain"
+
+
+def saved_plan(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """A file written by `plan --out` in the place of the spec: its command line becomes ours."""
+    path = Path(arguments.spec) if arguments.spec else None
+    if path is None or path.suffix in (".yaml", ".yml") or not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["specrun_plan"] != 1:
+            raise ValueError("unknown format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path}: neither a project spec (.yaml) nor a saved plan", hint="`specrun plan --out FILE` saves one."
+        ) from error
+    given = [name for name in content["asked"] if getattr(arguments, name)]
+    if given:
+        raise UsageError(f"--{given[0]} cannot be given with a saved plan", hint="Make a new plan with it.")
+    arguments.spec = content["spec"]
+    for name, value in content["asked"].items():
+        setattr(arguments, name, value)
+    return content
+
+
+def check_saved(saved: dict[str, Any], planned: Planned) -> None:
+    """Raises PlanOutdated: the same command would plan something else now."""
+    now = json.loads(json.dumps(planned.plan.to_json()))
+    if saved["plan"]["state"] != now["state"]:
+        raise PlanOutdated("the saved plan is out of date: something was made since", hint="Make a new plan.")
+    before = {n["address"]: (n["action"], n["fingerprint"]) for n in saved["plan"]["nodes"]}
+    after = {n["address"]: (n["action"], n["fingerprint"]) for n in now["nodes"]}
+    moved = [a for a in {**before, **after} if before.get(a) != after.get(a)]
+    if moved:
+        raise PlanOutdated(f"the saved plan is out of date: {moved[0]} has changed since", hint="Make a new plan.")
+
+
+def nothing_to_do(planned: Planned, ui: str) -> int:
+    if ui in ("tui", "plain"):
+        show_plan(planned, verbose=False)
+    return ExitCode.WAITING if planned.plan.with_action(Action.WAIT) else ExitCode.DONE
+
+
+def show_plan(planned: Planned, *, verbose: bool) -> None:
+    # An apply that draws nothing does not need it.
+    from specrun.cli.plan import show
+
+    show(planned, verbose=verbose)
+
+
+def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str) -> int:
+    job = make_job(planned, approved=approved(planned, arguments))
+    if arguments.detach:
+        launch(job, planned.paths)
+        sys.stdout.write(f"{job.run}\n")
+        sys.stderr.write("started; `specrun attach` shows it\n")
+        return ExitCode.DONE
+    if ui == "tui":
+        # Textual is imported when there is a dashboard to draw.
+        from specrun.cli.dashboard import run_with_dashboard
+
+        return run_with_dashboard(job, planned.paths, previous_facts(planned))
+    if ui == "plain":
+        show_plan(planned, verbose=False)
+    return in_the_foreground(job, planned, ui, verbose=arguments.verbose)
+
+
+def approved(planned: Planned, arguments: argparse.Namespace) -> bool:
+    """Raises ApprovalMissing: something writes outside the machine and nobody can be asked."""
+    outside = [str(n.address) for n in planned.plan.nodes if n.action.runs and n.external]
+    if not outside or arguments.yes:
+        return True
+    names = ", ".join(outside)
+    if not sys.stdin.isatty() or arguments.detach:
+        raise ApprovalMissing(f"{names} would write outside this machine", hint="Add --yes to agree.")
+    show_plan(planned, verbose=False)
+    sys.stderr.write(f"\n{names} will write outside this machine. Go on? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ApprovalMissing("not approved: nothing was done")
+    return True
+
+
+def make_job(planned: Planned, *, approved: bool) -> Job:
+    project, world = planned.project, planned.world
+    return Job(
+        run=new_run_id(datetime.now()),
+        project=project.name,
+        spec_file=os.fspath(project.spec_file),
+        spec_yaml=project.resolved_yaml,
+        project_dir=project.project_dir,
+        output_root=project.output_root,
+        seed=project.seed,
+        settings=project.settings,
+        nodes=project.nodes,
+        plan=planned.plan,
+        observations=world.observations,
+        gone=world.gone,
+        unreachable=world.unreachable,
+        replace=tuple(planned.wish.replace),
+        approved=approved,
+    )
+
+
+def in_the_foreground(job: Job, planned: Planned, ui: str, *, verbose: bool) -> int:
+    """This process is the supervisor."""
+    # A plan with nothing to do, or a dashboard, does not need the executor in this process.
+    from specrun.cli.foreground import printer_for
+    from specrun.run.supervisor import Supervision, supervise
+
+    printer = printer_for(ui, verbose=verbose)
+    code = supervise(job, Supervision(listeners=[printer.handle], tick=printer.tick))
+    printer.summarise(planned.paths.run(job.run), Path.cwd(), previous_facts(planned))
+    return code
+
+
+def previous_facts(planned: Planned) -> dict[str, dict[str, Any]]:
+    return {str(a): dict(r.facts) for a, r in planned.world.records.items()}

@@ -1,0 +1,106 @@
+"""Runs and attaches the dashboard: the supervisor works in a process of its own, the journal lies between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from specrun.cli.foreground import print_summary
+from specrun.errors import ExitCode, SpecrunError
+from specrun.model.address import Address, parse_address
+from specrun.run.control import Ask, Wanted, send
+from specrun.run.job import Job
+from specrun.run.launch import LOG_NAME, Feed, is_alive, launch
+from specrun.run.tail import last_lines
+from specrun.store.journal import JOURNAL_NAME, read_journal
+from specrun.store.paths import ProjectPaths
+from specrun.tui.app import Dashboard
+from specrun.views.run_view import RunView
+
+START_TIMEOUT_S = 20.0
+
+
+class RunControl:
+    """Implements tui.control.Control by writing to the run's control file."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder
+
+    def stop_run(self) -> str | None:
+        return self._send(Ask.STOP)
+
+    def cancel(self, address: str) -> str | None:
+        return self._send(Ask.CANCEL, parse_address(address))
+
+    def retry(self, address: str) -> str | None:
+        return self._send(Ask.RETRY, parse_address(address))
+
+    def pause(self, paused: bool) -> str | None:
+        return self._send(Ask.PAUSE if paused else Ask.GO_ON)
+
+    def prioritise(self, address: str) -> str | None:
+        return self._send(Ask.PRIORITISE, parse_address(address))
+
+    def _send(self, ask: Ask, address: Address | None = None) -> str | None:
+        try:
+            send(self._folder, Wanted(ask, address))
+        except OSError as error:
+            return f"the run cannot be reached: {error.strerror}"
+        return None
+
+
+def run_with_dashboard(job: Job, paths: ProjectPaths, previous: Mapping[str, Mapping[str, Any]]) -> int:
+    """Start the run and watch it; leaving the dashboard leaves the run going."""
+    process = launch(job, paths)
+    folder = paths.run(job.run)
+    wait_for_journal(folder, process)
+    return watch(folder, lambda: process.poll() is None, previous)
+
+
+def wait_for_journal(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Raises what kept the supervisor from starting (a lock, a broken state)."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (folder / JOURNAL_NAME).exists():
+        status = process.poll()
+        if status is not None:
+            error = SpecrunError(" ".join(last_lines(folder / LOG_NAME, 3)).removeprefix("error: "))
+            error.exit_code = ExitCode(status) if status in iter(ExitCode) else ExitCode.OUR_FAULT
+            raise error
+        if time.monotonic() > deadline:
+            raise SpecrunError("the supervisor did not start in time", hint=f"See {folder / LOG_NAME}.")
+        time.sleep(0.02)
+
+
+def watch(folder: Path, alive: Callable[[], bool], previous: Mapping[str, Mapping[str, Any]]) -> int:
+    """Draw the run until the person leaves; then the scrollback holds the summary."""
+    feed = Feed(folder, alive)
+    dashboard = Dashboard(
+        feed=feed,
+        control=RunControl(folder),
+        log_path=lambda address: existing(folder / parse_address(address).folder / "log.txt"),
+        finished=False,
+    )
+    dashboard.run()
+    view = RunView()
+    for event in read_journal(folder / JOURNAL_NAME):
+        view.apply(event)
+    print_summary(view, folder, Path.cwd(), previous)
+    if feed.finished is None and alive():
+        sys.stderr.write("the run goes on; `specrun attach` comes back to it\n")
+        return ExitCode.DONE
+    return feed.finished.exit_code if feed.finished else ExitCode.DONE
+
+
+def existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def attach(folder: Path, pid: int | None) -> int:
+    """The dashboard on a run of any terminal, also on one that is over."""
+    alive = (lambda: is_alive(pid)) if pid and pid != os.getpid() else (lambda: False)
+    return watch(folder, alive, {})

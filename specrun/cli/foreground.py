@@ -1,0 +1,96 @@
+"""What `apply` prints when there is no dashboard: lines, events as JSON, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from specrun.model.event import Event, NodeFailed
+from specrun.views.json_lines import JsonLinesPrinter
+from specrun.views.plain import PlainPrinter
+from specrun.views.run_view import RunView
+from specrun.views.summary import summary_text
+
+
+class Printer(Protocol):
+    def handle(self, event: Event) -> None: ...
+    def tick(self) -> None: ...
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None: ...
+
+
+def printer_for(ui: str, *, verbose: bool) -> Printer:
+    if ui == "json":
+        return JsonLines()
+    return Quiet() if ui == "quiet" else Lines(verbose=verbose)
+
+
+class Lines:
+    """One line for each thing that happens, then the summary."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._printer = PlainPrinter(
+            _write,
+            clock=time.time,
+            color=self._color,
+            github=bool(os.environ.get("GITHUB_ACTIONS")),
+            verbose=verbose,
+        )
+
+    def handle(self, event: Event) -> None:
+        self._printer.handle(event)
+
+    def tick(self) -> None:
+        self._printer.tick()
+
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+        print_summary(self._printer.view, run_folder, base, previous)
+
+
+class JsonLines:
+    """The events as they are; nothing else on standard output."""
+
+    def __init__(self) -> None:
+        self._printer = JsonLinesPrinter(_write)
+
+    def handle(self, event: Event) -> None:
+        self._printer.handle(event)
+
+    def tick(self) -> None:
+        sys.stdout.flush()
+
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+        sys.stdout.flush()
+
+
+class Quiet:
+    """Only failures, on standard error."""
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, NodeFailed):
+            sys.stderr.write(f"error: {event.address}: {event.cause}\n")
+
+    def tick(self) -> None:
+        """Nothing is due."""
+
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+        """Nothing is said."""
+
+
+def print_summary(view: RunView, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+    width = shutil.get_terminal_size((100, 24)).columns
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    text = summary_text(
+        view, color=color, width=width, previous=previous, run_folder=os.path.relpath(run_folder), base=os.fspath(base)
+    )
+    _write("\n" + text.rstrip("\n") + "\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,109 @@
+"""`specrun`: finds the command, and renders every error in this one place.
+
+A command's module is imported when it is the one that was asked for; `--help` imports argparse alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from specrun import __version__
+from specrun.errors import ExitCode, SpecError, SpecrunError
+
+COMMANDS = {
+    "apply": "make everything in the spec so, with a dashboard",
+    "plan": "show what is out of date and why; changes nothing",
+    "validate": "show every mistake in the spec",
+    "attach": "return to the dashboard of a run",
+    "runs": "list earlier runs",
+    "logs": "print the log of a node",
+    "graph": "draw what needs what",
+    "why": "show where an output came from",
+    "init": "write a commented starter spec",
+    "schema": "write the JSON schema for editors",
+    "app": "open the FiftyOne App on the project's database",
+    "accept": "record what exists as up to date",
+    "adopt": "take in a file or folder made elsewhere",
+    "rollback": "return to an earlier output",
+    "prune": "remove what is no longer in the spec",
+    "unlock": "show who holds the project",
+}
+
+_EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wrong, 4 locked, 6 waiting for people."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words[0] if words and words[0] in COMMANDS else None)
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help()
+        return ExitCode.WRONG_INPUT
+    try:
+        return int(_module(arguments.command).run(arguments))
+    except SpecError as error:
+        # Only a wrong spec needs the renderer.
+        from specrun.spec.diagnostics import render_diagnostics
+
+        sys.stderr.write(render_diagnostics(error.diagnostics, color=_color()))
+        return error.exit_code
+    except SpecrunError as error:
+        _say_error(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitCode.DONE
+    except Exception as error:
+        return _our_fault(error)
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """Only the asked command's own arguments are built."""
+    parser = argparse.ArgumentParser(
+        prog="specrun", description="Computer-vision projects from one YAML spec.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"specrun {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == command:
+            _module(name).add_arguments(added)
+    return parser
+
+
+def _module(command: str):  # type: ignore[no-untyped-def]  # modules have no common type
+    return importlib.import_module(f"specrun.cli.{command}")
+
+
+def _color() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _say_error(message: str, hint: str | None) -> None:
+    bold, plain = ("\033[1;31m", "\033[0m") if _color() else ("", "")
+    sys.stderr.write(f"{bold}error:{plain} {message}\n")
+    if hint:
+        sys.stderr.write(f"  {hint}\n")
+
+
+def _our_fault(error: Exception) -> ExitCode:
+    """A bug of specrun: the report goes to a file, the person gets its place."""
+    import tempfile
+    import traceback
+
+    report = Path(tempfile.gettempdir()) / f"specrun-report-{os.getpid()}.txt"
+    report.write_text("".join(traceback.format_exception(error)))
+    _say_error(f"this is a bug of specrun: {type(error).__name__}: {error}", f"The report lies in {report}.")
+    return ExitCode.OUR_FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

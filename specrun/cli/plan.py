@@ -1,0 +1,59 @@
+"""`specrun plan`: what is out of date and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from specrun.cli.project import Planned, add_choice, add_spec, load, plan_project
+from specrun.errors import ExitCode
+from specrun.views.plan_text import plan_json, plan_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_spec(parser)
+    add_choice(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="every node, and the exact old and new values")
+    parser.add_argument("--json", action="store_true", help="the plan as JSON")
+    parser.add_argument("--out", metavar="FILE", help="save the plan for `specrun apply FILE`")
+    parser.add_argument(
+        "--detailed-exitcode", action="store_true", help="0: nothing to do, 10: changes; errors keep their code"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    planned = plan_project(load(arguments), arguments)
+    if arguments.json:
+        sys.stdout.write(json.dumps(plan_json(planned.plan), indent=2, ensure_ascii=False) + "\n")
+    else:
+        show(planned, verbose=arguments.verbose)
+    if arguments.out:
+        save(planned, arguments, Path(arguments.out))
+    if arguments.detailed_exitcode and planned.plan.has_changes:
+        return ExitCode.CHANGES
+    return ExitCode.DONE
+
+
+def show(planned: Planned, *, verbose: bool) -> None:
+    width = shutil.get_terminal_size((100, 24)).columns
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.write(plan_text(planned.plan, verbose=verbose, color=color, width=width) + "\n")
+
+
+def save(planned: Planned, arguments: argparse.Namespace, path: Path) -> None:
+    """The plan with the command line that made it: `apply FILE` makes it again and compares."""
+    asked = {name: getattr(arguments, name) for name in ("var", "set", "target", "replace", "exclude")}
+    content = {
+        "specrun_plan": 1,
+        "spec": os.fspath(planned.project.spec_file.resolve()),
+        "asked": asked,
+        "plan": planned.plan.to_json(),
+    }
+    staged = path.with_name(path.name + ".partial")
+    staged.write_text(json.dumps(content, ensure_ascii=False))
+    os.replace(staged, path)
+    sys.stderr.write(f"saved; carry it out with: specrun apply {path}\n")

@@ -1,0 +1,168 @@
+"""What most commands share: the spec on the command line, loaded, and looked at against the world."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from specrun.errors import UsageError
+from specrun.graph import with_needs
+from specrun.kinds.registry import REGISTRY
+from specrun.model.address import Address, parse_address
+from specrun.model.plan import Plan
+from specrun.planner.compile import Wish, make_plan
+from specrun.planner.world import World
+from specrun.run.estimates import estimate_of
+from specrun.run.refresh import look_around
+from specrun.spec.compiled import load_compiled
+from specrun.spec.project import Project
+from specrun.store.paths import ProjectPaths
+from specrun.store.state import State
+
+SPEC_NAMES = ("project.yaml", "project.yml", "specrun.yaml", "specrun.yml")
+
+
+def add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", nargs="?", help=f"the project spec (default: {SPEC_NAMES[0]} here)")
+    parser.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a variable of the spec")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="set a field: models.unet.train.epochs=5"
+    )
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", action="append", default=[], metavar="ADDRESS", help="only it and what it needs")
+    parser.add_argument("--replace", action="append", default=[], metavar="ADDRESS", help="make it anew")
+    parser.add_argument("--exclude", action="append", default=[], metavar="ADDRESS", help="leave it as it is")
+
+
+def find_spec(given: str | None) -> Path:
+    """Raises UsageError: there is none."""
+    if given is not None:
+        path = Path(given)
+        if path.is_dir():
+            return find_spec_in(path)
+        if not path.exists():
+            raise UsageError(f"{given}: there is no such file", hint="Give the path of a project spec.")
+        return path
+    return find_spec_in(Path())
+
+
+def find_spec_in(folder: Path) -> Path:
+    for name in SPEC_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    where = "here" if folder == Path() else f"in {folder}"
+    raise UsageError(
+        f"no project spec {where} (looked for {', '.join(SPEC_NAMES)})",
+        hint="Give its path, or write one with `specrun init`.",
+    )
+
+
+def pairs(given: Iterable[str], option: str) -> dict[str, str]:
+    """`name=value` words; raises UsageError."""
+    found: dict[str, str] = {}
+    for word in given:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--{option} {word}: write --{option} NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def load(arguments: argparse.Namespace) -> Project:
+    """Raises SpecError; warnings go to standard error."""
+    path = find_spec(arguments.spec)
+    project = load_compiled(
+        path,
+        REGISTRY,
+        variables=pairs(arguments.var, "var"),
+        sets=pairs(arguments.set, "set"),
+        environ=os.environ,
+        cache_dir=path.resolve().parent / ".specrun" / "cache",
+    )
+    for warning in project.warnings:
+        sys.stderr.write(f"{warning}\n")
+    return project
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A project, what the world says of it, and the plan that follows."""
+
+    project: Project
+    paths: ProjectPaths
+    world: World
+    plan: Plan
+    wish: Wish
+
+
+def paths_of(project: Project) -> ProjectPaths:
+    return ProjectPaths(project.project_dir, project.output_root)
+
+
+def plan_project(project: Project, arguments: argparse.Namespace) -> Planned:
+    """Observe and plan; writes caches at most."""
+    paths = paths_of(project)
+    wish = wish_of(project, arguments)
+    state = State.open(paths.state_db, read_only=True) if paths.state_db.exists() else None
+    try:
+        wanted = [n for n in project.nodes if wish.targets is None or n.address in wish.targets]
+        world = look_around(wanted, paths, state, project.settings, REGISTRY)
+        digest = state.digest() if state else ""
+    finally:
+        if state:
+            state.close()
+    plan = make_plan(project.name, project.nodes, world, wish, estimate=estimate_of(REGISTRY), state=digest)
+    return Planned(project, paths, world, plan, wish)
+
+
+def wish_of(project: Project, arguments: argparse.Namespace) -> Wish:
+    """Raises UsageError: an address that names nothing."""
+    known = {node.address: node.needs for node in project.nodes}
+    targets = expand(arguments.target, known, "target")
+    return Wish(
+        targets=set(with_needs(known, targets)) if targets else None,
+        replace=tuple(expand(arguments.replace, known, "replace")),
+        exclude=tuple(expand(arguments.exclude, known, "exclude")),
+    )
+
+
+def expand(given: Sequence[str], known: Iterable[Address], option: str) -> list[Address]:
+    """Addresses, sections (`models`) and matrices (`models.unet`: all its instances)."""
+    found: list[Address] = []
+    for word in given:
+        matching = [a for a in known if word in (str(a), str(a.base), a.section)]
+        if not matching:
+            raise unknown_address(word, known, f"--{option} ")
+        found += matching
+    return list(dict.fromkeys(found))
+
+
+def unknown_address(word: str, known: Iterable[Address], before: str = "") -> UsageError:
+    # Only a mistake pays for it.
+    import difflib
+
+    names = [str(address) for address in known]
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names[:12]) or 'none'}."
+    return UsageError(f"{before}{word}: there is no such node", hint=hint)
+
+
+def one_address(word: str, known: Iterable[Address]) -> Address:
+    """Raises UsageError: not exactly one node."""
+    addresses = list(known)
+    matching = [a for a in addresses if word in (str(a), str(a.base))]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise UsageError(f"{word} is a matrix", hint=f"Name one instance: {', '.join(map(str, matching[:6]))}.")
+    try:
+        parse_address(word)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    raise unknown_address(word, addresses)

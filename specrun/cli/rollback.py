@@ -1,0 +1,36 @@
+"""`specrun rollback ADDRESS`: return to an earlier output of a node that keeps some."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+from specrun.cli.project import one_address
+from specrun.cli.state import add_project, changing, load_project_of
+from specrun.store.rollback import rollback
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS", help="the node, for example models.unet")
+    parser.add_argument("--to", metavar="FINGERPRINT", help="which one (default: the one before)")
+    parser.add_argument("--list", action="store_true", help="only show what there is")
+    add_project(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    project = load_project_of(arguments)
+    address = one_address(arguments.address, [node.address for node in project.nodes])
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with changing(project, "rollback") as (state, paths):
+        if arguments.list:
+            for earlier in state.earlier(address):
+                record = earlier.record
+                sys.stdout.write(f"{record.fingerprint[:12]}  made {record.made_at[:19]}  run {record.run}\n")
+            return 0
+        record = rollback(state, paths, address, to=arguments.to, now=now)
+    sys.stdout.write(f"{address} is again what run {record.run} made on {record.made_at[:19]}\n")
+    sys.stdout.write(
+        "The next apply makes it anew unless you change the spec, or `specrun accept` it.\n"
+    )
+    return 0

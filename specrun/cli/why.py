@@ -1,0 +1,74 @@
+"""`specrun why ADDRESS`: the chain from an output back to files, spec lines and digests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from specrun.cli.project import one_address
+from specrun.cli.state import add_project, load_project_of, reading
+from specrun.model.address import Address, parse_address
+from specrun.model.node import Node
+from specrun.model.state import NodeRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS", help="the node, for example models.unet")
+    add_project(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    project = load_project_of(arguments)
+    with reading(project) as state:
+        records = state.records()
+    nodes = {node.address: node for node in project.nodes}
+    address = one_address(arguments.address, [*nodes, *(a for a in records if a not in nodes)])
+    if arguments.json:
+        sys.stdout.write(json.dumps(chain(address, records, nodes), indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines(chain(address, records, nodes)))
+    return 0
+
+
+def chain(address: Address, records: Mapping[Address, NodeRecord], nodes: Mapping[Address, Node]) -> dict[str, Any]:
+    """The node, when and from what it was made, and the same of everything it read."""
+    record, node = records.get(address), nodes.get(address)
+    mark = node.marks.get("") if node else None
+    found: dict[str, Any] = {"address": str(address), "declared": mark.short if mark else None}
+    if record is None:
+        return {**found, "made": None, "inputs": []}
+    inputs = [key.partition(":") for key in record.inputs]
+    return {
+        **found,
+        "made": record.made_at,
+        "run": record.run,
+        "fingerprint": record.fingerprint,
+        "digest": record.digest,
+        "folder": record.folder,
+        "observed": record.observation,
+        "accepted": record.accepted,
+        "inputs": [
+            {"role": role, "read": record.inputs[f"{role}:{name}"], **chain(parse_address(name), records, nodes)}
+            for role, _, name in inputs
+        ],
+    }
+
+
+def lines(found: Mapping[str, Any], depth: int = 0, role: str = "") -> Iterator[str]:
+    indent = "  " * depth
+    declared = f"  {found['declared']}" if found["declared"] else "  no longer in the spec"
+    yield f"{indent}{role}{found['address']}{declared}"
+    if found["made"] is None:
+        yield f"{indent}  not made yet"
+        return
+    yield f"{indent}  made {found['made'][:19].replace('T', ' ')} in run {found['run']}, digest {found['digest'][:12]}"
+    if found["accepted"]:
+        yield f"{indent}  accepted by hand: {found['accepted']}"
+    if found["observed"] is not None:
+        yield f"{indent}  saw {json.dumps(found['observed'], ensure_ascii=False)[:160]}"
+    for used in found["inputs"]:
+        yield from lines(used, depth + 1, f"{used['role']}: ")

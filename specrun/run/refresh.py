@@ -1,0 +1,127 @@
+"""Observing: what the world says now about every node, all at once and bounded, read-only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from specrun.errors import NodeError
+from specrun.model.address import Address
+from specrun.model.artifact import MANIFEST_NAME
+from specrun.model.digest import Json
+from specrun.model.node import Node
+from specrun.model.state import NodeRecord, Observation
+from specrun.model.work import Listing
+from specrun.planner.world import World
+from specrun.spec.kind import Kind, Registry, kind_of
+from specrun.store.listing import ListingCache
+from specrun.store.manifest import read_manifest
+from specrun.store.paths import ProjectPaths
+from specrun.store.state import State
+
+PARALLEL = 16
+
+
+@dataclass(kw_only=True)
+class NodeLook:
+    """Implements model.work.Look for one node."""
+
+    address: Address
+    project_dir: Path
+    output_root: Path
+    state_dir: Path
+    settings: Mapping[str, Any]
+    declarations: Mapping[str, Any]
+    record: NodeRecord | None
+    cache: ListingCache
+    remembered: Callable[[str, str], Json] = field(repr=False)
+
+    def listing(self, folder: Path, include: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()) -> Listing:
+        return self.cache.listing(folder, include, exclude)
+
+    def file_digest(self, path: Path) -> str | None:
+        return self.cache.file_digest(path)
+
+    def recall(self, key: str) -> Json:
+        return self.remembered(str(self.address), key)
+
+
+def look_around(
+    nodes: Sequence[Node],
+    paths: ProjectPaths,
+    state: State | None,
+    settings: Mapping[str, Any],
+    registry: Registry,
+) -> World:
+    """Everything that the planner needs to know. state: None for a project that was never applied."""
+    records = dict(state.records()) if state else {}
+    attempts = dict(state.attempts()) if state else {}
+    cache = ListingCache(paths.cache_db)
+    observations: dict[Address, Observation] = {}
+    unreachable: dict[Address, str] = {}
+
+    def look_of(node: Node) -> NodeLook:
+        return NodeLook(
+            address=node.address,
+            project_dir=paths.project_dir,
+            output_root=paths.output_root,
+            state_dir=paths.state_dir,
+            settings=settings,
+            declarations=node.declarations,
+            record=records.get(node.address),
+            cache=cache,
+            remembered=state.recall if state else lambda _address, _key: None,
+        )
+
+    async def observe(node: Node, kind: Kind, limit: anyio.CapacityLimiter) -> None:
+        async with limit:
+            try:
+                spec = kind.Spec.model_validate(dict(node.config))
+                observations[node.address] = await kind.observe(spec, look_of(node))
+            except NodeError as error:
+                unreachable[node.address] = str(error)
+
+    async def observe_all() -> None:
+        limit = anyio.CapacityLimiter(PARALLEL)
+        async with anyio.create_task_group() as tasks:
+            for node in nodes:
+                kind = kind_of(node.kind, registry)
+                if node.enabled and observes(kind):
+                    tasks.start_soon(observe, node, kind, limit)
+
+    anyio.run(observe_all)
+    gone = {a: text for a, r in records.items() if (text := what_is_gone(paths, r))}
+    return World(records=records, attempts=attempts, observations=observations, gone=gone, unreachable=unreachable)
+
+
+def observes(kind: Kind) -> bool:
+    return type(kind).observe is not Kind.observe
+
+
+def what_is_gone(paths: ProjectPaths, record: NodeRecord) -> str:
+    """What is missing of an output, in words; "" when all of it is there.
+
+    Every file of the manifest must exist with its size: a deleted or truncated file is noticed, an
+    edit that keeps the size is not (outputs are specrun's own; that would cost reading them all).
+    """
+    folder = paths.output_root / record.folder
+    shown = os.path.relpath(folder, paths.project_dir)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return f"{shown} was deleted" if not folder.exists() else f"{shown}/{MANIFEST_NAME} is gone"
+    if manifest.fingerprint != record.fingerprint and record.accepted is None:
+        return f"{shown} holds something else than what was made last"
+    for file in manifest.files:
+        try:
+            found = os.lstat(f"{folder}/{file.path}")
+        except OSError:
+            return f"{shown}/{file.path} was deleted"
+        if found.st_size != file.size and not stat.S_ISLNK(found.st_mode):
+            return f"{shown}/{file.path} was changed by hand"
+    return ""

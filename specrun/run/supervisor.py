@@ -1,0 +1,254 @@
+"""The supervisor owns a run: lock, journal, executor, samples, signals and what people ask of it.
+
+In the foreground it is the CLI's own process; under a dashboard it is `python -m specrun.run.supervisor
+RUN_FOLDER`, in a session of its own, so that closing the terminal does not end the run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+
+from specrun.errors import ExitCode, SpecrunError
+from specrun.model.event import Event, LogLine, MachineSample, Notice, Progress, RunFinished, RunStarted
+from specrun.model.node import Node
+from specrun.model.state import RunRecord
+from specrun.run.control import Ask, ControlReader, Wanted
+from specrun.run.executor import Executor, exit_code
+from specrun.run.gpu import Gpus, load_nvml
+from specrun.run.job import JOB_NAME, Job
+from specrun.run.secrets import secrets_of
+from specrun.spec.environment import with_env_files
+from specrun.store.filesystem import disk_free
+from specrun.store.journal import JOURNAL_NAME, JournalWriter
+from specrun.store.locks import ProjectLock
+from specrun.store.paths import ProjectPaths
+from specrun.store.recover import empty_trash, recover
+from specrun.store.state import State
+
+SAMPLE_INTERVAL_S = 2.0
+CONTROL_INTERVAL_S = 0.25
+MIB = 1 << 20
+_UNHURRIED = (LogLine, Progress)
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(kw_only=True)
+class Supervision:
+    """What a run needs besides its job. listeners: called with every event, numbered and dated.
+    tick: called a few times a second."""
+
+    listeners: Sequence[Listener] = ()
+    tick: Callable[[], None] = lambda: None
+    gpus: Gpus | None = None
+    environ: Mapping[str, str] | None = None
+    operation: str = "apply"
+
+
+def supervise(job: Job, how: Supervision | None = None) -> ExitCode:
+    """Run a job to its end. Raises LockedError; StateError."""
+    paths = ProjectPaths(job.project_dir, job.output_root)
+    paths.create()
+    asked = how or Supervision()
+    with ProjectLock(paths.lock).hold(asked.operation), State.open(paths.state_db) as state:
+        recover(state, paths)
+        folder = paths.run(job.run)
+        job.save(folder)
+        with JournalWriter(folder / JOURNAL_NAME, job.run) as journal:
+            run = _Run(job, paths, state, journal, asked)
+            code = anyio.run(run.main)
+        empty_trash(state, paths)
+    return code
+
+
+class _Run:
+    def __init__(self, job: Job, paths: ProjectPaths, state: State, journal: JournalWriter, how: Supervision) -> None:
+        self._job = job
+        self._paths = paths
+        self._state = state
+        self._journal = journal
+        self._how = how
+        self._gpus = how.gpus if how.gpus is not None else find_gpus(job.settings)
+        self._stopped_by: ExitCode | None = None
+        self._interrupts = 0
+
+    def emit(self, event: Event) -> None:
+        data = self._journal.append(event)
+        if not isinstance(event, _UNHURRIED):
+            self._journal.flush()
+        if self._how.listeners:
+            stamped = replace(event, run=data["run"], seq=data["seq"], time=data["time"])
+            for listener in self._how.listeners:
+                listener(stamped)
+
+    async def main(self) -> ExitCode:
+        began = time.monotonic()
+        self._start()
+        environ = with_env_files(self._job.project_dir, self._how.environ or os.environ)
+
+        def secrets(node: Node) -> Mapping[str, str]:
+            return secrets_of(node, self._job.settings, environ, self._job.project_dir)
+
+        executor = Executor(self._job, self._paths, self._state, self.emit, gpus=self._gpus, resolve_secret=secrets)
+        self._say_no_gpu(executor)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen_to_signals, executor)
+            tasks.start_soon(self._listen_to_people, executor)
+            tasks.start_soon(self._sample)
+            await executor.run()
+            tasks.cancel_scope.cancel()
+        return self._finish(executor, time.monotonic() - began)
+
+    def _start(self) -> None:
+        history = {str(a): r.duration_s for a, r in self._state.records().items() if r.duration_s}
+        self._put_run("running", None)
+        self.emit(
+            RunStarted(
+                project=self._job.project,
+                spec=self._job.spec_file,
+                plan=self._job.plan.to_json(),
+                history=history,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                gpus=tuple({"index": g.index, "name": g.name, "uuid": g.uuid} for g in self._gpus.usable),
+            )
+        )
+
+    def _finish(self, executor: Executor, took_s: float) -> ExitCode:
+        tally = executor.tally
+        code = exit_code(tally, stopped_by=self._stopped_by)
+        status = {ExitCode.DONE: "done", ExitCode.WAITING: "waiting"}.get(code, "failed")
+        if self._stopped_by is not None:
+            status = "interrupted"
+        self.emit(
+            RunFinished(
+                status=status,
+                exit_code=int(code),
+                duration_s=took_s,
+                finished=tally.finished,
+                failed=tally.failed,
+                skipped=tally.skipped,
+                unchanged=tally.unchanged,
+                waiting=tally.waiting,
+            )
+        )
+        self._put_run(status, code, done=tally.finished + tally.unchanged)
+        return code
+
+    def _put_run(self, status: str, code: ExitCode | None, done: int = 0) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        if code is None:
+            self._began_at = now
+        self._state.put_run(
+            RunRecord(
+                id=self._job.run,
+                started_at=self._began_at,
+                ended_at=None if code is None else now,
+                status=status,
+                exit_code=None if code is None else int(code),
+                pid=os.getpid(),
+                done=done,
+                total=sum(n.action.runs for n in self._job.plan.nodes),
+            )
+        )
+
+    def _say_no_gpu(self, executor: Executor) -> None:
+        wanting = [n for n in self._job.nodes if n.resources.gpus]
+        running = {p.address for p in self._job.plan.nodes if p.action.runs}
+        if not self._gpus.usable and any(n.address in running for n in wanting):
+            executor.notice("no GPU to be had here: what asks for one runs on the CPU")
+
+    async def _listen_to_signals(self, executor: Executor) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                self._interrupts += 1
+                again = self._interrupts > 1
+                code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+                self._stop(executor, code, at_once=again)
+
+    def _stop(self, executor: Executor, code: ExitCode, *, at_once: bool) -> None:
+        self._stopped_by = self._stopped_by or code
+        if not at_once:
+            self.emit(Notice(text="stopping: what runs is asked to save its work; once more ends it at once"))
+        executor.stop("the run was stopped", at_once=at_once)
+
+    async def _listen_to_people(self, executor: Executor) -> None:
+        reader = ControlReader(self._paths.run(self._job.run))
+        while True:
+            await anyio.sleep(CONTROL_INTERVAL_S)
+            for wanted in reader.poll():
+                self._obey(wanted, executor)
+            self._how.tick()
+            self._journal.flush()
+
+    def _obey(self, wanted: Wanted, executor: Executor) -> None:
+        answer = ""
+        match wanted:
+            case Wanted(Ask.STOP, _):
+                self._stop(executor, ExitCode.INTERRUPTED, at_once=False)
+            case Wanted(Ask.KILL, _):
+                self._stop(executor, ExitCode.INTERRUPTED, at_once=True)
+            case Wanted(Ask.PAUSE | Ask.GO_ON as ask, _):
+                executor.pause(ask is Ask.PAUSE)
+            case Wanted(Ask.CANCEL, address) if address is not None:
+                answer = executor.cancel(address)
+            case Wanted(Ask.RETRY, address) if address is not None:
+                answer = executor.retry(address)
+            case Wanted(Ask.PRIORITISE, address) if address is not None:
+                executor.prioritise(address)
+        if answer:
+            self.emit(Notice(text=answer, level="warning"))
+
+    async def _sample(self) -> None:
+        psutil.cpu_percent()
+        while True:
+            await anyio.sleep(SAMPLE_INTERVAL_S)
+            for sample in self._gpus.samples():
+                self.emit(sample)
+            memory = psutil.virtual_memory()
+            self.emit(
+                MachineSample(
+                    cpu=psutil.cpu_percent(),
+                    cores=os.cpu_count() or 1,
+                    memory_used_mib=(memory.total - memory.available) / MIB,
+                    memory_total_mib=memory.total / MIB,
+                    disk_free_bytes=disk_free(self._paths.output_root),
+                )
+            )
+
+
+def find_gpus(settings: Mapping[str, Any]) -> Gpus:
+    """Those that `settings.executor.gpus` allows: auto, a count, or a list of indices."""
+    wanted = settings.get("executor", {}).get("gpus", "auto")
+    nvml = load_nvml()
+    if isinstance(wanted, list):
+        return Gpus(nvml, allowed=[int(i) for i in wanted])
+    if isinstance(wanted, int) and not isinstance(wanted, bool):
+        return Gpus(nvml, allowed=range(wanted))
+    return Gpus(nvml)
+
+
+def main() -> int:
+    """Entry of the detached supervisor: errors go to standard error, which is `supervisor.log`."""
+    job = Job.load(Path(sys.argv[1]) / JOB_NAME)
+    try:
+        return int(supervise(job))
+    except SpecrunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

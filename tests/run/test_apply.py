@@ -1,0 +1,153 @@
+"""Runs of little step graphs by the real executor, with real worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from specrun.model.address import parse_address
+from specrun.model.event import (
+    ArtifactMade,
+    LogLine,
+    Metric,
+    NodeFailed,
+    NodeFinished,
+    NodeRetrying,
+    NodeSkipped,
+    NodeStarted,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
+from specrun.model.plan import Action
+from specrun.planner.compile import Wish
+from tests.support.jobs import apply, plan_job, python, step
+
+WRITE = "open('{}', 'w').write('{}')"
+
+
+def test_steps_run_in_order_and_their_outputs_are_published(tmp_path: Path) -> None:
+    first = step("first", python(WRITE.format("a.txt", "hello")), outputs={"text": "a.txt"})
+    copy = "import sys; open('b.txt','w').write(open(sys.argv[1] + '/a.txt').read().upper())"
+    second = step("second", [*python(copy), "${inputs.text}"], inputs={"text": "steps.first"})
+    ran = apply(tmp_path, [first, second])
+    assert ran.code == 0
+    assert (tmp_path / "outputs/steps/second/b.txt").read_text() == "HELLO"
+    assert ran.addresses(NodeFinished) == ["steps.first", "steps.second"]
+    assert ran.addresses(ArtifactMade) == ["steps.first"]
+    assert isinstance(ran.events[0], RunStarted)
+    assert isinstance(ran.events[-1], RunFinished)
+    assert [e.seq for e in ran.events] == list(range(1, len(ran.events) + 1))
+    assert not list((tmp_path / "outputs/.staging").rglob("*.txt"))
+
+
+def test_an_unchanged_project_has_nothing_to_do(tmp_path: Path) -> None:
+    nodes = [step("a", python(WRITE.format("x", "1"))), step("b", python("pass"), inputs={"a": "steps.a"})]
+    apply(tmp_path, nodes)
+    assert not plan_job(tmp_path, nodes).plan.has_changes
+
+
+def test_a_remake_that_changes_nothing_stops_there(tmp_path: Path) -> None:
+    a = step("a", python(WRITE.format("x", "1")))
+    b = step("b", python("pass"), inputs={"a": "steps.a"})
+    apply(tmp_path, [a, b])
+    same_output = step("a", [*python(WRITE.format("x", "1")), "ignored"])
+    ran = apply(tmp_path, [same_output, b])
+    assert [p.action for p in ran.plan.nodes] == [Action.UPDATE, Action.UNKNOWN]
+    assert ran.addresses(NodeStarted) == ["steps.a"]
+    assert [(e.address, e.unchanged) for e in ran.of(NodeSkipped)] == [("steps.b", True)]
+    assert not plan_job(tmp_path, [same_output, b]).plan.has_changes
+
+
+def test_a_failed_step_skips_its_dependents_and_the_rest_goes_on(tmp_path: Path) -> None:
+    bad = step("bad", python("print('the reason'); raise SystemExit(3)"))
+    below = step("below", python("pass"), inputs={"bad": "steps.bad"})
+    other = step("other", python("pass"))
+    ran = apply(tmp_path, [bad, below, other])
+    assert ran.code == 1
+    (failed,) = ran.of(NodeFailed)
+    assert "exit status 3" in failed.cause
+    assert failed.last_lines == ("the reason",)
+    assert ran.addresses(NodeSkipped) == ["steps.below"]
+    assert ran.addresses(NodeFinished) == ["steps.other"]
+    assert plan_job(tmp_path, [bad, below, other]).plan.of(bad.address).action is Action.RESUME
+
+
+def test_a_failure_leaves_the_old_output_as_it_was(tmp_path: Path) -> None:
+    apply(tmp_path, [step("a", python(WRITE.format("x", "old")))])
+    ran = apply(tmp_path, [step("a", python(WRITE.format("x", "new") + "; raise SystemExit(1)"))])
+    assert ran.code == 1
+    assert (tmp_path / "outputs/steps/a/x").read_text() == "old"
+
+
+def test_retries_are_taken_and_told(tmp_path: Path) -> None:
+    flaky = (
+        "import os, sys; p = sys.argv[1] + '/count'; n = int(open(p).read()) if os.path.exists(p) else 0; "
+        "open(p, 'w').write(str(n + 1)); raise SystemExit(n < 1)"
+    )
+    ran = apply(tmp_path, [step("a", [*python(flaky), "${project}"], retries=2)])
+    assert ran.code == 0
+    assert len(ran.of(NodeRetrying)) == 1
+
+
+def test_progress_metrics_and_log_lines_are_told(tmp_path: Path) -> None:
+    code = (
+        'print(\'{"done": 2, "total": 4, "unit": "images", "phase": "copy"}\'); '
+        'print(\'{"metric": "loss", "step": 1, "value": 0.5}\'); print("plain", "50%")'
+    )
+    ran = apply(tmp_path, [step("a", python(code))])
+    assert [(p.done, p.total, p.unit) for p in ran.of(Progress)] == [(2, 4, "images"), (50, 100, "%")]
+    assert [(m.name, m.value) for m in ran.of(Metric)] == [("loss", 0.5)]
+    assert [line.text for line in ran.of(LogLine)] == ["plain 50%"]
+
+
+def test_a_deleted_output_is_made_again_and_named(tmp_path: Path) -> None:
+    node = step("a", python(WRITE.format("x", "1")))
+    apply(tmp_path, [node])
+    (tmp_path / "outputs/steps/a/x").unlink()
+    (planned,) = plan_job(tmp_path, [node]).plan.nodes
+    assert planned.reasons[0].text == "outputs/steps/a/x was deleted"
+    assert apply(tmp_path, [node]).code == 0
+    assert (tmp_path / "outputs/steps/a/x").exists()
+
+
+def test_an_edited_script_makes_its_step_stale(tmp_path: Path) -> None:
+    (tmp_path / "make.py").write_text("open('x', 'w').write('1')")
+    node = step("a", ["python", "make.py"])
+    assert apply(tmp_path, [node]).code == 0
+    (tmp_path / "make.py").write_text("open('x', 'w').write('22')")
+    assert [r.text for r in plan_job(tmp_path, [node]).plan.nodes[0].reasons] == ["make.py changed"]
+
+
+def test_replace_makes_anew_what_is_up_to_date(tmp_path: Path) -> None:
+    node = step("a", python(WRITE.format("x", "1")))
+    apply(tmp_path, [node])
+    ran = apply(tmp_path, [node], Wish(replace=(node.address,)))
+    assert ran.addresses(NodeFinished) == ["steps.a"]
+
+
+def test_a_lost_state_is_found_again_without_making_anything(tmp_path: Path) -> None:
+    node = step("a", python(WRITE.format("x", "1")))
+    apply(tmp_path, [node])
+    for file in (tmp_path / ".specrun").glob("state.db*"):
+        file.unlink()
+    ran = apply(tmp_path, [node])
+    assert ran.addresses(NodeFinished) == ["steps.a"]
+    assert ran.of(NodeStarted) == []
+
+
+def test_a_step_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    ran = apply(tmp_path, [step("a", python("import time; time.sleep(600)"), timeout_s=0.5)])
+    assert "longer than its timeout" in ran.of(NodeFailed)[0].cause
+
+
+def test_a_missing_declared_output_is_an_error(tmp_path: Path) -> None:
+    ran = apply(tmp_path, [step("a", python("pass"), outputs={"model": "best.pth"})])
+    assert "did not make best.pth" in ran.of(NodeFailed)[0].cause
+
+
+def test_a_node_that_needs_what_was_never_made_says_so(tmp_path: Path) -> None:
+    off = replace(step("a", python("pass")), enabled=False)
+    below = step("b", python("pass"), inputs={"a": "steps.a"})
+    job = plan_job(tmp_path, [off, below])
+    assert job.plan.of(parse_address("steps.b")).action is Action.DISABLED
