@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-_PLURALS = {"box": "boxes", "class": "classes", "mask box": "mask boxes"}
+_PLURALS = {"box": "boxes", "class": "classes", "turned box": "turned boxes"}
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "lie": "lies", "their": "its"}
 
 

@@ -233,7 +233,7 @@ def _obb_line(label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> str | 
     else:
         parts = _outline(label, size_wh, Task.OBB, tally)
         corners = smallest_rectangle(np.concatenate([part.exterior for part in parts])) if parts else None
-        if parts and not (len(parts) == 1 and is_rectangle(parts[0].exterior)):
+        if parts and not (len(parts) == 1 and is_rectangle(parts[0].exterior) and not parts[0].holes):
             tally.add(noun_of(label), "{are} written as the smallest turned rectangle around")
     if corners is None:
         if isinstance(label, Box):

@@ -90,6 +90,9 @@ def _walk(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
 def _describe(entry: os.DirEntry[str], path: str, known: Mapping[str, str]) -> ManifestFile:
     try:
         digest = known.get(path)
+        if digest is not None and entry.is_symlink():
+            # A relative link is made for where the folder will lie, so it may lead nowhere yet.
+            return ManifestFile(path, 0, digest)
         if entry.is_symlink() and entry.is_dir():
             return ManifestFile(
                 path, 0, digest or bytes_digest(os.readlink(entry.path).encode(errors="surrogateescape"))

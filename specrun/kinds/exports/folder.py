@@ -1,0 +1,202 @@
+"""The folder of an export while it is written: label files and images, each with its digest.
+
+What did not change since the published output is taken over by a hard link, believed by its manifest as
+long as the file is not younger than that. Images are symbolic links, made for the place where the folder will
+lie: relative when image and output both lie in the project, absolute otherwise. Images that trainers read
+differently are written as upright PNG (see `formats.media`); `conversions.json` says which and from what.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specrun.errors import FormatError
+from specrun.formats.media import linked_suffix, reason_to_convert, upright_png
+from specrun.formats.tally import Tally
+from specrun.model.artifact import MANIFEST_NAME
+from specrun.model.digest import bytes_digest
+from specrun.model.work import Context
+from specrun.store.manifest import OWN_NAMES, read_manifest
+
+if TYPE_CHECKING:
+    from specrun.model.labels import Sample
+
+CONVERSIONS_NAME = "conversions.json"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+
+
+class ExportFolder:
+    """digests: path → digest of everything written so far. Paths are posix, relative to the output."""
+
+    def __init__(self, ctx: Context, *, copy_media: bool = False) -> None:
+        self.staging = ctx.staging
+        self.copy_media = copy_media
+        self.tally = Tally()
+        self.digests: dict[str, str] = {}
+        self._conversions: dict[str, list[str]] = {}
+        self._folders: set[str] = set()
+        self._links = _LinkTargets(ctx.output, ctx.project_dir)
+        self._previous = _Previous(ctx.previous)
+        _empty(ctx.staging)
+
+    def write(self, path: str, data: bytes) -> None:
+        digest = bytes_digest(data)
+        self.digests[path] = digest
+        self._make_parent(path)
+        if self._previous.digest(path) == digest and self._take_over(path, len(data)):
+            return
+        self._write(path, data)
+
+    def place_image(self, stem: str, sample: Sample) -> str:
+        """Link, copy or convert the image of a sample; returns its path, `stem` with a suffix."""
+        before = self._previous.image(stem, sample.digest)
+        if before is None:
+            before = _look_at(sample)
+        suffix, reason = before
+        path = stem + suffix
+        self._make_parent(path)
+        if reason:
+            self._convert(path, sample, reason)
+            return path
+        self.digests[path] = sample.digest
+        if self.copy_media:
+            if not (self._previous.digest(path) == sample.digest and self._take_over(path, None)):
+                shutil.copyfile(sample.media, self.staging / path)
+        else:
+            os.symlink(self._links.target(path, str(sample.media)), f"{self.staging}/{path}")
+        return path
+
+    def finish(self) -> None:
+        """Write down which images were converted."""
+        if self._conversions:
+            self.write(CONVERSIONS_NAME, json.dumps(self._conversions, indent=0, sort_keys=True).encode() + b"\n")
+
+    def _convert(self, path: str, sample: Sample, reason: str) -> None:
+        self.tally.add("image", f"{{were}} written as upright RGB PNG because of {reason}")
+        self._conversions[path] = [sample.digest, reason]
+        known = self._previous.converted(path, sample.digest)
+        if known is not None and self._take_over(path, None):
+            self.digests[path] = known
+            return
+        data = upright_png(sample.media)
+        self.digests[path] = bytes_digest(data)
+        self._write(path, data)
+
+    def _write(self, path: str, data: bytes) -> None:
+        file = os.open(f"{self.staging}/{path}", _NEW_FILE, 0o666)
+        try:
+            written = os.write(file, data)
+            while written < len(data):
+                written += os.write(file, data[written:])
+        finally:
+            os.close(file)
+
+    def _take_over(self, path: str, size: int | None) -> bool:
+        """A hard link to the file in the previous output; False: it was touched, or cannot be linked."""
+        before = self._previous.untouched(path, size)
+        if before is None:
+            return False
+        try:
+            os.link(before, f"{self.staging}/{path}")
+        except OSError:
+            return False
+        return True
+
+    def _make_parent(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        if parent not in self._folders:
+            os.makedirs(f"{self.staging}/{parent}", exist_ok=True)
+            self._folders.add(parent)
+
+
+class _Previous:
+    """The published output of last time, by its manifest; nothing when there is none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        manifest = read_manifest(folder) if folder is not None else None
+        self._folder = str(folder)
+        self._digests = {file.path: file.digest for file in manifest.files} if manifest else {}
+        self._images = {path.rpartition(".")[0]: path for path in self._digests if not path.endswith(".txt")}
+        self._made_ns = os.stat(f"{folder}/{MANIFEST_NAME}").st_mtime_ns if manifest else 0
+        self._conversions: dict[str, list[str]] = {}
+        if CONVERSIONS_NAME in self._digests and self.untouched(CONVERSIONS_NAME, None):
+            self._conversions = json.loads(Path(self._folder, CONVERSIONS_NAME).read_bytes())
+
+    def digest(self, path: str) -> str | None:
+        return self._digests.get(path)
+
+    def image(self, stem: str, source_digest: str) -> tuple[str, str | None] | None:
+        """Suffix and reason for conversion of the same image last time; None: it is not known."""
+        path = self._images.get(stem)
+        if path is None:
+            return None
+        suffix = path[len(stem) :]
+        if path in self._conversions:
+            source, reason = self._conversions[path]
+            return (suffix, reason) if source == source_digest else None
+        return (suffix, None) if self._digests[path] == source_digest else None
+
+    def converted(self, path: str, source_digest: str) -> str | None:
+        """Digest of the PNG that was made of the same image last time."""
+        entry = self._conversions.get(path)
+        return self._digests.get(path) if entry is not None and entry[0] == source_digest else None
+
+    def untouched(self, path: str, size: int | None) -> str | None:
+        """Where the file lies if it is as the manifest says: of this size and not younger than that."""
+        place = f"{self._folder}/{path}"
+        try:
+            found = os.lstat(place)
+        except OSError:
+            return None
+        same_size = size is None or found.st_size == size
+        return place if same_size and found.st_mtime_ns <= self._made_ns else None
+
+
+class _LinkTargets:
+    """What a symbolic link in the output must say to lead to an image."""
+
+    def __init__(self, output: Path, project_dir: Path) -> None:
+        self._output = os.path.realpath(output)
+        self._project = os.path.realpath(project_dir) + os.sep
+        self._inside = (self._output + os.sep).startswith(self._project)
+        self._known: dict[tuple[str, str], str] = {}
+
+    def target(self, path: str, media: str) -> str:
+        folder, _, name = media.rpartition("/")
+        link_folder = path.rpartition("/")[0]
+        known = self._known.get((link_folder, folder))
+        if known is None:
+            known = self._known[link_folder, folder] = self._between(link_folder, folder)
+        return f"{known}/{name}"
+
+    def _between(self, link_folder: str, media_folder: str) -> str:
+        real = os.path.realpath(media_folder)
+        if self._inside and (real + os.sep).startswith(self._project):
+            return os.path.relpath(real, f"{self._output}/{link_folder}")
+        return real
+
+
+def _look_at(sample: Sample) -> tuple[str, str | None]:
+    try:
+        reason = reason_to_convert(sample.media)
+    except OSError as error:
+        raise FormatError(
+            f"{sample.media}: the image of {sample.name} cannot be read ({error.strerror}).",
+            hint="Restore the file, or import its source again.",
+        ) from error
+    return (linked_suffix(sample.media), None) if reason is None else (".png", reason.value)
+
+
+def _empty(folder: Path) -> None:
+    """An interrupted export starts anew: writing is cheap, and no half-written file can stay."""
+    for entry in folder.iterdir():
+        if entry.name in OWN_NAMES:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

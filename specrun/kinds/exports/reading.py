@@ -1,0 +1,117 @@
+"""What every export declares, and the samples of its dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from specrun.errors import NodeError
+from specrun.formats.tally import Tally
+from specrun.model.work import Context
+from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Ref
+
+if TYPE_CHECKING:
+    from specrun.model.labels import Sample
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_PROGRESS_EVERY = 512
+
+
+class ExportSpec(NodeSpec):
+    """Keys that every export has."""
+
+    dataset: Annotated[str, Ref("datasets")]
+    """The dataset that is written."""
+    label_field: str | None = None
+    """Which labels; null: the dataset's own label field."""
+    splits: list[Split] | None = Field(default=None, min_length=1)
+    """Which splits are written; null: all. Images without a split are never written."""
+    where: list[dict[str, Any]] = []
+    """Only images whose fields agree, for example [{field: year, gte: 2021}]."""
+
+
+class Export(Kind):
+    """Reads the media, the splits and one label field of a dataset."""
+
+    Spec = ExportSpec
+
+    def needs(self, spec: Any, lookup: Lookup) -> Sequence[Need]:
+        return [dataset_need(spec, lookup.spec(spec.dataset))]
+
+    def inputs(self, spec: Any) -> Sequence[Need]:
+        return [dataset_need(spec, None)]
+
+
+def dataset_need(spec: ExportSpec, dataset: Any) -> Need:
+    """dataset: the spec of the dataset, for its label field; None when it is not known."""
+    field = spec.label_field or getattr(dataset, "label_field", None) or "ground_truth"
+    parts = ("media", "split", f"field:{field}")
+    # A condition may look at any field of a sample, whose digests are parts of their own.
+    return Need("dataset", spec.dataset, (*parts, "tags", "fields") if spec.where else parts)
+
+
+@dataclass(frozen=True)
+class DatasetRead:
+    """samples: those to write, ordered by key, each with a split. unsplit: how many have none.
+    classes: in the order of the dataset. colors: class → "#rrggbb", as far as declared."""
+
+    name: str
+    label_field: str
+    classes: tuple[str, ...]
+    colors: Mapping[str, str]
+    samples: tuple[Sample, ...]
+    unsplit: int
+
+    def note_unsplit(self, tally: Tally) -> None:
+        tally.add("image", "without a split {are} left out", self.unsplit)
+
+
+def count_splits(samples: Sequence[Sample]) -> dict[str, int]:
+    """Number of images by split, in the order train, val, test."""
+    counts = Counter(sample.split for sample in samples)
+    return {split: counts[split] for split in SPLITS if counts[split]}
+
+
+def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
+    """Raises NodeError: there is no image in any wanted split."""
+    # The client loads pymongo and numpy.
+    from specrun.clients import fiftyone
+
+    made = ctx.input("dataset")
+    field = spec.label_field or str(made.facts.get("label_field") or "ground_truth")
+    name = str(made.facts["name"])
+    total = made.facts.get("images")
+    samples: list[Sample] = []
+    unsplit = seen = 0
+    wanted = set(spec.splits or SPLITS)
+    with fiftyone.database(ctx) as database:
+        classes = tuple(str(value) for value in made.facts.get("classes") or database.classes(name))
+        for sample in database.samples(name, field, where=spec.where):
+            seen += 1
+            if seen % _PROGRESS_EVERY == 0:
+                ctx.progress(seen, total, "images", "read")
+                ctx.check_stop()
+            if sample.split in wanted:
+                samples.append(sample)
+            elif sample.split not in SPLITS:
+                unsplit += 1
+    ctx.progress(seen, seen, "images", "read")
+    if not samples:
+        raise _nothing_to_write(str(made.address), seen, unsplit, spec)
+    colors = dict(made.facts.get("colors") or {})
+    return DatasetRead(name, field, classes, colors, tuple(samples), unsplit)
+
+
+def _nothing_to_write(address: str, seen: int, unsplit: int, spec: ExportSpec) -> NodeError:
+    if not seen:
+        return NodeError(f"{address} has no images to write.", hint="Look at its sources and at `where`.")
+    if unsplit == seen:
+        hint = f"Add `split:` to {address}, or tag images train, val or test in FiftyOne."
+        return NodeError(f"{address}: none of its {seen} images is in a split.", hint=hint)
+    wanted = ", ".join(spec.splits or SPLITS)
+    return NodeError(f"{address}: no image is in {wanted}.", hint="Change `splits`, or the split of the dataset.")

@@ -1,0 +1,137 @@
+"""exports: yolo. What Ultralytics trains on, `data.yaml` and all.
+
+    data.yaml                 train, val, test, names; kpt_shape and flip_idx for pose
+    images/<split>/a.jpg      links, copies or upright PNG
+    labels/<split>/a.txt      one line an object
+    <split>/<class>/a.jpg     for the task classify
+
+`data.yaml` names no `path`, so Ultralytics takes its own folder and the output can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from specrun.errors import FormatError
+from specrun.kinds.exports.class_folders import write_class_folders
+from specrun.kinds.exports.folder import ExportFolder
+from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, read_dataset
+from specrun.model.artifact import Artifact, Outputs
+from specrun.model.work import Context
+from specrun.spec.kind import Ref
+
+if TYPE_CHECKING:
+    from specrun.formats.yolo_write import PoseLayout, YoloWriter
+    from specrun.model.labels import Sample
+
+_CHECK_EVERY = 256
+_SMALLEST_SIDE = 10
+"""Ultralytics' `check_image` refuses images below it."""
+
+
+class YoloSpec(ExportSpec):
+    """A dataset in Ultralytics' layout."""
+
+    task: Literal["detect", "segment", "pose", "obb", "classify"] = "segment"
+    """What is learnt; it decides what a label line holds."""
+    layout: Literal["split_dirs"] = "split_dirs"
+    """split_dirs: images/<split> beside labels/<split>."""
+    unannotated: Literal["negative", "skip"] = "negative"
+    """Images that nobody has annotated: negative writes them with an empty label file, skip leaves them out."""
+    media: Literal["link", "copy"] = "link"
+    """link: symbolic links to the images; copy: the folder stands alone."""
+    skeleton: Annotated[str | None, Ref("skeletons")] = None
+    """Order and mirror images of the keypoints, for pose; null: as the labels name them."""
+
+
+class Yolo(Export):
+    """Ultralytics' training format."""
+
+    Spec = YoloSpec
+
+    def run(self, spec: YoloSpec, ctx: Context) -> Outputs:
+        read = read_dataset(spec, ctx)
+        folder = ExportFolder(ctx, copy_media=spec.media == "copy")
+        read.note_unsplit(folder.tally)
+        samples = _wanted(read.samples, spec, folder)
+        if spec.task == "classify":
+            return write_class_folders(read, samples, folder, ctx)
+        return _write_labels(spec, read, samples, folder, ctx)
+
+
+def _write_labels(
+    spec: YoloSpec, read: DatasetRead, samples: Sequence[Sample], folder: ExportFolder, ctx: Context
+) -> Outputs:
+    # Label writing loads numpy.
+    from specrun.formats.export_names import export_stems
+    from specrun.formats.yolo_write import PoseLayout, Task, YoloWriter, pose_layout
+
+    task = Task(spec.task)
+    pose = pose_layout(samples, _skeleton(spec, ctx)) if task is Task.POSE else PoseLayout(())
+    writer = YoloWriter(task, {name: i for i, name in enumerate(read.classes)}, pose)
+    for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
+        if done % _CHECK_EVERY == 0:
+            ctx.progress(done, len(samples), "images", "write")
+            ctx.check_stop()
+        folder.place_image(f"images/{sample.split}/{stem}", sample)
+        folder.write(f"labels/{sample.split}/{stem}.txt", writer.text(sample, folder.tally).encode())
+    ctx.progress(len(samples), len(samples), "images", "write")
+    splits = count_splits(samples)
+    folder.write("data.yaml", _data_yaml(read.classes, splits, pose if task is Task.POSE else None).encode())
+    folder.finish()
+    return Outputs(
+        artifacts=(Artifact("data", "file", "data.yaml"), Artifact("dataset", "folder", ".")),
+        facts={"classes": list(read.classes), "images": len(samples), "splits": dict(splits), "task": spec.task},
+        notes=(*folder.tally.notes(), *_split_notes(splits), *_pose_notes(writer)),
+        known_digests=folder.digests,
+    )
+
+
+def _wanted(samples: Sequence[Sample], spec: YoloSpec, folder: ExportFolder) -> list[Sample]:
+    unannotated = sum(not sample.annotated for sample in samples)
+    if spec.unannotated == "skip":
+        folder.tally.add("image", "without annotation {are} left out", unannotated)
+        samples = [sample for sample in samples if sample.annotated]
+    else:
+        folder.tally.add("image", "without annotation {are} written as negative examples", unannotated)
+    small = sum(min(sample.size_wh) < _SMALLEST_SIDE for sample in samples)
+    folder.tally.add("image", f"smaller than {_SMALLEST_SIDE} pixels {{are}} skipped by Ultralytics", small)
+    if not samples:
+        raise FormatError("no image is annotated, so nothing is written.", hint="Set `unannotated: negative`.")
+    return list(samples)
+
+
+def _skeleton(spec: YoloSpec, ctx: Context) -> Mapping[str, Any] | None:
+    if spec.skeleton is None:
+        return None
+    address = spec.skeleton if "." in spec.skeleton else f"skeletons.{spec.skeleton}"
+    declared: Mapping[str, Any] | None = ctx.declarations.get(address)
+    return declared
+
+
+def _data_yaml(classes: Sequence[str], splits: Mapping[str, int], pose: PoseLayout | None) -> str:
+    """JSON strings are YAML strings, so any class name is safe."""
+    lines = [f"{split}: images/{split}" for split in splits]
+    lines.append("names:")
+    lines += [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(classes)]
+    if pose is not None:
+        lines.append(f"kpt_shape: [{len(pose.names)}, 3]")
+        if pose.flip:
+            lines.append(f"flip_idx: {list(pose.flip)}")
+        lines.append("kpt_names:")
+        named = json.dumps(list(pose.names), ensure_ascii=False)
+        lines += [f"  {i}: {named}" for i in range(len(classes))]
+    return "\n".join(lines) + "\n"
+
+
+def _split_notes(splits: Mapping[str, int]) -> list[str]:
+    missing = [split for split in ("train", "val") if split not in splits]
+    return [f"no image is in {' or '.join(missing)}; Ultralytics needs train and val"] if missing else []
+
+
+def _pose_notes(writer: YoloWriter) -> list[str]:
+    if writer.task == "pose" and not writer.pose.flip:
+        return ["no mirrored keypoints are known, so Ultralytics will not flip images; name a skeleton with flip_pairs"]
+    return []
