@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specrun.errors import FormatError
-from specrun.formats.images import name_key
+from specrun.formats.image_names import name_key
 from specrun.formats.reading import USUAL_SPLITS, Entry, Reading
 from specrun.model.labels import Tag
 

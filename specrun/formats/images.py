@@ -2,7 +2,7 @@
 
 One policy for every reader and writer:
 
-- **Which files**: the suffixes of `IMAGE_SUFFIXES`, upper or lower case.
+- **Which files**: the suffixes of `image_names.IMAGE_SUFFIXES`, upper or lower case.
 - **Orientation**: EXIF orientation is applied; sizes and coordinates are those of the upright image.
 - **Grayscale**: the one channel is repeated.
 - **RGBA and other transparency**: the alpha channel is dropped, the colours beneath are kept (as OpenCV does).
@@ -15,12 +15,11 @@ One policy for every reader and writer:
 - **Huge images**: up to `MAX_PIXELS`; Pillow's own guard (179 million) is below one orthomosaic.
 - **Several frames**: animated PNG and WebP are refused; of TIFF pages and of the pictures in a
   multi-picture JPEG the first is the image.
-- **Names**: any Unicode; compared in NFC (`name_key`), while the path is used as it is on disk.
+- **Names**: any Unicode; compared in NFC (`image_names.name_key`), while the path is used as it is on disk.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,6 @@ from PIL import Image
 
 from specrun.errors import FormatError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 1 << 30
 
 _ORIENTATION_TAG = 0x0112
@@ -46,16 +44,6 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
-
-
-def is_image(name: str) -> bool:
-    """Whether the suffix is one of `IMAGE_SUFFIXES`, ignoring case."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def name_key(name: str) -> str:
-    """A file name for comparing and for keys: NFC, forward slashes."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -15,18 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specrun.errors import FormatError
-from specrun.formats.images import IMAGE_SUFFIXES, read_indices
+from specrun.formats.image_names import IMAGE_SUFFIXES
+from specrun.formats.images import read_indices
 from specrun.formats.reading import Entry, Reading, split_folder
 from specrun.model.labels import Mask
 
 _PAIRS = {"images": ("masks", "labels", "annotations"), "img_dir": ("ann_dir",), "JPEGImages": ("SegmentationClass",)}
-_MASK_FOLDERS = frozenset(name for names in _PAIRS.values() for name in names)
-
-
-def is_mask_path(name: str) -> bool:
-    """Whether a file below the data set's folder is a mask rather than an image."""
-    folders = PurePosixPath(name).parts[:-1]
-    return any(part in _MASK_FOLDERS for part in folders) and not any(part in _PAIRS for part in folders)
 
 
 def read_masks(path: Path, reading: Reading, classes: Sequence[str], ignore_index: int | None) -> Iterator[Entry]:

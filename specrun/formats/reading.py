@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from specrun.errors import FormatError
-from specrun.formats.images import is_image, name_key, read_orientation, read_size
+from specrun.formats.image_names import is_image, name_key
+from specrun.formats.images import read_orientation, read_size
 from specrun.formats.orientation import TURNED, labels_to_upright
 from specrun.model.labels import AnyLabel
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,24 @@ class NodeLook:
     remembered: Callable[[str, str], Json] = field(repr=False)
 
     def listing(self, folder: Path, include: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()) -> Listing:
-        return self.cache.listing(folder, include, exclude)
+        since = set(_digests_in(self.record.observation)) if self.record else ()
+        return self.cache.listing(folder, include, exclude, since=since)
 
     def file_digest(self, path: Path) -> str | None:
         return self.cache.file_digest(path)
 
     def recall(self, key: str) -> Json:
         return self.remembered(str(self.address), key)
+
+
+def _digests_in(value: Json) -> Iterator[str]:
+    """The values of all keys called `digest` in a recorded observation."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "digest" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _digests_in(inner)
 
 
 def look_around(
