@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from specrun.errors import NodeError
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
+from specrun.spec.quantities import duration_s, memory_mib
 
 NOT_RESULT: dict[str, JsonValue] = {"x-part-of-result": False}
 """json_schema_extra of a field that cannot change the result, so that editing it makes nothing stale."""
@@ -32,6 +36,23 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, validate_default=False)
+
+
+def _duration(text: str) -> str:
+    duration_s(text)
+    return text
+
+
+def _memory(text: str) -> str:
+    memory_mib(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+"""Text such as 90m or 1h30m; seconds by quantities.duration_s."""
+Memory = Annotated[str, AfterValidator(_memory)]
+"""Text such as 16GB; MiB by quantities.memory_mib."""
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +87,11 @@ class Best(Strict):
 class ResourcesSpec(Strict):
     """What a node may use of the machine."""
 
-    gpus: int | dict[Literal["min"], int] | None = None
+    gpus: Count | dict[Literal["min"], Count] | None = None
     """GPUs; `1` without a GPU runs on the CPU and says so, `{min: 1}` insists."""
-    cpus: float | None = None
+    cpus: float | None = Field(default=None, ge=0)
     """Cores."""
-    memory: str | None = None
+    memory: Memory | None = None
     """For example 16GB."""
 
 
@@ -83,7 +104,7 @@ class NodeSpec(Strict):
     """What the node may use of the machine."""
     retries: int = Field(default=0, ge=0, le=100, json_schema_extra=NOT_RESULT)
     """How often a failed node is tried again; never for out-of-memory, a bad spec or bad credentials."""
-    timeout: str | None = Field(default=None, json_schema_extra=NOT_RESULT)
+    timeout: Duration | None = Field(default=None, json_schema_extra=NOT_RESULT)
     """Longest duration, for example 90m or 12h; then the node is stopped and fails."""
     enabled: bool = Field(default=True, json_schema_extra=NOT_RESULT)
     """false: the node is left as it is; what needs it uses what exists."""
@@ -150,6 +171,16 @@ class Kind:
     def exclusive(self, spec: Any) -> Sequence[str]:
         """Leases that one running node may hold at a time (`fiftyone:corals.reef`)."""
         return ()
+
+    def adopt(self, spec: Any, place: Path, staging: Path) -> Outputs:
+        """Lay what was made elsewhere into staging as `run` would have, for `specrun adopt`.
+
+        Raises NodeError: this is not what the kind makes.
+        """
+        if not place.is_dir():
+            raise NodeError(f"{place} is no folder", hint="Give a folder laid out as this kind makes it.")
+        shutil.copytree(place, staging, dirs_exist_ok=True, symlinks=True)
+        return Outputs()
 
     def run(self, spec: Any, ctx: Context) -> Outputs:
         raise TypeError(f"{type(self).__name__} has no work")
