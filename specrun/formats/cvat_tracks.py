@@ -46,7 +46,7 @@ class Track:
         for shape in track.children:
             label = shape_to_label(shape, definitions, path, name)
             if label is None:
-                reading.lose(f"{shape.tag}s have no counterpart here and were left out")
+                reading.lose(f"{shape.tag}s, which have no counterpart here, left out")
                 continue
             if label.group is None and (group := track.attributes.get("group_id")):
                 label = replace(label, group=int(group) or None)

@@ -109,11 +109,11 @@ def _labels(image: Element, definitions: Definitions, path: Path, reading: Readi
             labels.append(label)
             _count_changed(shape, reading)
         elif shape.tag not in _NO_SHAPES:
-            reading.lose(f"{shape.tag}s have no counterpart here and were left out")
+            reading.lose(f"{shape.tag}s, which have no counterpart here, left out")
     return tuple(labels)
 
 
 def _count_changed(shape: Element, reading: Reading) -> None:
     """Notes shapes that are kept in another form."""
     if shape.tag == "ellipse":
-        reading.lose(f"ellipses became polygons, at most {ELLIPSE_TOLERANCE_PX} pixels off")
+        reading.lose(f"ellipses turned into polygons, at most {ELLIPSE_TOLERANCE_PX} pixels off")

@@ -43,7 +43,8 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+"""JPEG covers multi-picture files, which Pillow opens through the same reader."""
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -7,7 +7,7 @@ and leaves there what is not an entry: classes, images that do not exist, shapes
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -106,9 +106,8 @@ class MediaFolder:
                 inside = [key for key in fitting if f"/{folder}/" in f"/{key}"]
                 fitting = inside or fitting
             if len(fitting) > 1:
-                shown = ", ".join(fitting[:_SHOWN])
                 raise FormatError(
-                    f'{self.root}: "{name}" could be any of {len(fitting)} images ({shown}).',
+                    f'{self.root}: "{name}" could be any of {len(fitting)} images ({shown(fitting)}).',
                     hint="Set media to the folder that the names are relative to.",
                 )
             if fitting:
@@ -126,7 +125,7 @@ def _tails(path: str) -> Iterator[str]:
 class Reading:
     """One pass over a data set. The collections are complete when the reader is exhausted.
 
-    classes: in the order of the source. lost: what was not kept or changed its form, sentence → how often.
+    classes: in the order of the source. lost: what was not kept or changed its form → how often.
     missing: images that the annotations name and that are not there. used: media paths that were found.
     aliases: other names of a subset's image folder (train → train2017).
     """
@@ -236,7 +235,7 @@ class Reading:
         """Labels drawn on the pixels as stored, before EXIF orientation, turned with the image."""
         orientation = self.orientation_of(media)
         if orientation in TURNED and stated_wh == (size_wh[1], size_wh[0]):
-            self.lose("images had labels drawn before EXIF orientation; they were turned with the image")
+            self.lose("images whose labels were drawn before EXIF orientation; they were turned with the image")
             return tuple(labels_to_upright(label, orientation, stated_wh) for label in labels)
         raise FormatError(
             f"{media}: the annotations were made on {stated_wh[0]}x{stated_wh[1]} pixels, "
@@ -245,17 +244,9 @@ class Reading:
         )
 
 
-def missing_images(reading: Reading, where: Path) -> FormatError | None:
-    """The error for images that are not on disk, or None when all are."""
-    if not reading.missing:
-        return None
-    count = len(reading.missing)
-    shown = ", ".join(reading.missing[:_SHOWN]) + (", …" if count > _SHOWN else "")
-    images = "1 image is" if count == 1 else f"{count} images are"
-    return FormatError(
-        f"{where}: {images} named but not found below {reading.media.root} ({shown}).",
-        hint="Set media to the folder that holds them, or missing: skip to go on without them.",
-    )
+def shown(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def split_folder(path: str) -> str:

@@ -87,7 +87,7 @@ class Annotations(Kind):
         tally = Tally()
         samples = tally.count(_samples(_entries(spec, source, reading, ctx), root, digests, ctx))
         save_samples(ctx.staging / SAMPLES_NAME, samples, ctx.project_dir)
-        _check_found(spec, source, reading)
+        _check_found(place, reading)
         return Outputs(
             artifacts=(Artifact("samples", "file", SAMPLES_NAME),),
             facts=tally.facts(reading.classes),
@@ -205,29 +205,37 @@ def _samples(entries: Iterator[Entry], root: Path, digests: Mapping[str, str], c
         )
 
 
-def _check_found(spec: AnnotationsSpec, source: Path, reading: Reading) -> None:
+def _check_found(place: _Place, reading: Reading) -> None:
     """Raises FormatError: images are missing, a subset does not occur, or nothing was read."""
-    from specrun.formats.reading import missing_images
+    from specrun.formats.reading import shown
 
+    where, spec = place.path, place.spec
     unknown = sorted(set(spec.subsets or ()) - set(reading.seen_subsets))
     if unknown:
         there = ", ".join(f'"{name}"' for name in sorted(reading.seen_subsets)) or "none"
-        raise FormatError(f'{source}: there is no subset "{unknown[0]}".', hint=f"There are: {there}.")
-    missing = missing_images(reading, source)
-    if missing is not None and spec.missing == "error":
-        raise missing
+        raise FormatError(f'{where}: there is no subset "{unknown[0]}".', hint=f"There are: {there}.")
+    if reading.missing and spec.missing == "error":
+        packed = is_archive(where) and place.media is None
+        searched = "in the archive" if packed else f"below {reading.media.root}"
+        remedy = "Export it with images, or set media" if packed else "Set media"
+        raise FormatError(
+            f"{where}: images that it names were not found {searched}: {len(reading.missing)} of "
+            f"{len(reading.missing) + len(reading.used)} ({shown(reading.missing)}).",
+            hint=f"{remedy} to the folder that holds them, or write missing: skip to go on without them.",
+        )
     if not reading.used:
-        raise FormatError(f"{source}: names no image that is there.", hint="Check `format`, `path` and `media`.")
+        raise FormatError(f"{where}: names no image that is there.", hint="Check `format`, `path` and `media`.")
 
 
 def _notes(spec: AnnotationsSpec, reading: Reading) -> tuple[str, ...]:
-    notes = [f"{count} {what}" for what, count in sorted(reading.lost.items())]
+    """What was not kept, each with how often."""
+    notes = [f"{what}: {count}" for what, count in sorted(reading.lost.items())]
     if reading.missing:
-        notes.append(f"{len(reading.missing)} images are not there and were skipped")
+        notes.append(f"images that are not there, skipped: {len(reading.missing)}")
     left_out = {name: n for name, n in reading.seen_subsets.items() if not reading.subsets.include(name)}
-    notes += [f'{n} images of the subset "{name}" were left out' for name, n in sorted(left_out.items())]
+    notes += [f'images of the subset "{name}", left out: {n}' for name, n in sorted(left_out.items())]
     if spec.format in ("cvat", "coco", "voc"):
         unlisted = len(reading.media.names) - len(reading.used) - sum(left_out.values())
         if unlisted > 0:
-            notes.append(f"{unlisted} images lie there that the annotations do not list")
+            notes.append(f"images that lie there but are not listed: {unlisted}")
     return tuple(notes)
