@@ -25,18 +25,23 @@ def rasterize(parts: Sequence[Part], size_wh: tuple[int, int]) -> Bitmap:
 
     Anything outside the image is cut off.
     """
-    width, height = size_wh
-    bitmap = np.zeros((height, width), dtype=bool)
+    bitmap = np.zeros((size_wh[1], size_wh[0]), dtype=bool)
     for part in parts:
-        window = _window(part.exterior, size_wh)
-        if window is None:
-            continue
-        left, top, right, bottom = window
-        inside = _fill(part.exterior, window)
-        for hole in part.holes:
-            inside &= ~_fill(hole, window)
-        bitmap[top:bottom, left:right] |= inside
+        if (placed := rasterize_part(part, size_wh)) is not None:
+            left, top, inside = placed
+            bitmap[top : top + inside.shape[0], left : left + inside.shape[1]] |= inside
     return bitmap
+
+
+def rasterize_part(part: Part, size_wh: tuple[int, int]) -> tuple[int, int, Bitmap] | None:
+    """Left, top and the pixels of one part in its own window of the image; None: it lies outside."""
+    window = _window(part.exterior, size_wh)
+    if window is None:
+        return None
+    inside = _fill(part.exterior, window)
+    for hole in part.holes:
+        inside &= ~_fill(hole, window)
+    return window[0], window[1], inside
 
 
 def bitmap_to_parts(bitmap: Bitmap) -> tuple[Part, ...]:

@@ -47,6 +47,7 @@ from specrun.formats.geometry import (
     rasterize,
     smallest_rectangle,
 )
+from specrun.formats.nouns import noun_of, unknown_class
 from specrun.formats.tally import Tally
 from specrun.model.labels import (
     AnyLabel,
@@ -56,9 +57,7 @@ from specrun.model.labels import (
     Part,
     Points,
     Polygon,
-    Polyline,
     Sample,
-    Tag,
     Visibility,
 )
 
@@ -138,13 +137,6 @@ class YoloWriter:
             tally.add("skeleton", "without visible points or area {are} left out of YOLO pose")
             return None
         return _numbers(_centred(clipped, size_wh)) + " " + _numbers(columns) + "\n"
-
-
-def unknown_class(sample: Sample, label: AnyLabel) -> FormatError:
-    return FormatError(
-        f'{sample.name}: the label "{label.label}" is not among the classes of the dataset.',
-        hint="Correct it in the dataset, or add the class to the taxonomy.",
-    )
 
 
 def pose_layout(samples: Sequence[Sample], skeleton: Mapping[str, Any] | None) -> PoseLayout:
@@ -269,22 +261,6 @@ def _outline(label: AnyLabel, size_wh: tuple[int, int], task: Task, tally: Tally
 
 def _sticks_out(ring: Points, size_wh: tuple[int, int]) -> bool:
     return bool((ring < 0).any() or (ring > np.array(size_wh)).any())
-
-
-def noun_of(label: AnyLabel) -> str:
-    match label:
-        case Box():
-            return "turned box" if label.rotation % 360 else "box"
-        case Polygon():
-            return "polygon"
-        case Mask():
-            return "mask"
-        case Polyline():
-            return "polyline"
-        case Keypoints():
-            return "skeleton" if label.names else "point label"
-        case Tag():
-            return "tag"
 
 
 def _left_out(label: AnyLabel, task: Task, tally: Tally) -> None:

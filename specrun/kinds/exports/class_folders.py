@@ -26,7 +26,7 @@ def write_class_folders(read: DatasetRead, samples: Sequence[Sample], folder: Ex
     """
     # Names and labels load numpy.
     from specrun.formats.export_names import export_stems, folder_names
-    from specrun.formats.yolo_write import unknown_class
+    from specrun.formats.nouns import unknown_class
     from specrun.model.labels import Tag
 
     folders = folder_names(read.classes)

@@ -53,11 +53,10 @@ class ExportFolder:
 
     def place_image(self, stem: str, sample: Sample) -> str:
         """Link, copy or convert the image of a sample; returns its path, `stem` with a suffix."""
-        before = self._previous.image(stem, sample.digest)
-        if before is None:
-            before = _look_at(sample)
-        suffix, reason = before
-        path = stem + suffix
+        known, reason = self._previous.reason(stem, sample.digest)
+        if not known:
+            reason = _reason(sample)
+        path = stem + (".png" if reason else linked_suffix(sample.media))
         self._make_parent(path)
         if reason:
             self._convert(path, sample, reason)
@@ -69,6 +68,21 @@ class ExportFolder:
         else:
             os.symlink(self._links.target(path, str(sample.media)), f"{self.staging}/{path}")
         return path
+
+    def unify_suffixes(self, folder: str) -> str:
+        """One suffix for all images below a folder, `.png` if they differ: readers look at the content, but
+        some list files by one suffix. Returns the suffix."""
+        paths = [path for path in self.digests if path.startswith(f"{folder}/")]
+        suffixes = {os.path.splitext(path)[1] for path in paths}
+        if len(suffixes) == 1:
+            return suffixes.pop()
+        for path in paths:
+            renamed = os.path.splitext(path)[0] + ".png"
+            if renamed != path:
+                os.rename(f"{self.staging}/{path}", f"{self.staging}/{renamed}")
+                self.digests[renamed] = self.digests.pop(path)
+                self.tally.add("image", "{are} named .png whatever the content, so that all have one suffix")
+        return ".png"
 
     def finish(self) -> None:
         """Write down which images were converted."""
@@ -129,16 +143,15 @@ class _Previous:
     def digest(self, path: str) -> str | None:
         return self._digests.get(path)
 
-    def image(self, stem: str, source_digest: str) -> tuple[str, str | None] | None:
-        """Suffix and reason for conversion of the same image last time; None: it is not known."""
+    def reason(self, stem: str, source_digest: str) -> tuple[bool, str | None]:
+        """Whether the same image was looked at last time, and why it was converted."""
         path = self._images.get(stem)
         if path is None:
-            return None
-        suffix = path[len(stem) :]
+            return False, None
         if path in self._conversions:
             source, reason = self._conversions[path]
-            return (suffix, reason) if source == source_digest else None
-        return (suffix, None) if self._digests[path] == source_digest else None
+            return (True, reason) if source == source_digest else (False, None)
+        return self._digests[path] == source_digest, None
 
     def converted(self, path: str, source_digest: str) -> str | None:
         """Digest of the PNG that was made of the same image last time."""
@@ -180,15 +193,14 @@ class _LinkTargets:
         return real
 
 
-def _look_at(sample: Sample) -> tuple[str, str | None]:
+def _reason(sample: Sample) -> str | None:
     try:
-        reason = reason_to_convert(sample.media)
+        return reason_to_convert(sample.media)
     except OSError as error:
         raise FormatError(
             f"{sample.media}: the image of {sample.name} cannot be read ({error.strerror}).",
             hint="Restore the file, or import its source again.",
         ) from error
-    return (linked_suffix(sample.media), None) if reason is None else (".png", reason.value)
 
 
 def _empty(folder: Path) -> None:

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from specrun.errors import NodeError
 from specrun.formats.tally import Tally
+from specrun.kinds.where import Condition, problems
 from specrun.model.work import Context
-from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Ref
+from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 
 if TYPE_CHECKING:
     from specrun.model.labels import Sample
@@ -31,7 +32,7 @@ class ExportSpec(NodeSpec):
     """Which labels; null: the dataset's own label field."""
     splits: list[Split] | None = Field(default=None, min_length=1)
     """Which splits are written; null: all. Images without a split are never written."""
-    where: list[dict[str, Any]] = []
+    where: list[Condition] = []
     """Only images whose fields agree, for example [{field: year, gte: 2021}]."""
 
 
@@ -39,6 +40,9 @@ class Export(Kind):
     """Reads the media, the splits and one label field of a dataset."""
 
     Spec = ExportSpec
+
+    def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
+        return problems(spec.where)
 
     def needs(self, spec: Any, lookup: Lookup) -> Sequence[Need]:
         return [dataset_need(spec, lookup.spec(spec.dataset))]
@@ -91,7 +95,7 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
     wanted = set(spec.splits or SPLITS)
     with fiftyone.database(ctx) as database:
         classes = tuple(str(value) for value in made.facts.get("classes") or database.classes(name))
-        for sample in database.samples(name, field, where=spec.where):
+        for sample in database.samples(name, field, where=[condition.as_mapping() for condition in spec.where]):
             seen += 1
             if seen % _PROGRESS_EVERY == 0:
                 ctx.progress(seen, total, "images", "read")
@@ -115,3 +119,11 @@ def _nothing_to_write(address: str, seen: int, unsplit: int, spec: ExportSpec) -
         return NodeError(f"{address}: none of its {seen} images is in a split.", hint=hint)
     wanted = ", ".join(spec.splits or SPLITS)
     return NodeError(f"{address}: no image is in {wanted}.", hint="Change `splits`, or the split of the dataset.")
+
+
+def declared_skeleton(name: str | None, ctx: Context) -> Mapping[str, Any] | None:
+    """The resolved JSON of a skeleton that the spec names."""
+    if name is None:
+        return None
+    declared: Mapping[str, Any] | None = ctx.declarations.get(name if "." in name else f"skeletons.{name}")
+    return declared

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from specrun.errors import FormatError
 from specrun.kinds.exports.class_folders import write_class_folders
 from specrun.kinds.exports.folder import ExportFolder
-from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, read_dataset
+from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, declared_skeleton, read_dataset
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
 from specrun.spec.kind import Ref
@@ -69,7 +69,7 @@ def _write_labels(
     from specrun.formats.yolo_write import PoseLayout, Task, YoloWriter, pose_layout
 
     task = Task(spec.task)
-    pose = pose_layout(samples, _skeleton(spec, ctx)) if task is Task.POSE else PoseLayout(())
+    pose = pose_layout(samples, declared_skeleton(spec.skeleton, ctx)) if task is Task.POSE else PoseLayout(())
     writer = YoloWriter(task, {name: i for i, name in enumerate(read.classes)}, pose)
     for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
         if done % _CHECK_EVERY == 0:
@@ -101,14 +101,6 @@ def _wanted(samples: Sequence[Sample], spec: YoloSpec, folder: ExportFolder) -> 
     if not samples:
         raise FormatError("no image is annotated, so nothing is written.", hint="Set `unannotated: negative`.")
     return list(samples)
-
-
-def _skeleton(spec: YoloSpec, ctx: Context) -> Mapping[str, Any] | None:
-    if spec.skeleton is None:
-        return None
-    address = spec.skeleton if "." in spec.skeleton else f"skeletons.{spec.skeleton}"
-    declared: Mapping[str, Any] | None = ctx.declarations.get(address)
-    return declared
 
 
 def _data_yaml(classes: Sequence[str], splits: Mapping[str, int], pose: PoseLayout | None) -> str:
