@@ -1,6 +1,6 @@
 """Run as a program: trains, and kills its own process at the moment asked for, as `kill -9` would.
 
-    python kill_training.py FOLDER EPOCHS MOMENT       MOMENT: batch:<epoch> | save:<epoch> | strip | none
+python kill_training.py FOLDER EPOCHS MOMENT       MOMENT: batch:<epoch> | save:<epoch> | strip | none
 """
 
 from __future__ import annotations

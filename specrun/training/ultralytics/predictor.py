@@ -15,7 +15,7 @@ from typing import Any
 from specrun.errors import FormatError
 from specrun.model.labels import AnyLabel, Sample
 from specrun.model.work import Context
-from specrun.training.predictor import PredictionSettings
+from specrun.training.predictor import PredictionSettings, ReadImage
 from specrun.training.ultralytics.results import result_to_labels
 
 _DECODERS = 4
@@ -26,7 +26,12 @@ class UltralyticsPredictor:
     """Implements training.predictor.Predictor."""
 
     def __init__(
-        self, checkpoint: Path, described: Mapping[str, Any], settings: PredictionSettings, ctx: Context
+        self,
+        checkpoint: Path,
+        described: Mapping[str, Any],
+        settings: PredictionSettings,
+        read: ReadImage,
+        ctx: Context,
     ) -> None:
         from specrun.training.ultralytics.environment import load_ultralytics
 
@@ -34,6 +39,7 @@ class UltralyticsPredictor:
         library = load_ultralytics(folder, ctx.cache_dir, max(1, ctx.cpus))
         self.classes: tuple[str, ...] = tuple(described["classes"])
         self._settings = settings
+        self._read = read
         self._threads = min(_DECODERS, max(1, ctx.cpus))
         self._model = library.YOLO(str(checkpoint), task=described["task"])
         self._options = {
@@ -49,10 +55,15 @@ class UltralyticsPredictor:
     def predict(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
         batches = batches_of_one_size(samples, self._settings.batch)
         with ThreadPoolExecutor(self._threads) as pool:
-            waiting = _decode(next(batches, None), pool)
+            waiting = self._decode(next(batches, None), pool)
             while waiting is not None:
-                current, waiting = waiting, _decode(next(batches, None), pool)
+                current, waiting = waiting, self._decode(next(batches, None), pool)
                 yield from self._predict_batch([(sample, image.result()) for sample, image in current])
+
+    def _decode(
+        self, samples: Sequence[Sample] | None, pool: ThreadPoolExecutor
+    ) -> list[tuple[Sample, Future[Any]]] | None:
+        return None if samples is None else [(sample, pool.submit(self._read, sample.media)) for sample in samples]
 
     def _predict_batch(self, batch: _Batch) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
         images = [image for _, image in batch]
@@ -61,8 +72,8 @@ class UltralyticsPredictor:
             height, width = image.shape[:2]
             if (width, height) != sample.size_wh:
                 raise FormatError(
-                    f"{sample.media}: is {width}x{height} as Ultralytics reads it, and {sample.size_wh} upright.",
-                    hint="The file changed, or it carries a rotation that only one of them applies.",
+                    f"{sample.media}: is {width}x{height} pixels, but the dataset says {sample.size_wh}.",
+                    hint="The file changed since it was imported: apply the source again.",
                 )
             yield sample, result_to_labels(result, self.classes, min_area=self._settings.min_area)
 
@@ -76,17 +87,3 @@ def batches_of_one_size(samples: Iterable[Sample], batch: int) -> Iterator[Seque
         if len(members) == batch:
             yield open_batches.pop(sample.size_wh)
     yield from open_batches.values()
-
-
-def _decode(samples: Sequence[Sample] | None, pool: ThreadPoolExecutor) -> list[tuple[Sample, Future[Any]]] | None:
-    return None if samples is None else [(sample, pool.submit(_read, sample.media)) for sample in samples]
-
-
-def _read(path: Path) -> Any:
-    """As in training: OpenCV, BGR, upright."""
-    from ultralytics.utils.patches import imread  # heavy, in the prepared environment
-
-    image = imread(str(path))
-    if image is None:
-        raise FormatError(f"{path}: cannot be read as an image.")
-    return image

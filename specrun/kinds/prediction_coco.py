@@ -1,0 +1,81 @@
+"""Predictions as COCO: a whole file with scores, whose annotations alone are COCO's results format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from specrun.formats.geometry import XYWH, mask_box, points_box
+from specrun.formats.rle import counts_to_string
+from specrun.kinds.prediction_images import label_window
+from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Sample
+
+
+class CocoRows:
+    """A COCO file whose annotations have scores; its annotations alone are COCO's results format."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._categories = {name: number for number, name in enumerate(classes, start=1)}
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, sample: Sample, labels: Sequence[AnyLabel]) -> None:
+        image_id = len(self._images) + 1
+        width, height = sample.size_wh
+        self._images.append({"id": image_id, "file_name": sample.name, "width": width, "height": height})
+        for label in labels:
+            shape = _coco_shape(label, sample.size_wh)
+            if shape is not None:
+                head = {"id": len(self._annotations) + 1, "image_id": image_id}
+                category = self._categories[label.label]
+                self._annotations.append({**head, "category_id": category, **shape, "score": label.score, "iscrowd": 0})
+
+    def content(self) -> dict[str, Any]:
+        categories = [{"id": number, "name": name} for name, number in self._categories.items()]
+        return {"info": {}, "images": self._images, "categories": categories, "annotations": self._annotations}
+
+
+def label_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:
+    """The upright box of a prediction: a mask's window is the box that the model gave with it."""
+    match label:
+        case Mask():
+            return float(label.left), float(label.top), float(label.bitmap.shape[1]), float(label.bitmap.shape[0])
+        case Box(rotation=0):
+            return label.x, label.y, label.width, label.height
+        case Keypoints():
+            return label.box or points_box(label.points)
+        case _:
+            window = label_window(label, size_wh)
+            return mask_box(Mask(label="", bitmap=window[0], left=window[1], top=window[2])) if window else None
+
+
+def _coco_shape(label: AnyLabel, size_wh: tuple[int, int]) -> dict[str, Any] | None:
+    box = label_box(label, size_wh)
+    if box is None:
+        return None
+    shape: dict[str, Any] = {"bbox": list(box), "area": box[2] * box[3]}
+    if isinstance(label, Mask):
+        counts = counts_to_string(window_to_counts(label.bitmap, label.left, label.top, size_wh))
+        shape["segmentation"] = {"size": [size_wh[1], size_wh[0]], "counts": counts}
+        shape["area"] = int(label.bitmap.sum())
+    if isinstance(label, Keypoints):
+        shown_points = [(float(x), float(y), int(v)) for (x, y), v in zip(label.points, label.visibility, strict=True)]
+        shape["keypoints"] = [value for point in shown_points for value in point]
+        shape["num_keypoints"] = sum(1 for _, _, v in shown_points if v)
+    return shape
+
+
+def window_to_counts(bitmap: Bitmap, left: int, top: int, size_wh: tuple[int, int]) -> list[int]:
+    """COCO's uncompressed counts of a bitmap that lies at (left, top) of an image, without making the image."""
+    width, height = size_wh
+    edges = np.diff(np.pad(bitmap, ((1, 1), (0, 0))).astype(np.int8), axis=0)
+    columns, rows = np.nonzero(edges.T)
+    places = (left + columns).astype(np.int64) * height + top + rows
+    # A run that reaches the bottom goes on at the top of the next column: its end is the next one's start.
+    ends, starts = places[1:-1:2], places[2::2]
+    joined = np.flatnonzero(ends == starts)
+    borders = np.delete(places, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    counts: list[int] = np.diff(np.concatenate(([0], borders, [width * height]))).tolist()
+    return counts if not len(borders) or counts[-1] else counts[:-1]

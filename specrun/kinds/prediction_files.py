@@ -1,0 +1,113 @@
+"""The files of a predictions node."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specrun.formats.export_names import export_stems
+from specrun.formats.images import read_upright_rgb
+from specrun.formats.media import linked_suffix
+from specrun.formats.samples import sample_to_json
+from specrun.formats.tally import Tally
+from specrun.formats.yolo_write import Task, YoloWriter
+from specrun.kinds.prediction_coco import CocoRows
+from specrun.kinds.prediction_images import class_mask, cutout, overlay, save_class_mask, shown
+from specrun.kinds.prediction_memory import PREDICTIONS_NAME, PredictionMemory
+from specrun.model.labels import AnyLabel, Sample
+from specrun.model.work import Context
+
+if TYPE_CHECKING:
+    from specrun.kinds.predictions import OutputsSpec
+
+_CHECK_EVERY = 64
+
+
+class PredictionFiles:
+    """classes: of the model, in its order. task: of the model."""
+
+    def __init__(self, ctx: Context, wanted: OutputsSpec, classes: tuple[str, ...], task: str) -> None:
+        self._ctx = ctx
+        self._folder = ctx.staging
+        self._wanted = wanted
+        self._classes = classes
+        self._tally = Tally()
+        yolo_task = Task(task) if task in tuple(Task) and task != Task.POSE else None
+        self._yolo = YoloWriter(yolo_task, {c: i for i, c in enumerate(classes)}) if yolo_task else None
+        for name in ("masks", "images", "cutouts", "overlays"):
+            if getattr(wanted, name):
+                (self._folder / name).mkdir(exist_ok=True)
+        if wanted.yolo:
+            (self._folder / "labels").mkdir(exist_ok=True)
+
+    def notes(self) -> tuple[str, ...]:
+        return self._tally.notes()
+
+    def write(self, samples: Sequence[Sample], memory: PredictionMemory) -> Counter[str]:
+        """Everything that was asked for; returns the number of labels by class."""
+        counts: Counter[str] = Counter()
+        coco = CocoRows(self._classes)
+        with ExitStack() as stack:
+            lines = stack.enter_context(open(self._folder / PREDICTIONS_NAME, "w", encoding="ascii"))
+            manifest = stack.enter_context(open(self._folder / "manifest.jsonl", "w", encoding="utf-8"))
+            for done, (sample, stem) in enumerate(zip(samples, export_stems(samples), strict=True), start=1):
+                rows = memory.labels_json(sample)
+                by_class = Counter(row["label"] for row in rows)
+                counts.update(by_class)
+                described = sample_to_json(sample, self._ctx.project_dir) | {"labels": rows}
+                lines.write(json.dumps(described, separators=(",", ":")) + "\n")
+                labels = memory.labels(sample)
+                files = self._write_image(sample, labels, stem)
+                coco.add(sample, labels)
+                entry = {"key": sample.key, "name": sample.name, "digest": sample.digest, "labels": dict(by_class)}
+                manifest.write(json.dumps(entry | {"files": files}, ensure_ascii=False) + "\n")
+                if done % _CHECK_EVERY == 0:
+                    self._ctx.check_stop()
+                self._ctx.progress(done, len(samples), "images", "writing files")
+        if self._wanted.coco:
+            (self._folder / "coco.json").write_text(json.dumps(coco.content(), separators=(",", ":")), "utf-8")
+        return counts
+
+    def _write_image(self, sample: Sample, labels: Sequence[AnyLabel], stem: str) -> dict[str, Any]:
+        files: dict[str, Any] = {}
+        certain = list(shown(labels))
+        if self._wanted.masks:
+            files["mask"] = f"masks/{stem}.png"
+            save_class_mask(class_mask(certain, self._classes, sample.size_wh), self._folder / files["mask"])
+        if self._wanted.images:
+            files["image"] = f"images/{stem}{linked_suffix(sample.media)}"
+            _link(sample.media, self._folder / files["image"], self._ctx)
+        if self._wanted.yolo and self._yolo is not None:
+            files["yolo"] = f"labels/{stem}.txt"
+            text = self._yolo.text(replace(sample, labels=tuple(labels)), self._tally)
+            (self._folder / files["yolo"]).write_text(text, "utf-8")
+        if self._wanted.overlays or (self._wanted.cutouts and certain):
+            rgb = read_upright_rgb(sample.media)
+            if self._wanted.overlays:
+                files["overlay"] = f"overlays/{stem}.jpg"
+                overlay(rgb, certain, self._classes).save(self._folder / files["overlay"], quality=90)
+            if self._wanted.cutouts:
+                files["cutouts"] = list(self._cutouts(rgb, certain, stem))
+        return files
+
+    def _cutouts(self, rgb: Any, labels: Sequence[AnyLabel], stem: str) -> Iterator[str]:
+        for number, label in enumerate(reversed(labels)):
+            picture = cutout(rgb, label)
+            if picture is not None:
+                place = f"cutouts/{stem}_{number:03d}.png"
+                picture.save(self._folder / place)
+                yield place
+
+
+def _link(media: Path, place: Path, ctx: Context) -> None:
+    """Relative inside the project, as it will hold from the output folder."""
+    place.unlink(missing_ok=True)
+    final = ctx.output / place.relative_to(ctx.staging)
+    target = os.path.relpath(media, final.parent) if media.is_relative_to(ctx.project_dir) else str(media)
+    os.symlink(target, place)

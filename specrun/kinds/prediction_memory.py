@@ -1,0 +1,95 @@
+"""Labels that need not be predicted again: by content of the image, from last time or from before a kill.
+
+<staging>/predicted.jsonl     appended while predicting: {"digest": …, "labels": […]}; removed at the end
+<output>/predictions.jsonl    of last time, in the codec of samples
+settings.json                 beside both: {"key": …}; another key means that nothing is known
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from specrun.formats.samples import label_from_json, label_to_json
+from specrun.model.labels import AnyLabel, Sample
+
+_RECORD_NAME = "predicted.jsonl"
+_SETTINGS_NAME = "settings.json"
+PREDICTIONS_NAME = "predictions.jsonl"
+
+
+class PredictionMemory:
+    """Keeps labels as JSON: bitmaps of a hundred thousand images would not fit."""
+
+    def __init__(self, staging: Path, previous: Path | None, project_dir: Path, key: str) -> None:
+        self._staging = staging
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._covered: set[str] = set()
+        if previous is not None:
+            rows = list(_rows(previous / PREDICTIONS_NAME))
+            self._covered = {row["key"] for row in rows if "key" in row}
+            if _key_of(previous) == key:
+                self._remember(rows)
+        if _key_of(staging) == key:
+            self._remember(_rows(staging / _RECORD_NAME))
+        else:
+            (staging / _RECORD_NAME).unlink(missing_ok=True)
+            (staging / _SETTINGS_NAME).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+
+    def knows(self, sample: Sample) -> bool:
+        return sample.digest in self._known
+
+    def labels_json(self, sample: Sample) -> list[dict[str, Any]]:
+        return self._known[sample.digest]
+
+    def labels(self, sample: Sample) -> tuple[AnyLabel, ...]:
+        return tuple(label_from_json(label) for label in self._known[sample.digest])
+
+    def covered_before(self) -> set[str]:
+        """Keys of the samples that the last output covered."""
+        return self._covered
+
+    @contextmanager
+    def recording(self) -> Iterator[Callable[[Sample, Sequence[AnyLabel]], None]]:
+        """What is recorded survives a kill."""
+        with open(self._staging / _RECORD_NAME, "a", encoding="ascii") as file:
+
+            def record(sample: Sample, labels: Sequence[AnyLabel]) -> None:
+                rows = [label_to_json(label) for label in labels]
+                self._known[sample.digest] = rows
+                file.write(json.dumps({"digest": sample.digest, "labels": rows}, separators=(",", ":")) + "\n")
+
+            yield record
+
+    def forget(self) -> None:
+        """The record is no part of the output."""
+        (self._staging / _RECORD_NAME).unlink(missing_ok=True)
+
+    def _remember(self, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+        for row in rows:
+            self._known[row["digest"]] = row.get("labels", [])
+
+
+def _key_of(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / _SETTINGS_NAME).read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines: the last one may have been cut off."""
+    if not path.is_file() or not os.path.getsize(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+                row["digest"]
+            except (ValueError, KeyError, TypeError):
+                return
+            yield row
