@@ -41,7 +41,7 @@ class ExportFolder:
         self._folders: set[str] = set()
         self._links = _LinkTargets(ctx.output, ctx.project_dir)
         self._previous = _Previous(ctx.previous)
-        _empty(ctx.staging)
+        empty_staging(ctx.staging)
 
     def write(self, path: str, data: bytes) -> None:
         digest = bytes_digest(data)
@@ -203,7 +203,7 @@ def _reason(sample: Sample) -> str | None:
         ) from error
 
 
-def _empty(folder: Path) -> None:
+def empty_staging(folder: Path) -> None:
     """An interrupted export starts anew: writing is cheap, and no half-written file can stay."""
     for entry in folder.iterdir():
         if entry.name in OWN_NAMES:

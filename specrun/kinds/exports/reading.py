@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,7 +39,7 @@ class ExportSpec(NodeSpec):
 class Export(Kind):
     """Reads the media, the splits and one label field of a dataset."""
 
-    Spec = ExportSpec
+    Spec: ClassVar[type[ExportSpec]] = ExportSpec
 
     def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
         return problems(spec.where)
