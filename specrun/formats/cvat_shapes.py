@@ -37,6 +37,7 @@ from specrun.model.labels import (
 )
 
 ELLIPSE_TOLERANCE_PX = 0.05
+_NUMBERS = b"0123456789.+-eE "
 _DRAWN_BY_PEOPLE = ("", "manual", "file")
 
 
@@ -133,10 +134,10 @@ def _number(shape: Element, name: str, default: str | None = None) -> float:
 def _points(shape: Element, at_least: int) -> Points:
     text = shape.attributes["points"]
     flat = np.array(text.replace(";", ",").split(","), dtype=np.float64)
-    if text.count(",") != text.count(";") + 1:
-        raise ValueError("its points are not pairs x,y separated by ;")
     if not np.isfinite(flat).all():
         raise ValueError("a coordinate is not a finite number")
+    if text.encode().translate(None, _NUMBERS) != b",;" * (flat.size // 2 - 1) + b",":
+        raise ValueError("its points are not pairs x,y separated by ;")
     points = flat.reshape(-1, 2)
     if len(points) < at_least:
         raise ValueError(f"it has {len(points)} points and needs {at_least}")

@@ -20,6 +20,7 @@ One policy for every reader and writer:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Pillow raises many types for broken files; whatever it raises names the file."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with warnings.catch_warnings():
+            # Pillow only warns between its limit and twice of it; _refuse_unusable is strict.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=_FORMATS)
+        with image:
             _refuse_unusable(image, path)
             yield image
     except FileNotFoundError:

@@ -59,7 +59,7 @@ def load_samples(path: Path, project_dir: Path) -> Iterator[Sample]:
         for number, line in enumerate(file, start=1):
             try:
                 yield sample_from_json(json.loads(line), project_dir)
-            except (ValueError, KeyError, TypeError, IndexError) as error:
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError, FormatError) as error:
                 raise FormatError(
                     f"{path}:{number}: not a sample ({type(error).__name__}: {error}).",
                     hint="Make the source anew with --replace.",
