@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specrun.spec.kind import Registry, Section
+from specrun.spec.section import Registry, Section
 
 _K = "specrun.kinds"
 
@@ -68,7 +68,7 @@ _SECTIONS = (
         {"step": f"{_K}.steps:Step"},
         default="step",
         title="Any other program as a node.",
-        late=frozenset({"inputs", "outputs", "staging", "output", "seed"}),
+        late=frozenset({"inputs", "outputs", "staging", "output", "seed", "project"}),
     ),
 )
 

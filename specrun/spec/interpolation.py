@@ -126,7 +126,9 @@ class Scope:
                 raise self._failure(scalar, token, f"{token} is a {what}, which cannot stand inside text")
 
     def _is_late(self, expression: str) -> bool:
-        return expression.strip().partition(".")[0] in self._late
+        """`${project}` may be late while `${project.name}` is known."""
+        head, _, rest = expression.strip().partition(".")
+        return head in self._late and not (rest and head in _HEADS)
 
     def _value(self, expression: str, scalar: Scalar) -> Tree:
         token = f"${{{expression}}}"

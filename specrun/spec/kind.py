@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -23,6 +21,28 @@ from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
 from specrun.spec.quantities import duration_s, memory_mib
+from specrun.spec.section import Registry, Section, kind_of
+
+__all__ = [
+    "NOT_RESULT",
+    "Best",
+    "Count",
+    "Declaration",
+    "Duration",
+    "Kind",
+    "Lookup",
+    "Memory",
+    "Need",
+    "NodeSpec",
+    "Problem",
+    "Ref",
+    "Registry",
+    "ResourcesSpec",
+    "Section",
+    "Strict",
+    "WorkerSort",
+    "kind_of",
+]
 
 NOT_RESULT: dict[str, JsonValue] = {"x-part-of-result": False}
 """json_schema_extra of a field that cannot change the result, so that editing it makes nothing stale."""
@@ -236,48 +256,3 @@ class Lookup(Protocol):
     def kind_of(self, address: str) -> str | None:
         """`exports.yolo` for an address, or None."""
         ...
-
-
-@dataclass(frozen=True)
-class Section:
-    """A top-level key. kinds: kind name → `module:Class`, imported on need.
-
-    default: the kind used when an entry names none (a section of one kind has no `kind` key).
-    nodes: its entries are nodes of the graph; otherwise they are declarations.
-    late: first words of `${...}` that its kinds fill in themselves at run time.
-    """
-
-    name: str
-    kinds: Mapping[str, str]
-    default: str | None = None
-    nodes: bool = True
-    title: str = ""
-    order: int = field(default=0)
-    late: frozenset[str] = frozenset()
-
-    @property
-    def has_kind_key(self) -> bool:
-        return self.default is None or len(self.kinds) > 1
-
-    def load(self, kind: str) -> Kind | Declaration:
-        """Raises KeyError for an unknown kind."""
-        return _load(self.kinds[kind])
-
-
-Registry = Mapping[str, Section]
-"""Section name → Section, in the order in which they are shown."""
-
-
-def kind_of(name: str, registry: Registry) -> Kind:
-    """`exports.yolo` → its Kind; raises KeyError."""
-    section, _, kind = name.partition(".")
-    loaded = registry[section].load(kind)
-    assert isinstance(loaded, Kind)
-    return loaded
-
-
-@cache
-def _load(place: str) -> Kind | Declaration:
-    module, _, name = place.partition(":")
-    loaded: Kind | Declaration = getattr(importlib.import_module(module), name)()
-    return loaded

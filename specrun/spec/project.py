@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specrun.model.diagnostic import Diagnostic, Position, Severity
+from specrun.model.diagnostic import Diagnostic
 from specrun.model.node import Node
 
 if TYPE_CHECKING:
-    from specrun.spec.kind import Registry
+    from specrun.spec.section import Registry
 
 DEFAULT_SPEC = Path("project.yaml")
 
@@ -54,30 +54,3 @@ def load_project(
     from specrun.spec.build import build  # imports pydantic and ruamel, 150 ms that a kept plan does without
 
     return build(path, registry, variables=variables or {}, sets=sets or {}, environ=environ).project
-
-
-def warning_to_json(diagnostic: Diagnostic) -> list[Any]:
-    where = diagnostic.where
-    return [
-        _place(where) if where else None,
-        diagnostic.message,
-        diagnostic.hint,
-        diagnostic.source_line,
-        [_place(place) for place in diagnostic.related],
-    ]
-
-
-def warning_from_json(row: list[Any]) -> Diagnostic:
-    where, message, hint, source_line, related = row
-    return Diagnostic(
-        Position(*where) if where else None,
-        message,
-        hint,
-        Severity.WARNING,
-        source_line,
-        tuple(Position(*place) for place in related),
-    )
-
-
-def _place(where: Position) -> list[Any]:
-    return [where.file, where.line, where.column, where.length]

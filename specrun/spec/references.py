@@ -157,8 +157,8 @@ class Targets:
             raise UnknownReference(f"{wanted.base} has a matrix of {len(names)} nodes", hint)
         chosen = [a for a in instances if set(wanted.instance) <= set(a.instance)]
         if not chosen:
-            hint = did_you_mean(str(wanted), names, otherwise="There are")
-            raise UnknownReference(f"{wanted.base} has no instance {str(wanted).removeprefix(str(wanted.base))}", hint)
+            near = did_you_mean(str(wanted), names, otherwise="There are")
+            raise UnknownReference(f"{wanted.base} has no instance {str(wanted).removeprefix(str(wanted.base))}", near)
         if len(chosen) > 1:
             hint = f"Name every key: {listed(map(str, chosen))}."
             raise UnknownReference(f"{wanted} names {len(chosen)} nodes of the matrix", hint)
@@ -179,9 +179,9 @@ class Targets:
         if same_name:
             return f'Did you mean "{same_name[0]}"?'
         near = nearest(str(wanted), [str(address) for address in candidates if address.section == wanted.section])
-        return f'Did you mean "{near}"?' if near else did_you_mean(
-            str(wanted), map(str, candidates), otherwise="There are"
-        )  # fmt: skip
+        if near:
+            return f'Did you mean "{near}"?'
+        return did_you_mean(str(wanted), map(str, candidates), otherwise="There are")
 
     def _address_hint(self, text: str, sections: Sequence[str]) -> str | None:
         """A bare name where several sections are possible, or no name at all."""
