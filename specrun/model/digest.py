@@ -27,7 +27,7 @@ def bytes_digest(data: bytes) -> str:
 
 
 def json_digest(value: object) -> str:
-    return bytes_digest(canonical_json(value).encode())
+    return bytes_digest(canonical_json(value).encode("utf-8", "surrogatepass"))
 
 
 def file_digest(path: Path | str) -> str:
@@ -43,7 +43,8 @@ def files_digest(files: Iterable[tuple[str, str]]) -> str:
     """Digest of a tree: (relative posix path, digest of the bytes) pairs in any order."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for path, content in sorted(files):
-        digest.update(f"{path}\0{content}\n".encode())
+        # File names that are no UTF-8 arrive as lone surrogates.
+        digest.update(f"{path}\0{content}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
     listings(key, digest)   one content of one (folder, include, exclude); the last few are kept, so that
                             a plan can say which files differ from the recorded content
     hashes(file)            digest by device and inode (by path on network file systems), shared by all listings
+    stamp                   see store.walk; "" is believed of no file
 
 Not synced, shared by processes; one that is damaged or of another version is made anew, and where none can be
 written (a read-only project) one in memory takes its place.
@@ -30,13 +31,12 @@ _QUERY_VALUES = 900
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS listings (key TEXT, digest TEXT, stat TEXT, count INTEGER, size_bytes INTEGER,"
     " seen_at REAL, files BLOB, PRIMARY KEY (key, digest))",
-    "CREATE TABLE IF NOT EXISTS hashes (file TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
-    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS hashes (file TEXT PRIMARY KEY, size INTEGER, stamp TEXT, digest TEXT) WITHOUT ROWID",
     f"PRAGMA user_version={_VERSION}",
 )
 
-Known = dict[str, tuple[int, int, int, str]]
-"""Relative path → size, mtime in ns (-1: not to be believed), inode, digest; sorted by path."""
+Known = dict[str, tuple[int, str, str]]
+"""Relative path or file key → size, stamp, digest; a folder's is sorted by path."""
 
 
 class CacheDatabase:
@@ -76,18 +76,19 @@ class CacheDatabase:
                 f"DELETE FROM listings WHERE key = ? AND digest IN ({oldest})", (key, key, KEPT_CONTENTS)
             )
 
-    def hashes(self, keys: Iterable[str]) -> dict[str, tuple[int, int, str]]:
-        """File key → size, mtime in ns, digest."""
-        wanted = list(keys)
-        found: dict[str, tuple[int, int, str]] = {}
+    def hashes(self, files: Iterable[str]) -> Known:
+        """By file key."""
+        wanted = list(files)
+        found: Known = {}
         for start in range(0, len(wanted), _QUERY_VALUES):
             some = wanted[start : start + _QUERY_VALUES]
-            query = f"SELECT file, size, mtime_ns, digest FROM hashes WHERE file IN ({','.join('?' * len(some))})"
-            found.update((file, (size, mtime, digest)) for file, size, mtime, digest in self._query(query, tuple(some)))
+            query = f"SELECT file, size, stamp, digest FROM hashes WHERE file IN ({','.join('?' * len(some))})"
+            found.update((file, (size, stamp, digest)) for file, size, stamp, digest in self._query(query, tuple(some)))
         return found
 
-    def put_hashes(self, entries: Iterable[tuple[str, int, int, str]]) -> None:
+    def put_hashes(self, known: Known) -> None:
         with self._writing() as connection:
+            entries = ((file, *entry) for file, entry in known.items())
             connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", entries)
 
     def _query(self, query: str, values: tuple[str, ...]) -> list[Any]:
@@ -107,11 +108,6 @@ class CacheDatabase:
             except sqlite3.DatabaseError:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-
-
-def file_key(device: int, inode: int, path: str, *, network: bool) -> str:
-    """Inodes follow a file that is renamed; network file systems may invent them anew."""
-    return path if network else f"{device:x}:{inode:x}"
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -152,7 +148,7 @@ def _delete(path: Path) -> None:
 
 
 def _pack(known: Known) -> bytes:
-    fields = (str(field) for path, entry in known.items() for field in (path, *entry))
+    fields = (f"{path}\0{size}\0{stamp}\0{digest}" for path, (size, stamp, digest) in known.items())
     return zlib.compress("\0".join(fields).encode("utf-8", "surrogateescape"), 1)
 
 
@@ -164,5 +160,5 @@ def _unpack(blob: bytes) -> Known:
     if not text:
         return {}
     fields = iter(text.split("\0"))
-    rows = zip(fields, fields, fields, fields, fields, strict=True)
-    return {path: (int(size), int(mtime), int(inode), digest) for path, size, mtime, inode, digest in rows}
+    rows = zip(fields, fields, fields, fields, strict=True)
+    return {path: (int(size), stamp, digest) for path, size, stamp, digest in rows}

@@ -1,7 +1,7 @@
 """What lies in a folder, by content, without reading again what was read before.
 
 A walk gives one digest over all names and stats. While that equals the stored one, so does the listing. Otherwise each
-file is looked up by itself (size, mtime, inode), and only what is new is read. As in git, a file that was modified
+file is looked up by itself (size, mtime, ctime, inode), and only what is new is read. As in git, a file that changed
 less than two seconds before it was read is read again next time: within the clock's grain it can change unnoticed.
 """
 
@@ -18,13 +18,13 @@ from pathlib import Path
 from specrun.errors import NodeError
 from specrun.model.digest import file_digest, files_digest
 from specrun.model.work import Listing
-from specrun.store.cache import CacheDatabase, Known, file_key
+from specrun.store.cache import CacheDatabase, Known
 from specrun.store.filesystem import on_network
 from specrun.store.patterns import EVERYTHING
-from specrun.store.walk import Walked, walk
+from specrun.store.walk import Walked, stamp_of, walk
 
 RACY_NS = 2_000_000_000
-_UNSURE = -1
+_UNSURE = ""
 _READ_CHUNK = 64
 
 
@@ -78,79 +78,74 @@ class ListingCache:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        key = file_key(found.st_dev, found.st_ino, str(path), network=on_network(path))
-        known = self._database.hashes([key]).get(key)
-        if known and known[:2] == (found.st_size, found.st_mtime_ns):
-            return known[2]
-        started = self._clock_ns()
-        digest = self._read(str(path))
-        if digest is not None and not self._is_racy(found.st_mtime_ns, started):
-            self._database.put_hashes([(key, found.st_size, found.st_mtime_ns, digest)])
-        return digest
+        files = [(str(path), found.st_size, _believed(stamp_of(found), on_network(path)))]
+        entry = self._read_new(files, found.st_dev).get(str(path))
+        return entry[2] if entry else None
 
     def _look_closer(self, key: str, stat: str, walked: Walked, folder: Path) -> Listing:
         network = on_network(folder)
         before = self._database.newest(key)
-        files: Known = {}
-        new: list[tuple[str, int, int, int]] = []
-        for path, size, mtime, inode in walked.files():
-            inode = 0 if network else inode
+        known: Known = {}
+        new: list[tuple[str, int, str]] = []
+        for path, size, stamp in walked.files():
+            stamp = _believed(stamp, network)
             entry = before.get(path)
-            if entry and entry[:3] == (size, mtime, inode):
-                files[path] = entry
+            if entry and entry[:2] == (size, stamp):
+                known[path] = entry
             else:
-                new.append((path, size, mtime, inode))
-        read = self._read_new(folder, new, network)
-        files = dict(sorted((files | read).items()))
-        listing = _listing(files)
-        believed = len(read) == len(new) and all(entry[1] != _UNSURE for entry in read.values())
-        self._database.put_listing(key, listing, stat if believed else None, files, self._clock_ns() / 1e9)
+                new.append((os.path.join(folder, path), size, stamp))
+        read = self._read_new(new, folder.stat().st_dev)
+        start = len(os.path.join(folder, ""))
+        known.update((place[start:], entry) for place, entry in read.items())
+        known = dict(sorted(known.items()))
+        listing = _listing(known)
+        sure = len(read) == len(new) and all(stamp != _UNSURE for _, stamp, _ in read.values())
+        self._database.put_listing(key, listing, stat if sure else None, known, self._clock_ns() / 1e9)
         return listing
 
-    def _read_new(self, folder: Path, new: list[tuple[str, int, int, int]], network: bool) -> Known:
-        device = folder.stat().st_dev
-        places = {path: os.path.join(folder, path) for path, _, _, _ in new}
-        keys = {path: file_key(device, inode, places[path], network=network) for path, _, _, inode in new}
-        shared = self._database.hashes(keys[path] for path, _, _, _ in new)
+    def _read_new(self, files: list[tuple[str, int, str]], device: int) -> Known:
+        """By path as it was given; what vanished meanwhile is left out."""
+        shared = self._database.hashes(_file_key(*file, device) for file in files)
         found: Known = {}
         unknown = []
-        for path, size, mtime, inode in new:
-            before = shared.get(keys[path])
-            if before and before[:2] == (size, mtime):
-                found[path] = (size, mtime, inode, before[2])
+        for place, size, stamp in files:
+            entry = shared.get(_file_key(place, size, stamp, device))
+            if entry and entry[:2] == (size, stamp):
+                found[place] = entry
             else:
-                unknown.append((path, size, mtime, inode))
-        started = self._clock_ns()
-        digests = self._read_all([places[path] for path, _, _, _ in unknown])
-        sure = []
-        for (path, size, mtime, inode), digest in zip(unknown, digests, strict=True):
+                unknown.append((place, size, stamp))
+        sure: Known = {}
+        for (place, size, stamp), (digest, started_ns) in zip(unknown, self._read_all(unknown), strict=True):
             if digest is None:
                 continue
-            racy = self._is_racy(mtime, started)
-            found[path] = (size, _UNSURE if racy else mtime, inode, digest)
-            if not racy:
-                sure.append((keys[path], size, mtime, digest))
+            if self._is_racy(stamp, started_ns):
+                found[place] = (size, _UNSURE, digest)
+            else:
+                found[place] = sure[_file_key(place, size, stamp, device)] = (size, stamp, digest)
         self._database.put_hashes(sure)
         return found
 
-    def _is_racy(self, mtime_ns: int, started_ns: int) -> bool:
+    def _is_racy(self, stamp: str, started_ns: int) -> bool:
         """A time in the future is believed: writing now would set another one."""
-        return started_ns - RACY_NS <= mtime_ns <= self._clock_ns() + RACY_NS
+        times = (int(time_ns) for time_ns in stamp.split(":")[:2])
+        return any(started_ns - RACY_NS <= time_ns <= started_ns + RACY_NS for time_ns in times)
 
-    def _read_all(self, places: list[str]) -> list[str | None]:
-        """In threads: reading and hashing let go of the interpreter."""
-        if len(places) <= _READ_CHUNK:
-            return [self._read(place) for place in places]
-        chunks = [places[start : start + _READ_CHUNK] for start in range(0, len(places), _READ_CHUNK)]
+    def _read_all(self, files: list[tuple[str, int, str]]) -> list[tuple[str | None, int]]:
+        """Digest, None if it vanished, and when reading began. In threads: reading and hashing let go of the
+        interpreter."""
+        if len(files) <= _READ_CHUNK:
+            return [self._read(place) for place, _, _ in files]
+        chunks = [files[start : start + _READ_CHUNK] for start in range(0, len(files), _READ_CHUNK)]
         with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
-            done = threads.map(lambda chunk: [self._read(place) for place in chunk], chunks)
-            return [digest for chunk in done for digest in chunk]
+            done = threads.map(lambda chunk: [self._read(place) for place, _, _ in chunk], chunks)
+            return [result for results in done for result in results]
 
-    def _read(self, place: str) -> str | None:
+    def _read(self, place: str) -> tuple[str | None, int]:
+        started_ns = self._clock_ns()
         try:
-            return self._hash_file(place)
+            return self._hash_file(place), started_ns
         except FileNotFoundError:
-            return None
+            return None, started_ns
         except OSError as error:
             raise NodeError(f"{place}: cannot be read ({error.strerror}).") from error
 
@@ -168,7 +163,7 @@ class ListingCache:
             listing,
             added=tuple(path for path in now if path not in before),
             removed=tuple(path for path in before if path not in now),
-            changed=tuple(path for path, digest in now.items() if path in before and before[path][3] != digest),
+            changed=tuple(path for path, digest in now.items() if path in before and before[path][2] != digest),
         )
 
 
@@ -179,4 +174,15 @@ def _listing(known: Known) -> Listing:
 
 
 def _listing_files(known: Known) -> tuple[tuple[str, int, str], ...]:
-    return tuple((path, entry[0], entry[3]) for path, entry in known.items())
+    return tuple((path, size, digest) for path, (size, _, digest) in known.items())
+
+
+def _believed(stamp: str, network: bool) -> str:
+    """Network file systems may invent inodes anew each time."""
+    return stamp.rpartition(":")[0] if network else stamp
+
+
+def _file_key(place: str, size: int, stamp: str, device: int) -> str:
+    """The inode follows a file whose folder is renamed, and is the same by every way that leads to it."""
+    inode = stamp.split(":")[2:]
+    return f"{device:x}:{inode[0]}" if inode else place

@@ -35,7 +35,8 @@ def write_manifest(folder: Path, manifest: Manifest, *, sync: bool = True) -> No
     """Written beside and renamed. sync: on the disk when it returns (publish syncs the whole folder anyway)."""
     partial = folder / _PARTIAL_NAME
     (folder / NOTE_NAME).unlink(missing_ok=True)
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+    # A lone surrogate, from a file name that is no UTF-8, becomes \udcXX: that is what JSON calls it.
+    with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(json.dumps(manifest.to_json(), separators=(",", ":"), ensure_ascii=False))
         if sync:
             file.flush()
@@ -48,7 +49,7 @@ def write_manifest(folder: Path, manifest: Manifest, *, sync: bool = True) -> No
 def read_manifest(folder: Path) -> Manifest | None:
     """None: there is none, or it is not one of ours or not whole."""
     try:
-        return Manifest.from_json(json.loads((folder / MANIFEST_NAME).read_bytes().decode("utf-8", "surrogateescape")))
+        return Manifest.from_json(json.loads((folder / MANIFEST_NAME).read_bytes()))
     except (OSError, KeyError, TypeError, ValueError):
         return None
 

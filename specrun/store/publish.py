@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from specrun.errors import NodeError, StateError
+from specrun.errors import NodeError, SpecrunError, StateError
 from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.state import NodeRecord
@@ -78,14 +78,14 @@ def publish_many(
     *,
     now: str,
     step: Step = no_step,
-) -> dict[Address, NodeError]:
+) -> dict[Address, SpecrunError]:
     """Publishes a batch of different nodes with two commits and one sync; returns those that failed."""
-    failures: dict[Address, NodeError] = {}
+    failures: dict[Address, SpecrunError] = {}
     intents: list[Intent] = []
     for publication in publications:
         try:
             intents.append(_intend(state, paths, publication, now))
-        except NodeError as error:
+        except SpecrunError as error:
             failures[publication.record.address] = error
     return failures | carry_out(state, paths, intents, step)
 

@@ -47,7 +47,9 @@ class Earlier:
 
 
 def dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    # A lone surrogate, from a file name that is no UTF-8, becomes \udcXX: SQLite takes no other.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: object) -> Any:

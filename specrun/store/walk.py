@@ -23,8 +23,8 @@ _LINK_DEPTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """folders: sorted (prefix, its files), the files as name, size, mtime in ns, inode, name, …
-    joined by NUL: a tenth of the memory and time of objects, for the many walks that find nothing new."""
+    """folders: sorted (prefix, its files), the files as name, size, stamp, name, … joined by NUL:
+    a tenth of the memory and time of objects, for the many walks that find nothing new."""
 
     folders: tuple[tuple[str, str], ...]
 
@@ -34,13 +34,20 @@ class Walked:
         text = "".join(f"{prefix}\0\0{files}\0\0\0" for prefix, files in self.folders)
         return bytes_digest(text.encode("utf-8", "surrogateescape"))
 
-    def files(self) -> Iterator[tuple[str, int, int, int]]:
-        """(relative posix path, size, mtime in ns, inode)."""
+    def files(self) -> Iterator[tuple[str, int, str]]:
+        """(relative posix path, size, stamp)."""
         for prefix, text in self.folders:
-            fields = text.split(SEPARATOR)
-            for place in range(0, len(fields), 4):
-                name, size, mtime, inode = fields[place : place + 4]
-                yield prefix + name, int(size), int(mtime), int(inode)
+            fields = iter(text.split(SEPARATOR))
+            for name, size, stamp in zip(fields, fields, fields, strict=True):
+                yield prefix + name, int(size), stamp
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """What differs after any change of a file: mtime, ctime and inode.
+
+    ctime, because an archive extracted again brings back mtimes, and often inodes too, with new contents.
+    """
+    return f"{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
 
 
 def walk(folder: Path, include: Sequence[str] = EVERYTHING, exclude: Sequence[str] = ()) -> Walked:
@@ -96,7 +103,7 @@ class _Walk:
                     if entry.is_dir():
                         self._enter(place, entry, waiting)
                     elif self._wanted(place.prefix, name) and (found := _stat(entry, place)) is not None:
-                        lines.append(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}")
+                        lines.append(f"{name}\0{found.st_size}\0{stamp_of(found)}")
         finally:
             os.close(descriptor)
         lines.sort()
