@@ -11,6 +11,10 @@ from specrun.model.labels import Part, Points
 
 _BLOCK = 1 << 22
 """Pairs of edges looked at in one go; bounds the memory at about 200 MiB."""
+_GRID = 2.0**-20
+"""Pixels; a millionth."""
+_BLUR = 1e-9
+_ROUNDS = 8
 
 
 def repair_ring(points: Points) -> tuple[Part, ...]:
@@ -47,24 +51,42 @@ def repair_part(part: Part) -> tuple[Part, ...]:
 
 
 def _with_crossings(ring: Points) -> Points:
-    """The ring with a point put in wherever two of its edges cross or one touches another's middle."""
-    added: dict[int, list[tuple[float, tuple[float, float]]]] = {}
-    ends = np.roll(ring, -1, axis=0)
-    for i, j, t, u in _edge_meetings(ring, ends):
-        # Both edges must name the crossing by the same floats, or the loops would not meet.
-        where = ring[j] if u == 0 else ends[j] if u == 1 else _crossing(ring, ends, *sorted((i, j)))
-        added.setdefault(i, []).append((t, (float(where[0]), float(where[1]))))
-    if not added:
-        return ring
-    points: list[tuple[float, float]] = []
-    for i, point in enumerate(ring.tolist()):
-        points.append((point[0], point[1]))
-        points.extend(where for _, where in sorted(added.get(i, ())))
-    return open_ring(np.array(points, dtype=np.float64))
+    """The ring with a point put in wherever two of its edges cross or one touches another's middle.
+
+    Crossings are rounded to a grid, so that edges that meet in one point name it by the same floats; rounding
+    moves edges a little, so it is done again until nothing new meets.
+    """
+    for _ in range(_ROUNDS):
+        added: dict[int, list[tuple[float, tuple[float, float]]]] = {}
+        ends = np.roll(ring, -1, axis=0)
+        for i, j, t in _edge_meetings(ring, ends):
+            where = _snapped(ring, ends, i, j, t)
+            if where is not None:
+                added.setdefault(i, []).append((t, where))
+        if not added:
+            break
+        points: list[tuple[float, float]] = []
+        for i, (x, y) in enumerate(ring.tolist()):
+            points.append((x, y))
+            points.extend(where for _, where in sorted(added.get(i, ())))
+        ring = open_ring(np.array(points, dtype=np.float64))
+    return ring
 
 
-def _edge_meetings(ring: Points, ends: Points) -> Iterator[tuple[int, int, float, float]]:
-    """Edge i is met strictly inside, at share t, by edge j at its share u in [0, 1]."""
+def _snapped(ring: Points, ends: Points, i: int, j: int, share: float) -> tuple[float, float] | None:
+    """Where edge i is met: an end of edge j if it is as near as that, otherwise on the grid; None: at its own end."""
+    exact = ring[i] + share * (ends[i] - ring[i])
+    if min(np.abs(exact - ring[i]).max(), np.abs(exact - ends[i]).max()) < _GRID:
+        return None
+    for end in (ring[j], ends[j]):
+        if np.abs(exact - end).max() < _GRID:
+            return float(end[0]), float(end[1])
+    x, y = (np.round(exact / _GRID) * _GRID).tolist()
+    return x, y
+
+
+def _edge_meetings(ring: Points, ends: Points) -> Iterator[tuple[int, int, float]]:
+    """Edge i is met by edge j at share t of its length, ends included as far as rounding blurs them."""
     along = ends - ring
     block = max(1, _BLOCK // len(ring))
     for start in range(0, len(ring), block):
@@ -74,16 +96,8 @@ def _edge_meetings(ring: Points, ends: Points) -> Iterator[tuple[int, int, float
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (between[..., 0] * s[..., 1] - between[..., 1] * s[..., 0]) / cross
             u = (between[..., 0] * r[..., 1] - between[..., 1] * r[..., 0]) / cross
-        for i, j in zip(*np.nonzero((cross != 0) & (t > 0) & (t < 1) & (u >= 0) & (u <= 1)), strict=True):
-            yield start + int(i), int(j), float(t[i, j]), float(u[i, j])
-
-
-def _crossing(ring: Points, ends: Points, i: int, j: int) -> Points:
-    r, s = ends[i] - ring[i], ends[j] - ring[j]
-    between = ring[j] - ring[i]
-    share = (between[0] * s[1] - between[1] * s[0]) / (r[0] * s[1] - r[1] * s[0])
-    where: Points = ring[i] + share * r
-    return where
+        for i, j in zip(*np.nonzero((cross != 0) & (t > 0) & (t < 1) & (u > -_BLUR) & (u < 1 + _BLUR)), strict=True):
+            yield start + int(i), int(j), float(t[i, j])
 
 
 def _untangled(ring: Points) -> list[Points]:

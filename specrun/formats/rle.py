@@ -67,7 +67,8 @@ def counts_to_string(counts: Sequence[int]) -> str:
 
 def string_to_counts(text: str | bytes) -> list[int]:
     """The counts behind COCO's compressed form; raises FormatError: characters that it cannot hold."""
-    raw = text.encode("ascii", "replace") if isinstance(text, str) else text
+    # Latin-1 keeps one byte a character; what is not ASCII then fails the range check.
+    raw = text.encode("latin-1", "replace") if isinstance(text, str) else text
     codes = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - _FIRST_CHARACTER
     if not codes.size:
         return []
