@@ -105,7 +105,7 @@ class _Linking:
 
     def _inputs(self, entry: Declared, kind: Kind, failed: set[str]) -> None:
         inputs: dict[Input, None] = {}
-        for need in kind.inputs(entry.spec):
+        for need in kind.needs(entry.spec, self.composition):
             text, many = _need_text(need)
             if text in failed:
                 continue
@@ -113,7 +113,8 @@ class _Linking:
                 place = _place_of(entry, text) or entry.where
                 addresses = self._resolve(entry, text, (), place, many=many)
             except UnknownReference as error:
-                self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
+                if not failed:
+                    self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
                 continue
             for address in addresses:
                 inputs[Input(need.role, address, tuple(need.parts))] = None
