@@ -9,6 +9,7 @@ passes through a conversion that might change its last bit.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ Values = dict[str, Json]
 Snapshot = dict[str, Values]
 """Part → values."""
 
+UNANNOTATED = "not annotated|mark||"
+"""Stands among the labels of a sample that nobody looked at: an export treats it otherwise than an empty one."""
 _COUNTED = ("source_label", "group", "z_order", "occluded", "iscrowd", "source_id", "part_of", "rotation", "names")
 _NAMES = {"box": "box", "mask": "mask", "polygon": "polygon", "line": "line", "keypoints": "keypoint set", "tag": "tag"}
 
@@ -34,16 +37,24 @@ def sample_parts(doc: Mapping[str, Any], layout: Layout, media_path: str) -> dic
         "media": f"{own.get('digest', '')} {media_path}",
         "split": split_of(tags) or "",
         "tags": sorted(tag for tag in tags if tag not in SPLITS),
-        "fields": [[f, doc[f]] for f in layout.plain_fields if doc.get(f) is not None],
+        "fields": [[f, _plain(doc[f])] for f in layout.plain_fields if doc.get(f) is not None],
     }
     for label_field, families in layout.label_fields.items():
         entries: list[Json] = []
         for at in families.values():
             entries.extend(doc_entry(label, layout.marks) for label in label_docs(doc.get(at)))
         parts[f"field:{label_field}"] = entries
-    if doc.get("annotated") is False:
-        parts["tags"] = [*parts["tags"], "\0unannotated"]  # type: ignore[misc]
+    if doc.get("annotated") is False and (main := f"field:{layout.main_field}") in parts:
+        parts[main] = [*entries_of(parts[main]), UNANNOTATED]
     return parts
+
+
+def _plain(value: Json) -> Json:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def entries_of(value: Json) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else []
 
 
 def label_docs(value: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
@@ -194,7 +205,7 @@ def _by_class(counts: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _entries(values: Values, keys: Iterable[str]) -> list[str]:
-    return [str(entry) for key in keys for entry in (values[key] or ())]  # type: ignore[union-attr]
+    return [entry for key in keys for entry in entries_of(values[key])]
 
 
 def _names(keys: Sequence[str], names: Mapping[str, str], limit: int) -> str:

@@ -41,6 +41,11 @@ class Layout:
     classes: tuple[str, ...] = ()
     schema: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def main_field(self) -> str:
+        """The label field that the dataset's node fills."""
+        return str((self.mark or {}).get("label_field") or "ground_truth")
+
     def family_fields(self, label_field: str) -> Mapping[str, str]:
         """Family → FiftyOne field; raises NodeError: the dataset has no such label field."""
         try:

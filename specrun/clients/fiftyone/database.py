@@ -1,0 +1,242 @@
+"""A project's FiftyOne database as the kinds use it: datasets are read with pymongo, FiftyOne is imported on need."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from specrun.clients.fiftyone.connection import Connection, Secret, connect, drop_temporary_datasets, import_fiftyone
+from specrun.clients.fiftyone.digests import Snapshot, sample_parts
+from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields, count_families
+from specrun.clients.fiftyone.labels_to_docs import labels_to_docs
+from specrun.clients.fiftyone.layout import MARK, Layout, read_layout
+from specrun.clients.fiftyone.look import look_at, open_mongo
+from specrun.clients.fiftyone.sample_docs import doc_to_sample, read_docs, sample_projection, sample_query
+from specrun.clients.fiftyone.snapshots import Snapshots
+from specrun.errors import NodeError
+from specrun.model.digest import Json
+from specrun.model.labels import AnyLabel, Sample
+
+WRITE_BATCH = 500
+
+
+@contextlib.contextmanager
+def open_database(
+    settings: Mapping[str, Any],
+    state_dir: Path,
+    *,
+    project_dir: Path | None = None,
+    secret: Secret | None = None,
+    may_import: bool = True,
+) -> Iterator[Database]:
+    """The database of a project; the embedded server runs at least as long as this is open.
+
+    Raises MissingDependency, NodeError.
+    """
+    with (
+        connect(settings, state_dir, secret, may_import=may_import) as connection,
+        open_mongo(connection.uri) as client,
+    ):
+        yield Database(connection, client, project_dir or state_dir.parent)
+
+
+class Database:
+    def __init__(self, connection: Connection, client: Any, project_dir: Path) -> None:
+        self.connection = connection
+        self.mongo = client[connection.name]
+        self.project_dir = project_dir
+
+    def close(self) -> None:
+        """Drop what FiftyOne made for views (only it knows which), while the server still runs."""
+        if "fiftyone" in self.__dict__ and self.connection.own:
+            drop_temporary_datasets(self.fiftyone)
+
+    @property
+    def uri(self) -> str:
+        return self.connection.uri
+
+    @cached_property
+    def fiftyone(self) -> Any:
+        """The fiftyone module, bound to this database; the first call takes seconds."""
+        return import_fiftyone(self.connection)
+
+    def dataset(self, name: str) -> Any:
+        """fiftyone.Dataset. Raises NodeError: there is none of this name."""
+        self.layout(name)
+        dataset = self.fiftyone.load_dataset(name)
+        dataset.reload()  # FiftyOne keeps what an earlier load of this process saw
+        return dataset
+
+    def names(self) -> list[str]:
+        return sorted(doc["name"] for doc in self.mongo["datasets"].find({}, {"name": 1}))
+
+    def find_layout(self, name: str) -> Layout | None:
+        doc = self.mongo["datasets"].find_one({"name": name})
+        return read_layout(doc) if doc else None
+
+    def layout(self, name: str) -> Layout:
+        """Raises NodeError: there is no such dataset."""
+        layout = self.find_layout(name)
+        if layout is None:
+            raise NodeError(f"FiftyOne: there is no dataset named {name}.", hint="Apply its node first.")
+        return layout
+
+    def samples(
+        self,
+        name: str,
+        label_field: str | None = "ground_truth",
+        splits: Sequence[str] | None = None,
+        where: Iterable[Mapping[str, Any]] = (),
+        tags: Sequence[str] = (),
+    ) -> Iterator[Sample]:
+        """Samples in the order of their keys. label_field: all of its family is read; None: no labels.
+
+        splits: only these. where: conditions as `kinds.where` writes them. tags: samples that have all of them.
+        Raises NodeError: no such dataset or label field.
+        """
+        layout = self.layout(name)
+        families = layout.family_fields(label_field) if label_field else {}
+        query = sample_query(splits, where, tags)
+        docs = read_docs(self.mongo[layout.collection], query, sample_projection(layout, families.values()))
+        for doc in docs:
+            yield doc_to_sample(doc, layout, families)
+
+    def count(self, name: str) -> int:
+        return int(self.mongo[self.layout(name).collection].count_documents({}))
+
+    def classes(self, name: str, label_field: str | None = None) -> list[str]:
+        """The dataset's classes in their order; with a label field also those that only its labels know, sorted."""
+        layout = self.layout(name)
+        known = list(layout.classes)
+        if label_field:
+            found = self.label_counts(name, label_field)
+            known += sorted(found.keys() - set(known))
+        return known
+
+    def label_counts(self, name: str, label_field: str) -> dict[str, int]:
+        """Objects by class; parts of one object count once."""
+        layout = self.layout(name)
+        counts: dict[str, int] = {}
+        for family, at in layout.family_fields(label_field).items():
+            path = f"${at}.{family}" if layout.schema.get(at) == FIELD_CLASSES[family] else f"${at}"
+            identity = {
+                "$cond": [{"$gte": [f"{path}.part_of", 0]}, {"s": "$_id", "p": f"{path}.part_of"}, f"{path}._id"]
+            }
+            pipeline: list[dict[str, Any]] = [{"$project": {at: 1}}, {"$unwind": path}]
+            pipeline += [{"$group": {"_id": {"label": f"{path}.label", "object": identity}}}]
+            pipeline += [{"$group": {"_id": "$_id.label", "n": {"$sum": 1}}}]
+            for row in self.mongo[layout.collection].aggregate(pipeline, allowDiskUse=True):
+                if row["_id"] is not None:
+                    counts[row["_id"]] = counts.get(row["_id"], 0) + int(row["n"])
+        return dict(sorted(counts.items()))
+
+    def look(self, name: str) -> Json:
+        """The cheap look; None: there is no such dataset."""
+        doc = self.mongo["datasets"].find_one({"name": name})
+        return look_at(self.mongo, doc) if doc else None
+
+    def parts(self, name: str) -> dict[str, str]:
+        """Digest by part; read anew only if the dataset looks other than last time. Raises NodeError."""
+        snapshots = Snapshots(self.connection.root, name)
+        look = self.look(name)
+        return snapshots.parts_at(look) or snapshots.save(look, self.snapshot(name))
+
+    def snapshot(self, name: str) -> Snapshot:
+        """All parts, read from all samples."""
+        layout = self.layout(name)
+        snapshot: Snapshot = {"media": {}, "tags": {}, "split": {}, "fields": {}}
+        snapshot.update((f"field:{label_field}", {}) for label_field in layout.label_fields)
+        fields = [at for families in layout.label_fields.values() for at in families.values()]
+        inside = f"{self.project_dir}/"
+        for doc in self.mongo[layout.collection].find({}, sample_projection(layout, fields), batch_size=500):
+            key = (doc.get(MARK) or {}).get("key") or doc["filepath"]
+            for part, value in sample_parts(doc, layout, doc["filepath"].removeprefix(inside)).items():
+                snapshot[part][key] = value
+        return snapshot
+
+    def write_labels(self, name: str, field: str, rows: Iterable[tuple[str, Sequence[AnyLabel]]]) -> int:
+        """Put labels (in pixels) into a field of samples, by sample key; what the field held there is replaced.
+
+        Returns how many samples were written. Raises NodeError: no such dataset, or a key that it lacks.
+        """
+        written = 0
+        batch: list[tuple[str, Sequence[AnyLabel]]] = []
+        typed = field in self.layout(name).label_fields
+        for row in rows:
+            batch.append(row)
+            typed = typed or bool(row[1])  # the first labels decide the field's type: empty rows wait for them
+            if typed and len(batch) >= WRITE_BATCH:
+                written += self._write_batch(name, field, batch)
+                batch = []
+        if batch:
+            written += self._write_batch(name, field, batch)
+        return written
+
+    def _write_batch(self, name: str, field: str, rows: Sequence[tuple[str, Sequence[AnyLabel]]]) -> int:
+        from bson import ObjectId  # comes with pymongo, which this class has loaded
+        from pymongo import UpdateOne  # as above
+
+        families = count_families(label for _, labels in rows for label in labels)
+        fields = self.ensure_label_field(name, field, families)
+        layout = self.layout(name)
+        samples = self.mongo[layout.collection]
+        found = self._samples_by_key(samples, [key for key, _ in rows])
+        now = utc_now()
+        updates = []
+        for key, labels in rows:
+            if key not in found:
+                raise NodeError(f"FiftyOne dataset {name}: it has no sample {key}.")
+            identity, size_wh = found[key]
+            docs = labels_to_docs(labels, size_wh, ObjectId)
+            values = {at: field_value(family, docs.get(family, [])) for family, at in fields.items()}
+            updates.append(UpdateOne({"_id": identity}, {"$set": {**values, "last_modified_at": now}}))
+        if updates:
+            samples.bulk_write(updates, ordered=False)
+        return len(updates)
+
+    def _samples_by_key(self, samples: Any, keys: Sequence[str]) -> dict[str, tuple[object, tuple[int, int]]]:
+        query = {"$or": [{f"{MARK}.key": {"$in": list(keys)}}, {"filepath": {"$in": list(keys)}}]}
+        found = {}
+        for doc in samples.find(query, {"metadata": 1, "filepath": 1, MARK: 1, "tags": 1}):
+            key = (doc.get(MARK) or {}).get("key") or doc["filepath"]
+            metadata = doc.get("metadata") or {}
+            found[key] = (doc["_id"], (int(metadata.get("width") or 1), int(metadata.get("height") or 1)))
+        return found
+
+    def ensure_label_field(self, name: str, field: str, families: Mapping[str, int]) -> dict[str, str]:
+        """Family → FiftyOne field; makes what is missing (that imports FiftyOne) and notes it in our mark."""
+        layout = self.layout(name)
+        known = dict(layout.label_fields.get(field, {}))
+        fields = choose_fields(field, families, known)
+        if fields == known:
+            return fields
+        dataset = self.dataset(name)
+        for family, at in fields.items():
+            if not dataset.has_sample_field(at):
+                document = getattr(self.fiftyone, FIELD_CLASSES[family])
+                dataset.add_sample_field(at, self.fiftyone.EmbeddedDocumentField, embedded_doc_type=document)
+        if layout.mark is not None:
+            self.update_mark(name, {f"label_fields.{field}": fields})
+        return fields
+
+    def update_mark(self, name: str, values: Mapping[str, Any]) -> None:
+        """Set entries of our mark, by dotted path."""
+        changes = {f"info.{MARK}.{path}": value for path, value in values.items()}
+        self.mongo["datasets"].update_one({"name": name}, {"$set": {**changes, "last_modified_at": utc_now()}})
+
+
+def field_value(family: str, docs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"_cls": FIELD_CLASSES[family], family: list(docs)}
+
+
+def utc_now() -> datetime:
+    """Naive UTC in milliseconds, as MongoDB keeps it and FiftyOne writes it."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+Progress = Callable[[int], None]

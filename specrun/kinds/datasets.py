@@ -1,0 +1,244 @@
+"""A dataset: a persistent FiftyOne dataset that people open, filter, tag and mend, kept in step with its sources."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from pydantic import Field, JsonValue
+
+from specrun.kinds.where import Condition
+from specrun.kinds.where import problems as condition_problems
+from specrun.model.artifact import Outputs
+from specrun.model.state import Observation
+from specrun.model.work import Context, Look
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
+
+SPLITS = ("train", "val", "test")
+FIFTYONE_FIELDS = frozenset(
+    {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "annotated", "specrun"}
+)
+"""Sample fields that are taken."""
+
+
+class MetadataSpec(Strict):
+    """Sample fields out of file names."""
+
+    pattern: str
+    """A regular expression with named groups; it must fit the whole file name without its suffix."""
+    types: dict[str, Literal["str", "int", "float", "bool"]] = {}
+    """The type of each group; text without one."""
+    aliases: dict[str, dict[str, str]] = {}
+    """Group → written value → the value that is meant."""
+    on_mismatch: Literal["warn", "ignore", "drop", "error"] = "warn"
+    """What happens to a sample whose name does not fit."""
+
+
+class GeometrySpec(Strict):
+    """What is done with shapes that not every consumer can take."""
+
+    unclosed: Literal["close", "keep", "drop", "error"] = "close"
+    """Open lines whose ends nearly meet: outlines that somebody forgot to close."""
+    holes: Literal["subtract", "fill"] = "subtract"
+    """Holes of polygons."""
+    multipart: Literal["group", "split"] = "group"
+    """Polygons of several parts: one object, or an object each."""
+    invalid: Literal["repair", "keep", "drop", "error"] = "repair"
+    """Polygons that cross themselves or have no area; repair keeps the area that they fill even-odd."""
+    exif: Literal["apply"] = "apply"
+    """Labels belong to the upright image, the EXIF orientation applied."""
+
+
+class SplitSpec(Strict):
+    """Which samples are for training, validation and test."""
+
+    ratios: dict[Literal["train", "val", "test"], float]
+    """Shares that sum to 1."""
+    group_by: str | None = None
+    """A sample field; samples of one value stay in one split."""
+    stratify_by: str | None = None
+    """A sample field, or `label` for the most frequent class: the ratios hold within each value."""
+    seed: int | None = None
+    """The project's seed without it."""
+
+
+class QualityRule(Strict):
+    """A tag for samples with few or many labels."""
+
+    tag: str
+    """The tag."""
+    min_labels: int | None = Field(default=None, ge=0)
+    """At least so many labels."""
+    max_labels: int | None = Field(default=None, ge=0)
+    """At most so many labels."""
+
+
+class DatasetSpec(NodeSpec):
+    from_: Annotated[str | list[str], Ref("sources", "datasets")] = Field(alias="from")
+    """Where the samples come from: a source, another dataset, or a list of them."""
+    name: str | None = Field(default=None, pattern=r"^[^\x00-\x1f/\\]{1,100}$")
+    """Its name in FiftyOne; without one, the project folder's name and the node's."""
+    import_mode: Literal["task_tracking", "skip_existing", "force_refresh", "skip_if_exist"] = Field(
+        default="task_tracking", json_schema_extra=NOT_RESULT
+    )
+    """task_tracking: what is new, changed or gone upstream is followed. skip_existing: only new samples are added.
+    force_refresh: upstream is taken whole, what people mended is lost. skip_if_exist: a dataset that has samples
+    stays as it is."""
+    on_conflict: Literal["keep", "upstream", "fail"] = Field(default="keep", json_schema_extra=NOT_RESULT)
+    """When the source and a person in FiftyOne changed the same sample."""
+    label_field: str = Field(default="ground_truth", pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    """The field of the labels."""
+    taxonomy: Annotated[str | None, Ref("taxonomies")] = None
+    """Classes that are merged, renamed or dropped."""
+    skeleton: Annotated[str | None, Ref("skeletons")] = None
+    """The layout of its keypoints."""
+    metadata: MetadataSpec | None = None
+    """Sample fields out of file names."""
+    geometry: GeometrySpec = GeometrySpec()
+    """What is done with shapes that not every consumer can take."""
+    split: SplitSpec | None = None
+    """Splits by ratio; without it the source's own splits count."""
+    where: list[Condition] = []
+    """Only samples whose fields meet all of these."""
+    quality: list[QualityRule] = []
+    """Tags for samples with few or many labels."""
+    tags: list[str] = []
+    """Tags for every sample."""
+    info: dict[str, JsonValue] = {}
+    """Anything worth keeping with the dataset, for example its license."""
+
+
+class Dataset(Kind):
+    Spec = DatasetSpec
+    worker = "fiftyone"
+    uses_seed = True
+    packages = ("fiftyone", "pymongo")
+
+    def check(self, spec: DatasetSpec, lookup: Lookup) -> Sequence[Problem]:
+        return [
+            *_split_problems(spec),
+            *_metadata_problems(spec),
+            *condition_problems(spec.where),
+            *_quality_problems(spec),
+            *_name_problems(spec),
+        ]
+
+    def inputs(self, spec: DatasetSpec) -> Sequence[Need]:
+        """Of another dataset only what people see as the data: predictions in it make nothing stale."""
+        of_dataset = ("media", "split", "tags", "fields", f"field:{spec.label_field}")
+        return [Need("source", ref, of_dataset if ref.startswith("datasets.") else ()) for ref in origins(spec)]
+
+    def exclusive(self, spec: DatasetSpec) -> Sequence[str]:
+        return [f"fiftyone:{spec.name}"] if spec.name else []
+
+    async def observe(self, spec: DatasetSpec, look: Look) -> Observation:
+        """Whether the dataset is there, and the digests of its parts as people left them."""
+        from specrun.clients.fiftyone.observe import observe_dataset  # with pymongo, where it must be asked
+
+        if look.record is None:
+            return Observation()
+        name = str(look.record.facts.get("name") or "")
+        ask = partial(observe_dataset, look.settings, look.state_dir, look.project_dir, name, look.record.parts)
+        seen = await anyio.to_thread.run_sync(ask)
+        if not seen.exists:
+            return Observation(value={"dataset": "gone"}, differences=(f"the FiftyOne dataset {name} is gone",))
+        return Observation(value={"dataset": "present"}, parts=seen.parts, part_changes=seen.changes)
+
+    def run(self, spec: DatasetSpec, ctx: Context) -> Outputs:
+        from specrun.kinds.dataset_import import import_dataset  # numpy, pymongo and FiftyOne come with it
+
+        return import_dataset(spec, ctx)
+
+
+def origins(spec: DatasetSpec) -> list[str]:
+    """The addresses of what it is made from."""
+    written = [spec.from_] if isinstance(spec.from_, str) else spec.from_
+    return [Ref("sources", "datasets").address(text) for text in written]
+
+
+def _split_problems(spec: DatasetSpec) -> list[Problem]:
+    if spec.split is None:
+        return []
+    problems = []
+    ratios = spec.split.ratios
+    if any(not 0 <= ratio <= 1 for ratio in ratios.values()):
+        problems.append(Problem("split.ratios", "Shares lie between 0 and 1."))
+    elif not math.isclose(total := sum(ratios.values()), 1.0, abs_tol=1e-6):
+        problems.append(Problem("split.ratios", f"The shares sum to {total:g}.", "They must sum to 1."))
+    groups = _groups_of(spec)
+    for key, wanted in (("group_by", spec.split.group_by), ("stratify_by", spec.split.stratify_by)):
+        known = wanted is None or wanted in groups or (key == "stratify_by" and wanted == "label")
+        if groups and not known:
+            hint = f"The pattern has {', '.join(sorted(groups))}."
+            message = f'The metadata pattern has no group "{wanted}"; the field must come from the source.'
+            problems.append(Problem(f"split.{key}", message, hint, warning=True))
+    return problems
+
+
+def _metadata_problems(spec: DatasetSpec) -> list[Problem]:
+    if spec.metadata is None:
+        return []
+    try:
+        groups = re.compile(spec.metadata.pattern).groupindex
+    except re.error as error:
+        return [Problem("metadata.pattern", f"Not a regular expression: {error}.")]
+    if not groups:
+        return [Problem("metadata.pattern", "It names no group.", "Write (?P<name>…) for each field.")]
+    problems = []
+    for name in groups:
+        if name in FIFTYONE_FIELDS or name == spec.label_field:
+            problems.append(Problem("metadata.pattern", f'"{name}" is a field that FiftyOne or specrun uses already.'))
+    for key in ("types", "aliases"):
+        for name in getattr(spec.metadata, key):
+            if name not in groups:
+                hint = f"It has {', '.join(groups)}."
+                problems.append(Problem(f"metadata.{key}.{name}", "The pattern has no such group.", hint))
+    return problems
+
+
+def _quality_problems(spec: DatasetSpec) -> list[Problem]:
+    problems = []
+    for i, rule in enumerate(spec.quality):
+        if rule.min_labels is None and rule.max_labels is None:
+            problems.append(Problem(f"quality.{i}", "It has no bound.", "Add min_labels or max_labels."))
+        elif rule.min_labels is not None and rule.max_labels is not None and rule.min_labels > rule.max_labels:
+            problems.append(Problem(f"quality.{i}", "min_labels is above max_labels: no sample can have the tag."))
+        if rule.tag in SPLITS:
+            problems.append(Problem(f"quality.{i}.tag", f'"{rule.tag}" names a split.', "Choose another tag."))
+    problems += [
+        Problem(f"tags.{i}", f'"{tag}" names a split.', "Use `split`, or another tag.")
+        for i, tag in enumerate(spec.tags)
+        if tag in SPLITS
+    ]
+    return problems
+
+
+def _name_problems(spec: DatasetSpec) -> list[Problem]:
+    problems = []
+    if spec.label_field in FIFTYONE_FIELDS:
+        problems.append(
+            Problem("label_field", f'"{spec.label_field}" is a field that FiftyOne or specrun uses already.')
+        )
+    if "specrun" in spec.info:
+        problems.append(Problem("info.specrun", "specrun keeps its own notes there.", "Choose another key."))
+    return problems
+
+
+def _groups_of(spec: DatasetSpec) -> set[str]:
+    if spec.metadata is None:
+        return set()
+    try:
+        return set(re.compile(spec.metadata.pattern).groupindex)
+    except re.error:
+        return set()
+
+
+def dataset_name(spec: DatasetSpec, project: str, node: str, remembered: Any) -> str:
+    """The name in FiftyOne. remembered: what an unnamed one was called first, so that a moved project finds it."""
+    if spec.name:
+        return spec.name
+    return str(remembered) if remembered else f"{re.sub(r'[^A-Za-z0-9._-]+', '-', project) or 'project'}.{node}"
