@@ -100,7 +100,10 @@ class YoloWriter:
         }[self.task]
         lines = []
         for label in sample.labels:
-            values = line(label, sample.size_wh, tally)
+            try:
+                values = line(label, sample.size_wh, tally)
+            except FormatError as error:
+                raise FormatError(f"{sample.name}: {error.message}", hint=error.hint) from None
             if values is None:
                 continue
             index = self.classes.get(label.label)
@@ -114,7 +117,10 @@ class YoloWriter:
             _left_out(label, Task.POSE, tally)
             return None
         if (label.names and not set(label.names) <= set(self.pose.names)) or len(label.points) > len(self.pose.names):
-            raise FormatError(f'keypoints of "{label.label}" have points that the others have not.')
+            raise FormatError(
+                f'keypoints of "{label.label}" are not those of the skeleton ({", ".join(self.pose.names)}).',
+                hint="Name a skeleton that has all points of all classes in `skeleton`.",
+            )
         width, height = size_wh
         places = dict(zip(label.names or self.pose.names, range(len(label.points)), strict=False))
         columns: list[float] = []
