@@ -16,7 +16,7 @@ from specrun.spec.interpolation import Scope
 from specrun.spec.kind import Declaration, Kind, NodeSpec, Registry, Section
 from specrun.spec.references import Reference, find_references, with_bare_names
 from specrun.spec.report import Report
-from specrun.spec.suggest import did_you_mean
+from specrun.spec.suggest import did_you_mean, listed, nearest
 from specrun.spec.tree import Entry, Items, Scalar, ScalarValue, Table, kind_of_value
 from specrun.spec.validation import validated
 
@@ -161,9 +161,9 @@ def _kind(
             report.error(written.where, f'unknown key "kind" in {address}', f"All {section.name} are of one kind.")
             return None
         if section.default is None:
-            near = next((key for key in table.entries if key.lower() in ("type", "knid", "kinds", "format")), None)
-            hint = did_you_mean("", section.kinds, otherwise="Kinds are")
-            report.error(table.entries[near].where if near == "type" else entry.where, f"{address} needs a kind", hint)
+            meant = next((e for e in table.entries.values() if e.key == "type" or nearest(e.key, ["kind"])), None)
+            hint = 'Did you mean "kind"?' if meant else f"Kinds are {listed(section.kinds)}."
+            report.error(meant.where if meant else entry.where, f"{address} needs a kind", hint)
             return None
         return section.default, section.load(section.default)
     value = scope.resolved(written.value)
@@ -171,8 +171,8 @@ def _kind(
     if isinstance(name, str) and name in section.kinds:
         return name, section.load(name)
     if not (isinstance(value, Scalar) and value.broken):
-        hint = did_you_mean(str(name), section.kinds, otherwise="Kinds are")
-        report.error(value.where, f'unknown kind "{name}" in {address}', hint)
+        known = did_you_mean(str(name), section.kinds, otherwise="Kinds are")
+        report.error(value.where, f'unknown kind "{name}" in {address}', known)
     return None
 
 

@@ -89,7 +89,7 @@ class Scope:
 
     def _text(self, scalar: Scalar) -> Scalar:
         pieces: list[str] = []
-        outside = False
+        outside, failed = False, False
         end = 0
         for token in _TOKEN.finditer(str(scalar.value)):
             pieces.append(str(scalar.value)[end : token.start()])
@@ -101,11 +101,17 @@ class Scope:
             elif self._is_late(token[1]):
                 pieces.append(token[0])
             else:
-                value = self._value(token[1], scalar)
-                pieces.append(self._as_text(value, scalar, token[0]))
+                try:
+                    value = self._value(token[1], scalar)
+                    pieces.append(self._as_text(value, scalar, token[0]))
+                except _Failed:
+                    failed = True
+                    continue
                 outside |= isinstance(value, Scalar) and value.outside
             if sum(map(len, pieces)) > MAX_TEXT:
                 raise self._failure(scalar, token[0], f"more than {MAX_TEXT:,} characters after interpolation")
+        if failed:
+            raise _Failed
         text = "".join(pieces) + str(scalar.value)[end:]
         if text == scalar.value:
             return scalar

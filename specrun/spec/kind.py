@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from specrun.errors import NodeError
 from specrun.model.artifact import Outputs
@@ -58,19 +58,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, validate_default=False)
 
 
-def _duration(text: str) -> str:
-    duration_s(text)
-    return text
+def _duration(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value} has no unit; write for example 30s, 90m or 12h")
+    duration_s(value)
+    return value
 
 
-def _memory(text: str) -> str:
-    memory_mib(text)
-    return text
+def _memory(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value} has no unit; write for example 512MB or 16GB")
+    memory_mib(value)
+    return value
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
+Duration = Annotated[str, BeforeValidator(_duration)]
 """Text such as 90m or 1h30m; seconds by quantities.duration_s."""
-Memory = Annotated[str, AfterValidator(_memory)]
+Memory = Annotated[str, BeforeValidator(_memory)]
 """Text such as 16GB; MiB by quantities.memory_mib."""
 Count = Annotated[int, Field(ge=0)]
 

@@ -208,9 +208,7 @@ class _Builder:
     def _key(self, tree: Tree) -> Scalar | None:
         if isinstance(tree, Scalar):
             return tree
-        self.report.error(
-            tree.where, "a key must be a word, not a list or a mapping", 'Quote it if it holds "{" or "["'
-        )
+        self.report.error(tree.where, "a key must be a word, not a list or a mapping", "Put quotes around it.")
         return None
 
     def _put(self, parent: _Open, key: Scalar, value: Tree) -> None:

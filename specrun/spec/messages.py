@@ -40,9 +40,14 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 def expected(error: Mapping[str, Any]) -> str | None:
     """`a whole number`, or None when the error is about more than the type of the value."""
+    return listed(phrases(error)) or None
+
+
+def phrases(error: Mapping[str, Any]) -> list[str]:
+    """Everything that would be right, each by itself: `"fast"`, `"slow"`."""
     if error["type"] in ("literal_error", "enum"):
-        return listed(f'"{option}"' for option in options(error))
-    return _EXPECTED.get(error["type"])
+        return [f'"{option}"' for option in options(error)]
+    return [_EXPECTED[error["type"]]] if error["type"] in _EXPECTED else []
 
 
 def options(error: Mapping[str, Any], key: str = "expected") -> list[str]:
@@ -78,7 +83,7 @@ def type_hint(wanted: list[str], tree: Tree) -> str | None:
     elif tree.value is not None and "text" in wanted:
         return f'Put quotes around it: "{shown(tree)}".'
     if tree.value is not None and wanted == ["a list"]:
-        return f"Write [{tree.value}]."
+        return "Put brackets around it." if " " in str(tree.value) else f"Write [{shown(tree)}]."
     return None
 
 
@@ -104,7 +109,7 @@ def constraint(error: Mapping[str, Any]) -> str:
         case "multiple_of":
             return f"must be a multiple of {context['multiple_of']}"
         case "string_pattern_mismatch" if "A-Za-z0-9_-" in context["pattern"]:
-            return "must be a name: letters, digits, _ and -, starting with a letter"
+            return "must be a name (letters, digits, _ and -, starting with a letter)"
         case "string_pattern_mismatch":
             return f"must match the pattern {context['pattern']}"
         case "string_too_short":

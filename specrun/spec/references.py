@@ -135,11 +135,11 @@ class Targets:
             wanted = parse_address(text.removesuffix("[*]"))
         except ValueError:
             raise UnknownReference(f'"{text}" is no address', self._address_hint(text, sections)) from None
+        if wanted.section not in self._sections:
+            raise UnknownReference(f'there is no section "{wanted.section}"', self._near(wanted, sections))
         if sections and wanted.section not in sections:
-            raise UnknownReference(
-                f'"{text}" is in {wanted.section}, and this names one of {listed(sections)}',
-                self._near(wanted, sections),
-            )
+            message = f"{text} is in {wanted.section}, but this must be in {listed(sections)}"
+            raise UnknownReference(message, self._near(wanted, sections))
         if wanted.base not in self._instances:
             raise UnknownReference(f"there is no {wanted.base}", self._near(wanted, sections))
         return self._select(wanted, every=every, many=many)
@@ -157,8 +157,8 @@ class Targets:
             raise UnknownReference(f"{wanted.base} has a matrix of {len(names)} nodes", hint)
         chosen = [a for a in instances if set(wanted.instance) <= set(a.instance)]
         if not chosen:
-            near = did_you_mean(str(wanted), names, otherwise="There are")
-            raise UnknownReference(f"{wanted.base} has no instance {str(wanted).removeprefix(str(wanted.base))}", near)
+            message = f"{wanted.base} has no instance {str(wanted).removeprefix(str(wanted.base))}"
+            raise UnknownReference(message, f"There are {listed(names, 'and')}.")
         if len(chosen) > 1:
             hint = f"Name every key: {listed(map(str, chosen))}."
             raise UnknownReference(f"{wanted} names {len(chosen)} nodes of the matrix", hint)

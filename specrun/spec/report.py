@@ -13,7 +13,7 @@ MASK = "***"
 _SECRET_WORD = r"(?:pass(?:w(?:or)?d|phrase)?|pas+wor[dt]|secret|token|api_?key|access_?key|credentials?)"
 _SECRET_LITERAL = re.compile(
     rf"""(?ix)
-    (?P<key> [\w-]*{_SECRET_WORD}["']? \s* [:=] \s* )
+    (?P<key> [\w-]*{_SECRET_WORD}["']? \s*+ [:=] \s*+ )
     (?! [\[{{|>&*] | \$\{{ | null\b | true\b | false\b | $ )
     (?P<value> "(?:[^"\\]|\\.)*"? | '[^']*'? | [^,}}\]#]+ | .+ )
     """
@@ -81,9 +81,9 @@ class Report:
             return None
         line = lines[max(where.line, 1) - 1]
         hidden = [column for file, number, column in self._secret_starts if (file, number) == (where.file, where.line)]
-        if hidden:
-            line = line[: min(hidden) - 1] + MASK
-        return without_secrets(line)
+        shown = without_secrets(line[: min(hidden) - 1] + MASK if hidden else line)
+        # Behind a mask the caret would point at the wrong word.
+        return shown if shown[: where.column - 1] == line[: where.column - 1] else None
 
 
 def without_secrets(line: str) -> str:

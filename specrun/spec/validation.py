@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from specrun.model.diagnostic import Position
 from specrun.spec.annotations import alternatives, fields_by_key, model_at
 from specrun.spec.field_docs import field_docs
-from specrun.spec.messages import constraint, expected, option_hint, options, shown, type_hint
+from specrun.spec.messages import constraint, expected, option_hint, options, phrases, shown, type_hint
 from specrun.spec.report import Report
 from specrun.spec.scalars import plain_scalar
 from specrun.spec.secrets import SECRET_ERROR, SECRET_HINT, SecretRef
@@ -157,7 +157,7 @@ class _Explanation:
             self.explain(min(fitting, key=lambda errors: (len(errors), -len(errors[0].path))))
             return
         flat = [found for errors in members.values() for found in errors if expected(found.error)]
-        wanted = list(dict.fromkeys(phrase for found in flat if (phrase := expected(found.error))))
+        wanted = list(dict.fromkeys(phrase for found in flat for phrase in phrases(found.error)))
         value = _at(self.tree, path)
         hints = [option_hint(f.error, value) for f in flat if f.error["type"] in ("literal_error", "enum")]
         hint = next((hint for hint in hints if hint), None) or type_hint(wanted, value)
@@ -204,8 +204,7 @@ class _Explanation:
         parent = model_at(self.model, self.tree, path[:-1])
         fields = fields_by_key(parent) if parent else {}
         key = str(path[-1])
-        near = nearest(key, fields)
-        if _CREDENTIAL.search(key) or (near and _is_secret(fields[near].annotation)):
+        if _CREDENTIAL.search(key) or any(_is_secret(info.annotation) for info in fields.values()):
             self.report.hide(_at(self.tree, path).where)
         hint = did_you_mean(key, fields, otherwise="Known keys are")
         self.report.error(self._key_place(path), f'unknown key "{key}" in {self._dotted(path[:-1])}', hint)
