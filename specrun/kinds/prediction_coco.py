@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from specrun.formats.geometry import XYWH, mask_box, points_box
+from specrun.formats.geometry import XYWH, mask_box, points_box, polygon_box
 from specrun.formats.rle import counts_to_string
 from specrun.kinds.prediction_images import label_window
-from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Sample
+from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Polygon, Sample
 
 
 class CocoRows:
@@ -38,7 +38,7 @@ class CocoRows:
 
 
 def label_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:
-    """The upright box of a prediction: a mask's window is the box that the model gave with it."""
+    """The upright box of a label: a mask's window, since a prediction's is the box that the model gave with it."""
     match label:
         case Mask():
             return float(label.left), float(label.top), float(label.bitmap.shape[1]), float(label.bitmap.shape[0])
@@ -46,6 +46,8 @@ def label_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:
             return label.x, label.y, label.width, label.height
         case Keypoints():
             return label.box or points_box(label.points)
+        case Polygon():
+            return polygon_box(label.parts)
         case _:
             window = label_window(label, size_wh)
             return mask_box(Mask(label="", bitmap=window[0], left=window[1], top=window[2])) if window else None

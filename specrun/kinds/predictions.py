@@ -11,15 +11,18 @@ Segment models give masks, in the resolution of the image: they evaluate best, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import NodeError
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.node import Resources
-from specrun.model.work import Context, Made
+from specrun.model.state import Observation
+from specrun.model.work import Context, Look, Made
 from specrun.spec.kind import NOT_RESULT, Best, Kind, Need, NodeSpec, Ref, Strict
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val", "test"]
 _LABELS_VERSION = 1
+_PRESENT: dict[str, Json] = {"labels": "present"}
 
 
 class OutputsSpec(Strict):
@@ -79,6 +83,20 @@ class Prediction(Kind):
         parts = ("media", "split") if spec.on.startswith("datasets.") else ()
         return [Need("model", model), Need("on", spec.on, parts)]
 
+    async def observe(self, spec: PredictionSpec, look: Look) -> Observation:
+        """Whether its labels are still in the dataset: people may delete the field in FiftyOne."""
+        record = look.record
+        if record is None or not record.facts.get("dataset") or not record.facts.get("labels"):
+            return Observation(value=record.observation if record else None)
+        from specrun.clients.fiftyone.observe import observe_dataset  # with pymongo, where it must be asked
+
+        name, field = str(record.facts["dataset"]), str(record.facts["label_field"])
+        ask = partial(observe_dataset, look.settings, look.state_dir, look.project_dir, name, {})
+        seen = await anyio.to_thread.run_sync(ask)
+        if f"field:{field}" in seen.parts:
+            return Observation(value=_PRESENT)
+        return Observation(value={"labels": "gone"}, differences=(f"the label field {field} is gone from FiftyOne",))
+
     def resume_key(self, spec: PredictionSpec) -> Json:
         """What was predicted before a kill is used again as far as settings.json agrees."""
         return {"on": spec.on}
@@ -115,7 +133,12 @@ class Prediction(Kind):
             "threshold": spec.threshold,
             "task": model.facts["task"],
         }
-        return Outputs(artifacts=_artifacts(spec, on, field), facts=facts, notes=files.notes())
+        if not on.kind.startswith("datasets."):
+            return Outputs(artifacts=_artifacts(spec, on, field), facts=facts, notes=files.notes())
+        facts["dataset"] = on.facts["name"]
+        return Outputs(
+            artifacts=_artifacts(spec, on, field), facts=facts, notes=files.notes(), observation=dict(_PRESENT)
+        )
 
 
 def _samples(spec: PredictionSpec, on: Made, ctx: Context) -> tuple[list[Sample], list[str]]:
