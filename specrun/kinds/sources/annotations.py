@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -72,9 +73,9 @@ class Annotations(Kind):
         from specrun.store.listing import ListingCache
 
         state_dir = ctx.cache_dir.parent
-        cache = ListingCache(state_dir / "cache.db")
         place = _Place(spec, ctx.project_dir)
-        listings = place.listings(cache, (state_dir, ctx.output_root))
+        with closing(ListingCache(state_dir / "cache.db")) as cache:
+            listings = place.listings(cache, (state_dir, ctx.output_root))
         source = _unpack(place.path, ctx) if is_archive(place.path) else place.path
         root = place.media or media_root(spec.format, source)
         if is_archive(place.path) and place.media is None:

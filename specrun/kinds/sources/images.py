@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ class Images(Kind):
         from specrun.store.listing import ListingCache
 
         state_dir = ctx.cache_dir.parent
-        cache = ListingCache(state_dir / "cache.db")
-        listings = _listings(spec, cache, ctx.project_dir, (state_dir, ctx.output_root))
+        with closing(ListingCache(state_dir / "cache.db")) as cache:
+            listings = _listings(spec, cache, ctx.project_dir, (state_dir, ctx.output_root))
         images = [file for file in listings["media"].files if is_image(file[0])]
         if not images:
             raise FormatError(
@@ -111,6 +112,7 @@ def _samples(images: Sequence[tuple[str, int, str]], root: Path, ctx: Context) -
 
 def _notes(listing: Listing) -> tuple[str, ...]:
     others = [file[0] for file in listing.files if not is_image(file[0])]
+    shown = ", ".join(others[:_SHOWN])
     if not others:
         return ()
-    return (f"{len(others)} files match but are no images and were left out ({', '.join(others[:_SHOWN])})",)
+    return (f"files that match but are no images, left out: {len(others)} ({shown})",)
