@@ -207,7 +207,7 @@ def _aside(group: Sequence[PlannedNode], gpus: int) -> str:
         return "kept; `specrun prune` removes it"
     if not node.action.runs:
         return ""
-    parts = [_estimate_text(node.estimate, gpus)]
+    parts = [estimate_text(node.estimate, gpus)]
     if len(group) > 1:
         seconds = [n.estimate.seconds for n in group if n.estimate.seconds is not None]
         parts = [f"{rough_duration(sum(seconds))} in all"] if len(seconds) == len(group) else []
@@ -216,7 +216,7 @@ def _aside(group: Sequence[PlannedNode], gpus: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _estimate_text(estimate: Estimate, gpus: int) -> str:
+def estimate_text(estimate: Estimate, gpus: int = 0) -> str:
     """`about 41 min on 1 GPU (last run)`, `about 25 min, 18 GiB of GPU memory`."""
     parts = []
     if estimate.seconds is not None:

@@ -1,0 +1,45 @@
+"""What may be asked of a run now, and why not."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from specrun.views.node_view import NodeState, NodeView
+from specrun.views.run_view import RunView
+
+
+class Act(StrEnum):
+    CANCEL = "cancel"
+    RETRY = "retry"
+    PRIORITISE = "prioritise"
+    PAUSE = "pause"
+    STOP = "stop"
+    OPEN = "open"
+
+
+def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
+    """None: it can be asked. node: the selected one, None for the run itself."""
+    if act is Act.OPEN:
+        return _why_not_open(node)
+    if view.finished:
+        return "the run is over"
+    if act in (Act.STOP, Act.PAUSE):
+        return None if view.status == "running" else "the run has not begun"
+    if node is None:
+        return "select a node first"
+    address = node.address.text
+    match act:
+        case Act.CANCEL:
+            return f"{address} is {node.state}, not running or queued" if node.state.settled else None
+        case Act.RETRY:
+            return None if node.state is NodeState.FAILED else f"{address} has not failed: it is {node.state}"
+        case _:
+            return None if node.state is NodeState.QUEUED else f"{address} is {node.state}, not queued"
+
+
+def _why_not_open(node: NodeView | None) -> str | None:
+    if node is None:
+        return "select a node first"
+    if not node.folder:
+        return f"{node.address.text} has no output yet"
+    return None

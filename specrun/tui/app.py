@@ -1,0 +1,512 @@
+"""The dashboard. It reads events, draws them, and asks the run for things; the run does not need it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Input
+
+from specrun.model.event import Event, NodeFailed, Notice, RunFinished
+from specrun.tui import opening
+from specrun.tui.acting import Act, why_not
+from specrun.tui.artifacts_pane import ArtifactsPane
+from specrun.tui.ask_screen import Answer, AskScreen
+from specrun.tui.bindings import ACT_OF, APP_BINDINGS
+from specrun.tui.clipboard import copy_through_tmux
+from specrun.tui.control import Control
+from specrun.tui.details_pane import DetailsPane
+from specrun.tui.follower import Feed, Follower
+from specrun.tui.help_screen import HelpScreen
+from specrun.tui.key_bar import KeyBar
+from specrun.tui.keys import KeyHint, hints
+from specrun.tui.line_pane import LinePane
+from specrun.tui.log_lines import LogLines
+from specrun.tui.log_pane import LogPane
+from specrun.tui.machine_pane import MachinePane
+from specrun.tui.messages import LogOpened, NodeChosen, PlaceOpened, TabChosen
+from specrun.tui.metrics_pane import MetricsPane
+from specrun.tui.node_commands import NodeCommands
+from specrun.tui.node_header import NodeHeader
+from specrun.tui.node_tree import NodeTree
+from specrun.tui.plan_pane import PlanPane
+from specrun.tui.run_header import RunHeader
+from specrun.tui.tab_bar import TABS, TabBar
+from specrun.tui.terminal import leave_by_force, take_signals, terminal_gone
+from specrun.tui.themes import OURS, fitting_theme, other_theme
+from specrun.tui.titles import set_title
+from specrun.tui.tree_rows import RUN_KEY
+from specrun.views.node_view import NodeView
+from specrun.views.run_view import RunView
+
+TICK_S = 0.25
+"""Everything that arrived is drawn at once, four times a second: line by line costs a whole core."""
+CLOSE_AFTER_S = 10.0
+LIVE_S = 5.0
+"""A failure older than this is history that is read again, and raises no alarm."""
+
+
+class Dashboard(App[str]):
+    """`run()` gives `left` (the run goes on, or was over), `stopped`, `terminated` or `gone` (no terminal any more).
+
+    feed: events since the last call, in order; the first call gives all so far. Called in a thread.
+    control: None when nothing may be asked. log_path: address → its log on disk, if there is one.
+    previous_metrics: address → name → (step, value) pairs of the run before.
+    finished: nothing comes after the first call of feed. close_when_done: closes by itself a while
+    after the run ended, unless somebody is there. The rest is handed in for tests.
+    """
+
+    TITLE = "specrun"
+    CSS_PATH = "dashboard.tcss"
+    COMMANDS = App.COMMANDS | {NodeCommands}
+    BINDINGS: ClassVar[list[BindingType]] = list(APP_BINDINGS)
+
+    def __init__(
+        self,
+        *,
+        feed: Feed,
+        control: Control | None,
+        log_path: Callable[[str], Path | None] = lambda _: None,
+        previous_metrics: Callable[[str], Mapping[str, Any]] | None = None,
+        finished: bool = False,
+        close_when_done: bool = False,
+        clock: Callable[[], float] = time.time,
+        environ: Mapping[str, str] = os.environ,
+        run_program: Callable[[opening.Opening], None] = opening.run_program,
+    ) -> None:
+        super().__init__()
+        self.follower = Follower(feed, clock)
+        self._control = control
+        self._find_log = log_path
+        self._previous_metrics = previous_metrics
+        self._replayed = finished
+        self._close_when_done = close_when_done
+        self._wall_clock = clock
+        self._environ = environ
+        self._run_program = run_program
+        self._chosen = RUN_KEY
+        self._tab = TABS[0]
+        self._drawn: object = None
+        self._closes_at: float | None = None
+        self._touched = False
+        for theme in OURS:
+            self.register_theme(theme)
+
+    @property
+    def run_view(self) -> RunView:
+        return self.follower.view
+
+    @property
+    def chosen_node(self) -> NodeView | None:
+        """None: the run itself is selected."""
+        return self.run_view.of(self._chosen)
+
+    @property
+    def now(self) -> float:
+        """The time that is shown: that of a run that is over stands still at its end."""
+        if self._replayed or self.run_view.finished:
+            return self.run_view.ended_at or self.follower.last_time
+        return self._wall_clock()
+
+    def compose(self) -> ComposeResult:
+        yield RunHeader(id="run-header")
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                yield NodeTree(id="tree")
+                yield Input(id="filter", placeholder="part of an address", compact=True, classes="hidden")
+            with Vertical(id="right"):
+                yield NodeHeader(id="node-header")
+                yield TabBar(id="tab-bar")
+                with ContentSwitcher(id="tabs", initial="log"):
+                    yield LogPane(self._find_log, id="log")
+                    yield MetricsPane(self._previous_metrics, id="metrics")
+                    yield PlanPane(id="plan")
+                    yield ArtifactsPane(id="artifacts")
+                    yield DetailsPane(self._find_log, id="details")
+        yield MachinePane(id="machine")
+        yield KeyBar(id="keys")
+
+    async def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.redraw))
+        self.theme = fitting_theme(self._environ, self.console.color_system)
+        if not self.is_headless:
+            take_signals(lambda: self.exit("terminated", 143), self._lose_terminal)
+        tree = self.query_one(NodeTree)
+        set_title(tree, "Nodes")
+        tree.focus()
+        await self.tick()
+        self.set_interval(TICK_S, self.tick)
+
+    async def tick(self) -> None:
+        """The one timer: what came since the last time is taken in and drawn together."""
+        if not self.is_headless and terminal_gone():
+            self._lose_terminal()
+            return
+        if not (self._replayed and self.follower.last_time):
+            for event in await self.follower.poll():
+                self._raise_alarm(event)
+        self._maybe_close()
+        if len(self.screen_stack) == 1:
+            self.draw()
+
+    def draw(self) -> None:
+        """Data down. Nothing is asked to draw itself unless something that it shows may have changed."""
+        view, now, node = self.run_view, self.now, self.chosen_node
+        depends = (view.version, int(now), self._chosen, self._tab, self.size, self._notice(), self.focused)
+        self._draw_tab(node, view)
+        if depends == self._drawn:
+            return
+        self._drawn = depends
+        self.query_one(RunHeader).show_run(view, now, self._notice())
+        self.query_one(NodeTree).show_run(view, now)
+        self.query_one(NodeHeader).show_node(node, view, now)
+        self.query_one(MachinePane).show_run(view, self.size.height // 5)
+        set_title(self.query_one("#right"), node.address.text if node else view.project or "run")
+        self.query_one(TabBar).show_tabs(self._tab, _marks(node))
+        self.query_one(KeyBar).show_keys([hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown])
+
+    def redraw(self) -> None:
+        self._drawn = None
+        if self.screen_stack and len(self.screen_stack) == 1:
+            self.draw()
+
+    def _draw_tab(self, node: NodeView | None, view: RunView) -> None:
+        match self._tab:
+            case "Log" if node is None:
+                self.query_one(LogPane).show_story(self.follower.story, self.follower.told)
+            case "Log" if node is not None:
+                self.query_one(LogPane).show_node(node)
+            case "Metrics":
+                self.query_one(MetricsPane).show_node(node)
+            case "Plan":
+                self.query_one(PlanPane).show_node(node, view)
+            case "Artifacts":
+                self.query_one(ArtifactsPane).show_node(node, view)
+            case _:
+                self.query_one(DetailsPane).show_node(node, view)
+
+    def _pane_hints(self) -> list[KeyHint]:
+        return hints(type(self.focused).BINDINGS) if isinstance(self.focused, LinePane) else []
+
+    def _app_hints(self) -> list[KeyHint]:
+        found = []
+        for hint in hints(self.BINDINGS):
+            act = ACT_OF.get(hint.action)
+            label = "go on" if act is Act.PAUSE and self.run_view.paused else hint.label
+            disabled = (self._why_not(act) or "") if act else ""
+            found.append(KeyHint(hint.key, label, hint.action, shown=hint.shown, disabled=disabled))
+        return found
+
+    def on_node_chosen(self, message: NodeChosen) -> None:
+        self._chosen = message.address
+        self.draw()
+
+    def on_node_entered(self) -> None:
+        self._focus_tab()
+
+    def on_tab_chosen(self, message: TabChosen) -> None:
+        self._show_tab(message.tab)
+
+    async def on_key_bar_pressed(self, message: KeyBar.Pressed) -> None:
+        mine = any(message.hint.action == hint.action for hint in self._pane_hints())
+        await self.run_action(message.hint.action, self.focused if mine and self.focused else self)
+
+    def on_log_opened(self, message: LogOpened) -> None:
+        path = self.query_one(LogPane).path
+        if path is None:
+            self._say("there is no log file yet")
+            return
+        program = opening.editor if message.in_editor else opening.pager
+        self._open(
+            program(path, self._environ), "no editor is installed" if message.in_editor else "no pager is installed"
+        )
+
+    def on_place_opened(self, message: PlaceOpened) -> None:
+        self._open_place(message.place)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_one(NodeTree).filter(event.value)
+        self.redraw()
+
+    def on_input_submitted(self) -> None:
+        self._close_filter(forget=False)
+
+    def on_key(self) -> None:
+        self._touched = True
+
+    def on_click(self) -> None:
+        self._touched = True
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.redraw)
+
+    def action_find(self) -> None:
+        if isinstance(self.focused, LogLines):
+            self.query_one(LogPane).open_search()
+            return
+        box = self.query_one("#filter", Input)
+        box.remove_class("hidden")
+        box.focus()
+
+    def action_step_back(self) -> None:
+        """Escape: out of the search, the filter, the full screen, the pane; in this order."""
+        tree, log = self.query_one(NodeTree), self.query_one(LogPane)
+        focused = self.focused.id if self.focused else ""
+        if focused == "filter":
+            self._close_filter(forget=True)
+        elif focused == "log-search" or (focused == "log-lines" and log.lines.wanted):
+            log.close_search(forget=True)
+        elif self.screen.has_class("zoomed"):
+            self.action_zoom()
+        elif focused == "tree" and tree.wish.narrowed:
+            self._close_filter(forget=True)
+            tree.action_show_all()
+        else:
+            tree.focus()
+
+    def action_cancel(self) -> None:
+        node = self._allowed(Act.CANCEL)
+        if node is not None and self._control is not None:
+            text = node.address.text
+            question = f"Cancel {text}? What it has done so far stays for a resume; what needs it is skipped."
+            self._ask(
+                "Cancel a node", question, "cancel it", partial(self._control.cancel, text), f"{text} is cancelled"
+            )
+
+    def action_retry(self) -> None:
+        node = self._allowed(Act.RETRY)
+        if node is not None and self._control is not None:
+            self._send(partial(self._control.retry, node.address.text), f"{node.address.text} is tried again")
+
+    def action_prioritise(self) -> None:
+        node = self._allowed(Act.PRIORITISE)
+        if node is not None and self._control is not None:
+            self._send(partial(self._control.prioritise, node.address.text), f"{node.address.text} goes first")
+
+    def action_pause(self) -> None:
+        if reason := self._why_not(Act.PAUSE):
+            self._say(f"pause: {reason}")
+        elif self._control is not None:
+            paused = not self.run_view.paused
+            said = "paused: what runs goes on, nothing new starts" if paused else "the run goes on"
+            self._send(partial(self._control.pause, paused), said)
+
+    def action_stop_run(self) -> None:
+        if reason := self._why_not(Act.STOP):
+            self._say(f"stop the run: {reason}")
+        elif self._control is not None:
+            question = "Stop the run? Running nodes may save a checkpoint first; the next apply goes on from there."
+            self._ask("Stop the run", question, "stop it", self._control.stop_run, "the run is asked to stop")
+
+    def action_interrupt(self) -> None:
+        """ctrl+c means stop to some and go away to others, so it asks; unless text was marked to copy."""
+        if self.screen.get_selected_text():
+            self.action_copy()
+        elif self._why_not(Act.STOP):
+            self.action_leave()
+        elif len(self.screen_stack) == 1:
+            question = "Stop the run, or only leave the dashboard? The run goes on without it."
+            answers = (Answer("s", "stop the run"), Answer("l", "leave"))
+            self.push_screen(AskScreen("ctrl+c", question, answers), self._interrupted)
+
+    def action_open_output(self) -> None:
+        if isinstance(self.focused, ArtifactsPane) and self.focused.place:
+            self._open_place(self.focused.place)
+            return
+        node = self._allowed(Act.OPEN)
+        if node is not None:
+            self._open_place(node.folder)
+
+    def action_copy(self) -> None:
+        text = self.screen.get_selected_text() or self._pane_text()
+        if not text:
+            self._say("there is nothing to copy")
+            return
+        self.copy_to_clipboard(text)
+        self.run_worker(partial(copy_through_tmux, text, self._environ), thread=True)
+        lines = text.count("\n") + 1
+        self._say(f"copied {text}" if lines == 1 and len(text) < 60 else f"copied {lines} lines")
+
+    def action_walk(self, by: int) -> None:
+        self.query_one(NodeTree).action_move(by)
+
+    def action_tab(self, number: int) -> None:
+        self._show_tab(TABS[number])
+
+    def action_turn(self, by: int) -> None:
+        self._show_tab(TABS[(TABS.index(self._tab) + by) % len(TABS)])
+
+    def action_zoom(self) -> None:
+        self.screen.toggle_class("zoomed")
+        if self.screen.has_class("zoomed"):
+            self._focus_tab()
+        self.call_after_refresh(self.redraw)
+
+    def action_machine(self) -> None:
+        self.screen.toggle_class("no-machine")
+
+    def action_theme(self) -> None:
+        self.theme = other_theme(self.theme)
+
+    def action_help(self) -> None:
+        focused = self.focused.id if self.focused else ""
+        names = {"tree": "the nodes", "log-lines": "the log"}
+        pane = names.get(focused or "", f"the tab {self._tab}")
+        self.push_screen(HelpScreen(pane, self._pane_hints(), self._app_hints()))
+
+    def action_leave(self) -> None:
+        self.exit("left")
+
+    async def action_quit(self) -> None:
+        self.exit("left")
+
+    def palette_entries(self) -> list[tuple[str, str, Callable[[], object]]]:
+        tree = self.query_one(NodeTree)
+        entries: list[tuple[str, str, Callable[[], object]]] = []
+        for hint in self._app_hints():
+            if hint.action != "command_palette":
+                act = partial(self.call_later, self.run_action, hint.action)
+                entries.append((hint.label.capitalize(), hint.disabled or f"key {hint.key}", act))
+        for node in self.run_view.nodes.values():
+            text = node.address.text
+            entries.append((f"Go to {text}", str(node.state), partial(tree.reveal, text)))
+        return entries
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Only what our own entries do not cover."""
+        yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
+        yield SystemCommand("Screenshot", "Save an SVG picture of the screen", self.deliver_screenshot)
+
+    def _why_not(self, act: Act) -> str | None:
+        if self._control is None and act is not Act.OPEN:
+            return "this dashboard only looks on"
+        return why_not(act, self.chosen_node, self.run_view)
+
+    def _allowed(self, act: Act) -> NodeView | None:
+        """The selected node, or None after having said why not."""
+        reason = self._why_not(act)
+        if reason:
+            self._say(f"{act}: {reason}")
+            return None
+        return self.chosen_node
+
+    def _ask(self, title: str, question: str, yes: str, call: Callable[[], str | None], said: str) -> None:
+        def answered(key: str | None) -> None:
+            if key:
+                self._send(call, said)
+
+        self.push_screen(AskScreen(title, question, (Answer("y", yes),)), answered)
+
+    def _interrupted(self, key: str | None) -> None:
+        if key == "l":
+            self.action_leave()
+        elif key == "s" and self._control is not None:
+            self._send(self._control.stop_run, "the run is asked to stop")
+
+    def _send(self, call: Callable[[], str | None], said: str) -> None:
+        async def send() -> None:
+            error = await asyncio.to_thread(call)
+            self._say(error or said, "error" if error else "information")
+
+        self.run_worker(send(), exit_on_error=True)
+
+    def _say(self, text: str, severity: Any = "information") -> None:
+        self.notify(text, severity=severity, markup=False, timeout=4)
+
+    def _raise_alarm(self, event: Event) -> None:
+        """Only what happens while somebody looks; never what an old journal tells again."""
+        if self._replayed or event.time < self._wall_clock() - LIVE_S:
+            return
+        match event:
+            case NodeFailed() if not event.interrupted:
+                self._say(f"{event.address} failed: {event.cause}", "error")
+                self.bell()
+            case Notice() if event.level != "info":
+                self._say(event.text, "error" if event.level == "error" else "warning")
+            case RunFinished():
+                self.bell()
+                if self._close_when_done and not self._touched:
+                    self._closes_at = self._wall_clock() + CLOSE_AFTER_S
+            case _:
+                pass
+
+    def _notice(self) -> str:
+        if self._closes_at is None or self._touched:
+            return ""
+        return f"closes in {max(0, round(self._closes_at - self._wall_clock()))} s, any key stays"
+
+    def _maybe_close(self) -> None:
+        if self._closes_at is not None and not self._touched and self._wall_clock() >= self._closes_at:
+            self.exit("left")
+
+    def _lose_terminal(self) -> None:
+        leave_by_force(129)
+        self.exit("gone", 129)
+
+    def _show_tab(self, tab: str) -> None:
+        inside = self.focused is not None and self.query_one("#tabs") in self.focused.ancestors
+        self._tab = tab
+        self.query_one("#tabs", ContentSwitcher).current = tab.lower()
+        if inside:
+            self._focus_tab()
+        self.call_after_refresh(self.redraw)
+
+    def _focus_tab(self) -> None:
+        pane = self.query_one(f"#{self._tab.lower()}")
+        (self.query_one(LogLines) if isinstance(pane, LogPane) else pane).focus()
+
+    def _close_filter(self, *, forget: bool) -> None:
+        box = self.query_one("#filter", Input)
+        if forget:
+            box.value = ""
+        box.set_class(not box.value, "hidden")
+        self.query_one(NodeTree).focus()
+
+    def _pane_text(self) -> str:
+        pane = self.focused
+        if isinstance(pane, ArtifactsPane):
+            return pane.place
+        if isinstance(pane, NodeTree):
+            return self._chosen or self.run_view.run
+        return "\n".join(pane.plain_lines()) if isinstance(pane, LinePane) else ""
+
+    def _open_place(self, place: str) -> None:
+        path = Path(place)
+        if not path.is_absolute() or not path.exists():
+            self.copy_to_clipboard(place)
+            self._say(f"{place} is no file here; copied")
+            return
+        self._open(opening.place(path, self._environ), f"nothing here can open {place}")
+
+    def _open(self, program: opening.Opening | None, otherwise: str) -> None:
+        if program is None:
+            self._say(otherwise, "warning")
+            return
+        try:
+            if program.in_terminal and not self.is_headless:
+                with self.suspend():
+                    self._run_program(program)
+            else:
+                self._run_program(program)
+        except OSError as error:
+            self._say(f"{program.argv[0]}: {error.strerror}", "error")
+            return
+        if program.said:
+            self._say(program.said)
+
+
+def _marks(node: NodeView | None) -> dict[str, str]:
+    """How much there is behind a tab."""
+    amounts: Sequence[tuple[str, int]] = ()
+    if node is not None:
+        amounts = (("Metrics", len(node.metrics)), ("Artifacts", len(node.artifacts)))
+    return {name: str(amount) for name, amount in amounts if amount}

@@ -1,0 +1,98 @@
+"""The lines above the tabs: how the selected node stands, in words."""
+
+from __future__ import annotations
+
+from rich.style import Style
+
+from specrun.tui.gauges import bar
+from specrun.tui.line_pane import LinePane, line_width
+from specrun.tui.palette import Line
+from specrun.views.facts import made_text
+from specrun.views.node_view import NodeState, NodeView
+from specrun.views.quantities import duration, stopwatch, time_left
+from specrun.views.run_view import RunView
+from specrun.views.text import wrap
+
+MAX_LINES = 4
+
+
+class NodeHeader(LinePane, can_focus=False):
+    """One line for most states; a failure or a wait explains itself in up to four."""
+
+    def show_node(self, node: NodeView | None, view: RunView, now: float) -> None:
+        lines = [self._run_line(view)] if node is None else self._node_lines(node, now)
+        self.show_items(lines[:MAX_LINES])
+        height = min(len(lines), MAX_LINES)
+        if self.styles.height is None or self.styles.height.value != height:
+            self.styles.height = height
+
+    def _run_line(self, view: RunView) -> Line:
+        latest = view.notices[-1] if view.notices else None
+        if latest is not None and latest.level != "info":
+            return ((" ⚠ ", self.palette.warn), (latest.text, self.palette.text))
+        return ((f" run {view.run}", self.palette.dim),)
+
+    def _node_lines(self, node: NodeView, now: float) -> list[Line]:
+        style = self.palette.of_state(node.state)
+        head: Line = ((f" {node.sign} ", style), (str(node.state if not node.interrupted else "stopped"), style))
+        match node.state:
+            case NodeState.RUNNING:
+                return [(*head, *self._progress(node, now))]
+            case NodeState.FAILED:
+                after = f" after {duration(node.elapsed(now) or 0.0)}" if node.elapsed(now) else ""
+                return [
+                    (*head, (after, self.palette.dim)),
+                    *self._said(node.cause, "text"),
+                    *self._said(node.hint, "accent"),
+                ]
+            case NodeState.WAITING:
+                owed = "needs approval: it writes outside this machine" if node.approval else "for people"
+                lines: list[Line] = [(*head, (f" {owed}", self.palette.text))]
+                return [*lines, *(line for text in node.missing for line in self._said(text, "dim"))]
+            case NodeState.DONE:
+                took = f" in {duration(node.elapsed(now) or 0.0)}"
+                made = made_text(node.facts)
+                return [(*head, (took, self.palette.dim), (f"   {made}" if made else "", self.palette.text))]
+            case NodeState.RETRYING:
+                left = max(0.0, (node.retry_at or now) - now)
+                again = f" attempt {node.attempt} in {duration(left)}"
+                return [(*head, (again, self.palette.dim)), *self._said(node.reason, "text")]
+            case _:
+                said = f"  waits for {node.waits_for}" if node.waits_for else f"  {node.reason}" if node.reason else ""
+                return [(*head, (said, self.palette.dim))]
+
+    def _progress(self, node: NodeView, now: float) -> Line:
+        """What matters most stands first; what does not fit is left out from the end."""
+        palette, progress = self.palette, node.progress
+        parts: list[Line] = []
+        if progress.fraction is not None:
+            done, rest = bar(progress.fraction, max(6, min(24, self.size.width // 5)))
+            percent = (f" {progress.fraction:.0%}", palette.busy)
+            parts.append((("  ", Style()), (done, palette.busy), (rest, palette.track), percent))
+        if progress.phase:
+            parts.append(((f"  {progress.phase}", palette.text),))
+        parts.append(((f"  {stopwatch(node.elapsed(now) or 0.0)}", palette.text),))
+        left = node.remaining(now)
+        if left is not None:
+            parts.append(((f"  {time_left(left, complete=True)}", palette.accent),))
+        if node.attempt > 1:
+            parts.append(((f"  attempt {node.attempt}", palette.warn),))
+        if node.gpus:
+            parts.append(((f"  GPU {', '.join(map(str, node.gpus))}", palette.dim),))
+        if progress.done and progress.unit:
+            total = f" of {progress.total:,.0f}" if progress.total else ""
+            parts.append(((f"  {progress.done:,.0f}{total} {progress.unit}", palette.dim),))
+        room = self.size.width - 12
+        fitting: list[tuple[str, Style]] = []
+        for part in parts:
+            if line_width(part) > room:
+                break
+            room -= line_width(part)
+            fitting += part
+        return tuple(fitting)
+
+    def _said(self, text: str, style: str) -> list[Line]:
+        if not text:
+            return []
+        chosen = {"text": self.palette.text, "accent": self.palette.accent, "dim": self.palette.dim}[style]
+        return [((f"   {line}", chosen),) for line in wrap(text, max(10, self.size.width - 4))]

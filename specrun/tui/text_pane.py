@@ -1,0 +1,69 @@
+"""The base of the tabs that are text: lines that scroll, made again only when they would differ."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.style import Style
+from textual.binding import Binding, BindingType
+
+from specrun.tui.line_pane import LinePane
+from specrun.tui.palette import Line
+from specrun.views.node_view import NodeView
+from specrun.views.run_view import RunView
+from specrun.views.text import pad, wrap
+
+
+class TextPane(LinePane, can_focus=True):
+    """Scrolls; a subclass gives the lines. They are made again only when what they depend on changed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "scroll_up", "up", show=False),
+        Binding("down,j", "scroll_down", "down", show=False),
+        Binding("pageup,b", "page_up", "page up", show=False),
+        Binding("pagedown,space", "page_down", "page down", show=False),
+        Binding("home,g", "scroll_home", "first line", show=False),
+        Binding("end,G", "scroll_end", "last line", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._node: NodeView | None = None
+        self._run = RunView()
+        self._made_from: object = None
+
+    def show_node(self, node: NodeView | None, view: RunView) -> None:
+        if node is not self._node:
+            self.scroll_to(y=0, animate=False, immediate=True)
+        self._node, self._run = node, view
+        depends = (self.size.width, id(node), self._depends_on(node, view))
+        if depends != self._made_from:
+            self._made_from = depends
+            self.show_items(self.lines(node, view))
+
+    def _depends_on(self, node: NodeView | None, view: RunView) -> object:
+        return (node.state, node.attempt) if node else (view.status, view.structure)
+
+    def lines(self, node: NodeView | None, view: RunView) -> list[Line]:
+        raise NotImplementedError
+
+    def on_resize(self) -> None:
+        self.show_node(self._node, self._run)
+
+    def repaint(self) -> None:
+        self._palette = None
+        self._made_from = None
+        self.show_node(self._node, self._run)
+        super().repaint()
+
+    def heading(self, text: str) -> list[Line]:
+        return [(), ((f" {text}", self.palette.title),)]
+
+    def paragraph(self, text: str, style: Style, indent: int = 3) -> list[Line]:
+        width = max(10, self.size.width - indent - 1)
+        return [((" " * indent + line, style),) for line in wrap(text, width)]
+
+    def field(self, name: str, value: str, name_width: int = 13) -> list[Line]:
+        first, *rest = wrap(value, max(10, self.size.width - name_width - 4)) or [""]
+        head: Line = ((f"   {pad(name, name_width)}", self.palette.dim), (first, self.palette.text))
+        return [head, *(((" " * (name_width + 3) + line, self.palette.text),) for line in rest)]
