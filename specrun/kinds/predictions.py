@@ -79,7 +79,7 @@ class Prediction(Kind):
     packages = ("ultralytics", "torch")
 
     def inputs(self, spec: PredictionSpec) -> Sequence[Need]:
-        model = spec.model if isinstance(spec.model, str) else spec.model.model_dump()
+        model = Ref("models").address(spec.model) if isinstance(spec.model, str) else spec.model.model_dump()
         parts = ("media", "split") if spec.on.startswith("datasets.") else ()
         return [Need("model", model), Need("on", spec.on, parts)]
 

@@ -75,15 +75,23 @@ class Step(Kind):
     def resume_key(self, spec: StepSpec) -> Json:
         return {"argv": list(spec.argv)} if spec.resume else None
 
+    def adopt(self, spec: StepSpec, place: Path, staging: Path) -> Outputs:
+        """A folder that holds every declared output, or the one file that is the only output."""
+        if place.is_file() and len(spec.outputs) == 1:
+            target = staging / next(iter(spec.outputs.values()))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(place, target)
+        else:
+            super().adopt(spec, place, staging)
+        return Outputs(artifacts=tuple(_made(name, where, staging) for name, where in spec.outputs.items()))
+
     def run(self, spec: StepSpec, ctx: Context) -> Outputs:
-        if not (spec.resume and ctx.resumed):
-            _empty(ctx.staging)
         argv = [_resolve(word, spec, ctx) for word in spec.argv]
         environment = _environment(spec, ctx)
         for place in spec.outputs.values():
             (ctx.staging / place).parent.mkdir(parents=True, exist_ok=True)
         _run_program(argv, environment, ctx)
-        artifacts = tuple(_made(name, place, ctx) for name, place in spec.outputs.items())
+        artifacts = tuple(_made(name, place, ctx.staging) for name, place in spec.outputs.items())
         return Outputs(artifacts=artifacts)
 
 
@@ -176,14 +184,6 @@ def _environment(spec: StepSpec, ctx: Context) -> dict[str, str]:
     }
 
 
-def _empty(folder: Path) -> None:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
 def _run_program(argv: list[str], environment: Mapping[str, str], ctx: Context) -> None:
     program = shutil.which(argv[0], path=environment["PATH"]) or argv[0]
     try:
@@ -258,11 +258,11 @@ def _json_object(line: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _made(name: str, place: str, ctx: Context) -> Artifact:
-    path = ctx.staging / place
+def _made(name: str, place: str, folder: Path) -> Artifact:
+    path = folder / place
     if not path.exists():
         raise NodeError(
-            f"the program ended well but did not make {place} (outputs.{name})",
+            f"there is no {place} (outputs.{name}) in what was made",
             hint="It runs inside its output folder: write there by relative path, or to ${outputs." + name + "}.",
         )
     return Artifact(name, "folder" if path.is_dir() else "file", place)

@@ -16,13 +16,14 @@ from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.digest import Json
 from specrun.model.node import Node
-from specrun.model.state import NodeRecord, Observation
+from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
 from specrun.model.work import Listing
 from specrun.planner.world import World
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.listing import ListingCache
-from specrun.store.manifest import read_manifest
+from specrun.store.manifest import NOTE_NAME, read_manifest
 from specrun.store.paths import ProjectPaths
+from specrun.store.staging import staging_folders
 from specrun.store.state import State
 
 PARALLEL = 16
@@ -107,8 +108,18 @@ def look_around(
                     tasks.start_soon(observe, node, kind, limit)
 
     anyio.run(observe_all)
+    for node in nodes:
+        if node.address not in attempts and begun(paths, node.address):
+            attempts[node.address] = Attempt(
+                node.address, Outcome.INTERRUPTED, "", "", "", "specrun was killed while it ran"
+            )
     gone = {a: text for a, r in records.items() if (text := what_is_gone(paths, r))}
     return World(records=records, attempts=attempts, observations=observations, gone=gone, unreachable=unreachable)
+
+
+def begun(paths: ProjectPaths, address: Address) -> bool:
+    """A staging folder that nobody publishes: a run was killed there."""
+    return any((folder / NOTE_NAME).exists() for folder in staging_folders(paths, address))
 
 
 def observes(kind: Kind) -> bool:

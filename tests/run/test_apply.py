@@ -143,7 +143,7 @@ def test_a_step_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_a_missing_declared_output_is_an_error(tmp_path: Path) -> None:
     ran = apply(tmp_path, [step("a", python("pass"), outputs={"model": "best.pth"})])
-    assert "did not make best.pth" in ran.of(NodeFailed)[0].cause
+    assert "there is no best.pth" in ran.of(NodeFailed)[0].cause
 
 
 def test_a_node_that_needs_what_was_never_made_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 if TYPE_CHECKING:
     from specrun.model.labels import Sample
 
+Unannotated = Literal["negative", "skip"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _PROGRESS_EVERY = 512
@@ -56,7 +57,7 @@ def dataset_need(spec: ExportSpec, dataset: Any) -> Need:
     field = spec.label_field or getattr(dataset, "label_field", None) or "ground_truth"
     parts = ("media", "split", f"field:{field}")
     # A condition may look at any field of a sample, whose digests are parts of their own.
-    return Need("dataset", spec.dataset, (*parts, "tags", "fields") if spec.where else parts)
+    return Need("dataset", Ref("datasets").address(spec.dataset), (*parts, "tags", "fields") if spec.where else parts)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class DatasetRead:
 
     def note_unsplit(self, tally: Tally) -> None:
         tally.add("image", "without a split {are} left out", self.unsplit)
+
+
+def without_unannotated(samples: Sequence[Sample], policy: Unannotated, tally: Tally) -> list[Sample]:
+    """Those to write; raises NodeError: none is left."""
+    kept = list(samples) if policy == "negative" else [sample for sample in samples if sample.annotated]
+    sentence = "{are} written as negative examples" if policy == "negative" else "{are} left out"
+    tally.add("image", f"without annotation {sentence}", sum(not sample.annotated for sample in samples))
+    if not kept:
+        raise NodeError("no image is annotated, so nothing is written.", hint="Set `unannotated: negative`.")
+    return kept
 
 
 def count_splits(samples: Sequence[Sample]) -> dict[str, int]:
