@@ -55,6 +55,7 @@ from specrun.model.labels import (
 _IMAGE_BITS = 31
 _ANNOTATION_BITS = 52
 _ROUNDING = 1e-6
+_DECIMALS = 9
 _OUTSIDE = "without area in the image {are} left out"
 Json = dict[str, Any]
 
@@ -146,11 +147,13 @@ class CocoWriter:
 
     def _box(self, label: Box, size_wh: tuple[int, int]) -> Geometry | None:
         if label.rotation % 360:
-            parts = clip_parts((Part(box_corners(label)),), size_wh)
+            # The last bits of sine and cosine differ between machines.
+            parts = clip_parts((Part(box_corners(label).round(_DECIMALS)),), size_wh)
             if not parts:
                 return None
             self.tally.add("turned box", "{are} written as {their} four corners")
-            return Geometry(_rings(parts), polygon_box(parts), polygon_area(parts))
+            left, top, width, height = (round(value, _DECIMALS) for value in polygon_box(parts))
+            return Geometry(_rings(parts), (left, top, width, height), round(polygon_area(parts), _DECIMALS))
         given = (label.x, label.y, label.width, label.height)
         box = clip_box(given, size_wh)
         if box is None:
@@ -169,9 +172,9 @@ class CocoWriter:
         if any((p.exterior < 0).any() or (p.exterior > np.array(size_wh)).any() for p in label.parts):
             self.tally.add("polygon", "{are} cut at the border of the image")
         if any(part.holes for part in parts):
-            self.tally.add("polygon", "with holes {are} written as masks")
+            self.tally.add("polygon", "with holes {are} written pixel by pixel")
         elif len(parts) > 1 and parts_overlap(parts, size_wh):
-            self.tally.add("polygon", "with overlapping parts {are} written as masks")
+            self.tally.add("polygon", "with overlapping parts {are} written pixel by pixel")
         elif not label.crowd:
             return Geometry(_rings(parts), polygon_box(parts), polygon_area(parts))
         return _run_lengths(rasterize(parts, size_wh))

@@ -196,6 +196,8 @@ def _enclosing_box(label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> X
         case Polygon():
             parts = clip_parts(label.parts, size_wh)
             tally.add("polygon", "{are} written as {their} box")
+            if any(_sticks_out(part.exterior, size_wh) for part in label.parts):
+                tally.add("polygon", "{are} cut at the border of the image")
             if not parts:
                 tally.add("polygon", "without area in the image {are} left out")
             return polygon_box(parts) if parts else None

@@ -49,7 +49,7 @@ def test_a_hole_makes_it_a_mask_with_the_same_pixels():
     assert (decoded(row) == rasterize([part], SIZE_WH)).all()
     assert row["area"] == 300 == coco_mask.area(row["segmentation"])
     assert row["bbox"] == coco_mask.toBbox(row["segmentation"]).tolist()
-    assert notes == ("1 polygon with holes is written as masks",)
+    assert notes == ("1 polygon with holes is written pixel by pixel",)
 
 
 def test_overlapping_parts_are_a_mask_so_that_the_area_counts_once():

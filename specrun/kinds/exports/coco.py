@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from specrun.kinds.exports.folder import ExportFolder
-from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, declared_skeleton, read_dataset
+from specrun.kinds.exports.reading import (
+    DatasetRead,
+    Export,
+    ExportSpec,
+    Unannotated,
+    count_splits,
+    declared_skeleton,
+    read_dataset,
+    without_unannotated,
+)
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
 from specrun.spec.kind import Ref
 
 if TYPE_CHECKING:
     from specrun.formats.coco_write import CocoWriter
+    from specrun.model.labels import Sample
 
 _CHECK_EVERY = 64
 
@@ -23,6 +33,8 @@ class CocoSpec(ExportSpec):
 
     masks: Literal["rle", "polygons"] = "rle"
     """How masks are written: rle keeps every pixel; polygons follows the pixel borders, masks with holes stay rle."""
+    unannotated: Unannotated = "negative"
+    """Images that nobody has annotated: negative lists them without annotations, skip leaves them out."""
     media: Literal["link", "copy"] = "link"
     """link: symbolic links to the images; copy: the folder stands alone."""
     skeleton: Annotated[str | None, Ref("skeletons")] = None
@@ -41,14 +53,15 @@ class Coco(Export):
         read = read_dataset(spec, ctx)
         folder = ExportFolder(ctx, copy_media=spec.media == "copy")
         read.note_unsplit(folder.tally)
+        samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
         skeleton = declared_skeleton(spec.skeleton, ctx)
         declared = dict.fromkeys(read.classes, skeleton["points"]) if skeleton else {}
         edges = [(str(a), str(b)) for a, b in skeleton.get("edges") or ()] if skeleton else []
-        points = keypoint_names(read.samples, declared)
+        points = keypoint_names(samples, declared)
         writer = CocoWriter(read.classes, spec.masks, folder.tally, points, edges)
-        splits = count_splits(read.samples)
+        splits = count_splits(samples)
         info = dict(ctx.input("dataset").facts.get("info") or {})
-        for split, rows in _rows_by_split(read, folder, writer, ctx).items():
+        for split, rows in _rows_by_split(samples, folder, writer, ctx).items():
             content = {**_header(read, info), "categories": writer.categories(), **rows}
             folder.write(f"annotations/instances_{split}.json", _dump(content))
         folder.finish()
@@ -56,7 +69,7 @@ class Coco(Export):
             artifacts=tuple(Artifact(split, "file", f"annotations/instances_{split}.json") for split in splits),
             facts={
                 "classes": list(read.classes),
-                "images": len(read.samples),
+                "images": len(samples),
                 "splits": dict(splits),
                 "task": "segment",
             },
@@ -66,14 +79,14 @@ class Coco(Export):
 
 
 def _rows_by_split(
-    read: DatasetRead, folder: ExportFolder, writer: CocoWriter, ctx: Context
+    samples: Sequence[Sample], folder: ExportFolder, writer: CocoWriter, ctx: Context
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     # Names load numpy through the labels.
     from specrun.formats.export_names import export_stems
 
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    total = len(read.samples)
-    for done, (stem, sample) in enumerate(zip(export_stems(read.samples), read.samples, strict=True)):
+    total = len(samples)
+    for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
         if done % _CHECK_EVERY == 0:
             ctx.progress(done, total, "images", "write")
             ctx.check_stop()

@@ -46,10 +46,14 @@ class Export(Kind):
         return problems(spec.where)
 
     def needs(self, spec: Any, lookup: Lookup) -> Sequence[Need]:
-        return [dataset_need(spec, lookup.spec(spec.dataset))]
+        return [dataset_need(spec, lookup.spec(dataset_address(spec)))]
 
     def inputs(self, spec: Any) -> Sequence[Need]:
         return [dataset_need(spec, None)]
+
+
+def dataset_address(spec: ExportSpec) -> str:
+    return Ref("datasets").address(spec.dataset)
 
 
 def dataset_need(spec: ExportSpec, dataset: Any) -> Need:
@@ -57,7 +61,7 @@ def dataset_need(spec: ExportSpec, dataset: Any) -> Need:
     field = spec.label_field or getattr(dataset, "label_field", None) or "ground_truth"
     parts = ("media", "split", f"field:{field}")
     # A condition may look at any field of a sample, whose digests are parts of their own.
-    return Need("dataset", Ref("datasets").address(spec.dataset), (*parts, "tags", "fields") if spec.where else parts)
+    return Need("dataset", dataset_address(spec), (*parts, "tags", "fields") if spec.where else parts)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from specrun.errors import FormatError
 from specrun.kinds.exports.class_folders import write_class_folders
 from specrun.kinds.exports.folder import ExportFolder
-from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, declared_skeleton, read_dataset
+from specrun.kinds.exports.reading import (
+    DatasetRead,
+    Export,
+    ExportSpec,
+    Unannotated,
+    count_splits,
+    declared_skeleton,
+    read_dataset,
+    without_unannotated,
+)
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
 from specrun.spec.kind import Ref
@@ -38,7 +47,7 @@ class YoloSpec(ExportSpec):
     """What is learnt; it decides what a label line holds."""
     layout: Literal["split_dirs"] = "split_dirs"
     """split_dirs: images/<split> beside labels/<split>."""
-    unannotated: Literal["negative", "skip"] = "negative"
+    unannotated: Unannotated = "negative"
     """Images that nobody has annotated: negative writes them with an empty label file, skip leaves them out."""
     media: Literal["link", "copy"] = "link"
     """link: symbolic links to the images; copy: the folder stands alone."""
@@ -55,9 +64,13 @@ class Yolo(Export):
         read = read_dataset(spec, ctx)
         folder = ExportFolder(ctx, copy_media=spec.media == "copy")
         read.note_unsplit(folder.tally)
-        samples = _wanted(read.samples, spec, folder)
+        _note_small(read.samples, folder)
         if spec.task == "classify":
-            return write_class_folders(read, samples, folder, ctx)
+            outputs = write_class_folders(read, read.samples, folder, ctx)
+            splits = outputs.facts["splits"]
+            assert isinstance(splits, dict)
+            return replace(outputs, notes=(*outputs.notes, *_split_notes(splits)))
+        samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
         return _write_labels(spec, read, samples, folder, ctx)
 
 
@@ -89,18 +102,9 @@ def _write_labels(
     )
 
 
-def _wanted(samples: Sequence[Sample], spec: YoloSpec, folder: ExportFolder) -> list[Sample]:
-    unannotated = sum(not sample.annotated for sample in samples)
-    if spec.unannotated == "skip":
-        folder.tally.add("image", "without annotation {are} left out", unannotated)
-        samples = [sample for sample in samples if sample.annotated]
-    else:
-        folder.tally.add("image", "without annotation {are} written as negative examples", unannotated)
+def _note_small(samples: Sequence[Sample], folder: ExportFolder) -> None:
     small = sum(min(sample.size_wh) < _SMALLEST_SIDE for sample in samples)
     folder.tally.add("image", f"smaller than {_SMALLEST_SIDE} pixels {{are}} skipped by Ultralytics", small)
-    if not samples:
-        raise FormatError("no image is annotated, so nothing is written.", hint="Set `unannotated: negative`.")
-    return list(samples)
 
 
 def _data_yaml(classes: Sequence[str], splits: Mapping[str, int], pose: PoseLayout | None) -> str:
@@ -118,7 +122,7 @@ def _data_yaml(classes: Sequence[str], splits: Mapping[str, int], pose: PoseLayo
     return "\n".join(lines) + "\n"
 
 
-def _split_notes(splits: Mapping[str, int]) -> list[str]:
+def _split_notes(splits: Collection[str]) -> list[str]:
     missing = [split for split in ("train", "val") if split not in splits]
     return [f"no image is in {' or '.join(missing)}; Ultralytics needs train and val"] if missing else []
 
