@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from specrun.errors import FormatError
+from specrun.formats.plain_text import plain_text
 from specrun.formats.reading import USUAL_SPLITS, Entry, Reading
 from specrun.formats.rle import rle_to_bitmap, string_to_counts
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Visibility
@@ -97,7 +98,8 @@ def _read_file(file: CocoFile, reading: Reading) -> Iterator[Entry]:
         by_image[annotation.get("image_id")].append(annotation)
     for image in data["images"]:
         try:
-            number, name, stated = image["id"], image["file_name"], (int(image["width"]), int(image["height"]))
+            number, name = image["id"], str(image["file_name"])
+            stated = (int(image["width"]), int(image["height"])) if {"width", "height"} <= image.keys() else None
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{file.path}: image {image!r:.80} lacks {error}.") from error
         annotations = by_image.pop(number, [])
@@ -141,17 +143,19 @@ def _categories(data: Mapping[str, Any], path: Path) -> dict[Any, _Category]:
     for row in data.get("categories", ()):
         if "id" not in row or "name" not in row:
             raise FormatError(f"{path}: category {row!r:.80} needs an id and a name.")
-        found[row["id"]] = _Category(str(row["name"]), tuple(str(name) for name in row.get("keypoints") or ()))
+        found[row["id"]] = _Category(
+            plain_text(str(row["name"])), tuple(plain_text(str(name)) for name in row.get("keypoints") or ())
+        )
     return found
 
 
 @dataclass(frozen=True)
 class _Converter:
-    """Annotations of one image to labels."""
+    """Annotations of one image to labels. size_wh: None when the file does not say it."""
 
     path: Path
     categories: Mapping[Any, _Category]
-    size_wh: tuple[int, int]
+    size_wh: tuple[int, int] | None
     reading: Reading
 
     def labels(self, annotation: Mapping[str, Any], number: int) -> tuple[AnyLabel, ...]:
@@ -180,11 +184,13 @@ class _Converter:
         raw = annotation.get("attributes") or {}
         for name, value in raw.items():
             if isinstance(value, bool | str):
-                attributes[str(name)] = value
+                attributes[plain_text(str(name))] = plain_text(value) if isinstance(value, str) else value
             elif isinstance(value, int | float) and math.isfinite(value):
-                attributes[str(name)] = float(value)
+                attributes[plain_text(str(name))] = float(value)
             else:
                 self.reading.lose("attributes that are neither text, number nor true/false, left out")
+        if annotation.get("iscrowd"):
+            self.reading.lose("annotations marked as crowds, kept so (CVAT marks every mask and ellipse)")
         score = annotation.get("score")
         return {
             "label": category.name,
@@ -220,6 +226,8 @@ class _Converter:
 
     def _mask(self, segmentation: Mapping[str, Any], shared: Mapping[str, Any]) -> Mask | None:
         height, width = segmentation["size"]
+        if self.size_wh is None:
+            raise ValueError("it is a mask, and its image has no width and height")
         if (width, height) != self.size_wh:
             raise ValueError(f"its mask is {width}x{height} pixels, its image {self.size_wh[0]}x{self.size_wh[1]}")
         counts = segmentation["counts"]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from specrun.errors import FormatError
+from specrun.formats.plain_text import plain_text
 from specrun.formats.rle import cvat_rle_to_bitmap
 from specrun.formats.xml_elements import Element
 from specrun.model.labels import (
@@ -78,7 +79,7 @@ def shape_to_label(shape: Element, definitions: Definitions, path: Path, name: s
     if read is None:
         return None
     try:
-        label = shape.attributes["label"] if name is None else name
+        label = plain_text(shape.attributes["label"] if name is None else name)
         return read(shape, definitions, label, _shared(shape, definitions, label))
     except KeyError as error:
         raise FormatError(f"{path}:{shape.line}: <{shape.tag}> has no {error.args[0]}.") from error
@@ -105,8 +106,8 @@ def _shared(shape: Element, definitions: Definitions, label: str) -> dict[str, A
 def _attributes(element: Element, definitions: Definitions, label: str) -> dict[str, AttributeValue]:
     values: dict[str, AttributeValue] = {}
     for child in element.all("attribute"):
-        name = child.attributes["name"]
-        values[name] = typed_value(child.text.strip(), definitions.input_types.get((label, name), ""))
+        name = plain_text(child.attributes["name"])
+        values[name] = typed_value(plain_text(child.text.strip()), definitions.input_types.get((label, name), ""))
     return values
 
 
@@ -197,7 +198,7 @@ def ellipse_to_ring(centre: tuple[float, float], radii: tuple[float, float], rot
 
 
 def _skeleton(shape: Element, definitions: Definitions, label: str, shared: dict[str, Any]) -> AnyLabel:
-    listed = {point.attributes["label"]: point for point in shape.all("points")}
+    listed = {plain_text(point.attributes["label"]): point for point in shape.all("points")}
     defined = definitions.points.get(label, [])
     names = [*defined, *(name for name in listed if name not in defined)]
     if not names:

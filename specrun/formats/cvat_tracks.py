@@ -75,14 +75,19 @@ def read_tracks(tracks: Sequence[Track], meta: Element | None, reading: Reading)
     if not reading.wants(subset):
         return
     files = _frames_on_disk(reading)
-    used = [frame for track in tracks for frame, label in zip(track.frames, track.labels, strict=True) if label]
-    last = max([*used, *([int(meta.value("stop_frame"))] if meta and meta.value("stop_frame").isdigit() else [])])
-    first = int(meta.value("start_frame")) if meta and meta.value("start_frame").isdigit() else 0
-    reading.missing.extend(f"frame {frame}" for frame in sorted(set(used) - files.keys()))
+    labelled = {frame for t in tracks for frame, label in zip(t.frames, t.labels, strict=True) if label}
+    first = _number(meta, "start_frame", 0)
+    last = max([*labelled, _number(meta, "stop_frame", -1)])
+    reading.missing.extend(f"frame {frame}" for frame in sorted(labelled - files.keys()))
     for frame in sorted(files):
         if first <= frame <= last:
             labels = tuple(label for track in tracks if (label := track.at(frame)) is not None)
             yield reading.entry_of(files[frame], labels, subset=subset, group=group, fields={"frame": frame})
+
+
+def _number(meta: Element | None, tag: str, default: int) -> int:
+    text = meta.value(tag) if meta else ""
+    return int(text) if text.isdigit() else default
 
 
 def between(before: AnyLabel, after: AnyLabel, share: float) -> AnyLabel:

@@ -29,9 +29,9 @@ def read_cvat_xml(path: Path, reading: Reading) -> Iterator[Entry]:
     """path: the XML file. Raises FormatError with file and line."""
     meta = _Meta()
     tracks: list[Track] = []
-    seen_root = False
+    seen: set[str] = set()
     for element in stream_elements(path, depth=1):
-        seen_root = True
+        seen.add(element.tag)
         match element.tag:
             case "version":
                 _check_version(element, path)
@@ -44,11 +44,11 @@ def read_cvat_xml(path: Path, reading: Reading) -> Iterator[Entry]:
                     yield entry
             case "track":
                 tracks.append(Track.read(element, meta.definitions, path, reading))
-    if not seen_root:
+    if not seen:
         raise FormatError(
             f"{path}: holds no annotations.", hint='Export the task again as "CVAT for images 1.1", or mend `format`.'
         )
-    if tracks:
+    if tracks or (meta.is_video and "image" not in seen):
         yield from read_tracks(tracks, meta.element, reading)
 
 
@@ -60,6 +60,10 @@ class _Meta:
     subset: str = ""
     task: str = ""
     element: Element | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return self.element is not None and self.element.value("mode") == "interpolation"
 
     @classmethod
     def read(cls, meta: Element) -> _Meta:

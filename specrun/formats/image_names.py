@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from specrun.formats.plain_text import plain_text
+
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -13,8 +15,13 @@ def is_image(name: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """A file name for comparing and for keys: NFC, forward slashes."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    """A file name for comparing and for keys: NFC, forward slashes, no control characters."""
+    return unicodedata.normalize("NFC", plain_text(name).replace("\\", "/"))
+
+
+def is_unicode(name: str) -> bool:
+    """False for names whose bytes on disk are no UTF-8; neither UTF-8 files nor MongoDB can hold them."""
+    return name.isprintable() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def image_patterns() -> tuple[str, ...]:

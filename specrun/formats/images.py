@@ -15,7 +15,8 @@ One policy for every reader and writer:
 - **Huge images**: up to `MAX_PIXELS`; Pillow's own guard (179 million) is below one orthomosaic.
 - **Several frames**: animated PNG and WebP are refused; of TIFF pages and of the pictures in a
   multi-picture JPEG the first is the image.
-- **Names**: any Unicode; compared in NFC (`image_names.name_key`), while the path is used as it is on disk.
+- **Names**: any Unicode (bytes that are none are refused); compared in NFC (`image_names.name_key`), while
+  the path is used as it is on disk.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from specrun.errors import FormatError
+from specrun.formats.image_names import is_unicode
+from specrun.formats.plain_text import plain_text
 
 MAX_PIXELS = 1 << 30
 
@@ -88,6 +91,8 @@ def read_indices(path: Path) -> NDArray[np.int64]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Pillow raises many types for broken files; whatever it raises names the file."""
+    if not is_unicode(str(path)):
+        raise FormatError(f"{plain_text(str(path))}: the name is not valid Unicode.", hint="Rename the file.")
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         with warnings.catch_warnings():

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from specrun.errors import FormatError
+from specrun.formats.plain_text import plain_text
 
 _CHUNK_BYTES = 1 << 18
 _MAX_DEPTH = 100
@@ -36,9 +37,9 @@ class Element:
         return next((child for child in self.children if child.tag in tags), None)
 
     def value(self, tag: str, default: str = "") -> str:
-        """The stripped text of the first child with this tag."""
+        """The stripped text of the first child with this tag, without control characters."""
         found = self.child(tag)
-        return default if found is None else found.text.strip()
+        return default if found is None else plain_text(found.text.strip())
 
 
 def stream_elements(path: Path, *, depth: int) -> Iterator[Element]:

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from specrun.errors import FormatError
+from specrun.formats.plain_text import plain_text
 
 _SPLITS = ("train", "val", "test")
 _DARKNET_SPLITS = {"train": "train", "valid": "val", "test": "test"}
@@ -102,11 +103,14 @@ def _root(file: Path, written: object) -> Path:
 def _names(file: Path, written: object) -> dict[int, str]:
     if isinstance(written, Mapping):
         try:
-            return {int(index): str(name) for index, name in sorted(written.items(), key=lambda pair: int(pair[0]))}
+            return {
+                int(index): plain_text(str(name))
+                for index, name in sorted(written.items(), key=lambda pair: int(pair[0]))
+            }
         except (ValueError, TypeError):
             raise FormatError(f"{file}: the keys of `names` must be whole numbers.") from None
     if isinstance(written, Sequence) and not isinstance(written, str):
-        return {index: str(name) for index, name in enumerate(written)}
+        return {index: plain_text(str(name)) for index, name in enumerate(written)}
     raise FormatError(f"{file}: `names` must be a list, or a mapping from index to name.")
 
 
@@ -134,7 +138,7 @@ def _load_darknet(file: Path) -> YoloData:
     names_file = file.parent / Path(values.get("names", "obj.names")).name
     if not names_file.is_file():
         raise FormatError(f"{file}: its list of classes {names_file} does not exist.")
-    lines = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines()]
+    lines = [plain_text(line.strip()) for line in names_file.read_text(encoding="utf-8").splitlines()]
     # The paths start with `data/`, a folder of the machine that trains; the files lie beside this one.
     places = {split: (Path(values[key]).name,) if key in values else () for key, split in _DARKNET_SPLITS.items()}
     return YoloData(file, file.parent, dict(enumerate(line for line in lines if line)), places)

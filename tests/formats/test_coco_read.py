@@ -111,6 +111,18 @@ def test_keypoints_that_are_all_absent_are_none(tmp_path: Path) -> None:
     assert [label["type"] for label in found] == ["box"]
 
 
+def test_crowds_are_kept_and_noted(tmp_path: Path) -> None:
+    annotation = {"id": 1, "image_id": 7, "category_id": 90, "bbox": [0, 0, 1, 1], "iscrowd": 1}
+    entries, reading = read(tmp_path, document(annotation))
+    assert entries[0].labels[0].crowd
+    assert [what.split(",")[0] for what in reading.lost] == ["annotations marked as crowds"]
+
+
+def test_control_characters_in_a_class_are_dropped(tmp_path: Path) -> None:
+    _, reading = read(tmp_path, {"images": [], "categories": [{"id": 1, "name": "c\x1b[31mat"}]})
+    assert list(reading.classes) == ["c[31mat"]
+
+
 def test_a_score_is_kept(tmp_path: Path) -> None:
     assert labels(tmp_path, bbox=[1, 2, 3, 4], score=0.25)[0]["score"] == 0.25
 
@@ -119,6 +131,11 @@ def test_an_image_without_annotations_is_annotated(tmp_path: Path) -> None:
     entries, _ = read(tmp_path, document())
     assert entries[0].annotated
     assert entries[0].labels == ()
+
+
+def test_an_image_may_lack_its_size(tmp_path: Path) -> None:
+    entries, _ = read(tmp_path, document(images=({"id": 7, "file_name": "a.png"},)))
+    assert entries[0].size_wh == (8, 6)
 
 
 def test_file_names_may_have_folders(tmp_path: Path) -> None:

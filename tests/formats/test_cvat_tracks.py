@@ -105,3 +105,9 @@ def test_two_images_for_one_frame_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "other" / "frame_000000.png")
     with pytest.raises(FormatError, match="frame 0 could be any of"):
         read(tmp_path, f'<track id="0" label="fish">{box(0, 0)}</track>', frames=1)
+
+
+def test_a_video_in_which_nothing_was_drawn_has_its_frames(tmp_path: Path) -> None:
+    meta = "<meta><task><mode>interpolation</mode><start_frame>0</start_frame><stop_frame>1</stop_frame></task></meta>"
+    labels, _ = read(tmp_path, "", frames=3, meta=meta)
+    assert labels == {"0": [], "1": []}

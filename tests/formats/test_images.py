@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import unicodedata
 import zlib
@@ -162,6 +163,17 @@ def test_unicode_names_are_read_as_they_are_on_disk(tmp_path: Path) -> None:
     path = write_image(tmp_path / decomposed, (3, 2))
     assert read_size(path) == (3, 2)
     assert name_key(decomposed) == "récif 珊瑚.png"
+
+
+def test_a_name_whose_bytes_are_no_unicode_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    write_image(tmp_path / "a.png").rename(path)
+    with pytest.raises(FormatError, match=r"\.png: the name is not valid Unicode"):
+        read_size(path)
+
+
+def test_control_characters_are_no_part_of_a_key() -> None:
+    assert name_key("a\x1b[2J.png") == "a[2J.png"
 
 
 @pytest.mark.parametrize(

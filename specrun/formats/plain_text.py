@@ -1,0 +1,12 @@
+"""Text from other people, without the characters that could do something to a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def plain_text(text: str) -> str:
+    """Without control characters and what is no Unicode (lone surrogates)."""
+    if text.isprintable():
+        return text
+    return "".join(character for character in text if unicodedata.category(character) not in ("Cc", "Cs"))
