@@ -84,7 +84,7 @@ class _Linking:
             spec = self.composition.entries[address].spec
             if getattr(spec, "enabled", True) is False and getattr(entry.spec, "enabled", True):
                 self.report.warning(
-                    place, f"{address} is not enabled, so {entry.address} is left as it is too",
+                    place, f"{address} is not enabled, so {entry.address.base} is left as it is too",
                     related=(self.composition.entries[address].where,),
                 )  # fmt: skip
         return addresses

@@ -37,7 +37,8 @@ class Reference:
     @property
     def text(self) -> str:
         """The address as text, perhaps with `[…]`."""
-        return self.ref.address(str(self.scalar.value))
+        written = str(self.scalar.value)
+        return self.ref.address(written) if len(self.ref.sections) == 1 else written
 
 
 def find_references(tree: Table, model: type[BaseModel], path: Path = ()) -> Iterator[Reference]:
@@ -178,10 +179,11 @@ class Targets:
         same_name = [address for address in candidates if address.name.lower() == wanted.name.lower()]
         if same_name:
             return f'Did you mean "{same_name[0]}"?'
-        near = nearest(str(wanted), [str(address) for address in candidates if address.section == wanted.section])
-        if near:
-            return f'Did you mean "{near}"?'
-        return did_you_mean(str(wanted), map(str, candidates), otherwise="There are")
+        near = nearest(wanted.name, [address.name for address in candidates])
+        meant = next((address for address in candidates if address.name == near), None)
+        if meant:
+            return f'Did you mean "{meant}"?'
+        return f"There are {listed(map(str, candidates), 'and')}." if candidates else None
 
     def _address_hint(self, text: str, sections: Sequence[str]) -> str | None:
         """A bare name where several sections are possible, or no name at all."""

@@ -204,7 +204,9 @@ class _Explanation:
         parent = model_at(self.model, self.tree, path[:-1])
         fields = fields_by_key(parent) if parent else {}
         key = str(path[-1])
-        if _CREDENTIAL.search(key) or any(_is_secret(info.annotation) for info in fields.values()):
+        near = nearest(key, fields)
+        could_be = [fields[near]] if near else fields.values()
+        if _CREDENTIAL.search(key) or any(_is_secret(info.annotation) for info in could_be):
             self.report.hide(_at(self.tree, path).where)
         hint = did_you_mean(key, fields, otherwise="Known keys are")
         self.report.error(self._key_place(path), f'unknown key "{key}" in {self._dotted(path[:-1])}', hint)

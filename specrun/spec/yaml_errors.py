@@ -33,6 +33,8 @@ def explain(error: Any, file: str, text: str) -> tuple[Position, str, str | None
         return opened or where, "this quote is never closed", "Close it, or leave both quotes out."
     if bracket := next((sign for name, sign in _OPEN_BRACKET.items() if name in context), None):
         return _bracket(bracket, where, opened, problem)
+    if "<stream end>" in problem:
+        return where, "the file ends inside a list or mapping in brackets", "Close every bracket."
     if "expected <block end>" in problem:
         return where, "this line does not fit the indentation of the lines above", "Align it with its neighbours."
     if "expected '<document start>'" in problem:

@@ -53,5 +53,5 @@ def test_mistakes_in_included_files_and_the_spec_are_shown_together(tmp_path: Pa
         'sources.a needs the key "path".',
         '"project" stands in the spec itself, not in a file that it includes',
         'unknown kind "foldr" in sources.b.',
-        'this "[" is never closed.',
+        "the file ends inside a list or mapping in brackets.",
     ]

@@ -43,7 +43,8 @@ def test_a_set_value_may_be_interpolated_and_sections_without_entries_may_begin(
 
 def test_the_place_of_a_set_value_is_the_command_line(tmp_path: Path) -> None:
     node = load(tmp_path, TEXT, sets={"models.unet.train.epochs": "5"}).nodes[1]
-    assert node.marks["train.epochs"].short.endswith("project.yaml:7")
+    assert node.marks["train.epochs"].short == "--set models.unet.train.epochs"
+    assert node.marks["train"].short.endswith("project.yaml:7")
     assert (
         load(tmp_path, TEXT, sets={"models.unet.mode": "slow"}).nodes[1].marks["mode"].short == "--set models.unet.mode"
     )
@@ -56,7 +57,7 @@ def test_the_place_of_a_set_value_is_the_command_line(tmp_path: Path) -> None:
         ("model.unet.keep", "1", 'a spec has no section "model". Did you mean "models"?'),
         ("models.unet.kep", "1", 'unknown key "kep" in models.unet. Did you mean "keep"?'),
         ("models.unet.keep", "x", 'models.unet.keep must be a whole number, not "x"'),
-        ("models.unet.data.x", "1", '"data" cannot be set: there is a single value, no mapping'),
+        ("models.unet.data.x", "1", '"x" cannot be set: there is a single value, no mapping'),
         ("models.unet.from.3", "x", 'there is no item "3": the list has 1, counted from 0'),
         ("models.unet.from", "[a", 'this "[" is never closed. Add "]" where the list or mapping ends.'),
         ("models", "1", '"models" is no path. Write for example --set models.unet.train.epochs=5.'),
