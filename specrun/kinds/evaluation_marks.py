@@ -67,6 +67,7 @@ def mark_labels(dataset: str, marks: Marks, evaluated: Evaluated, ctx: Context) 
             updates.append(UpdateOne({"_id": doc["_id"]}, {"$set": values}))
         for start in range(0, len(updates), _BATCH):
             samples.bulk_write(updates[start : start + _BATCH], ordered=False)
+        db.parts(dataset)  # read now, so that the next plan need not
     if skipped:
         ctx.log(f"{skipped} images were changed in FiftyOne after they were predicted: their labels have no marks")
 

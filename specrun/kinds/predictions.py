@@ -88,12 +88,18 @@ class Prediction(Kind):
         record = look.record
         if record is None or not record.facts.get("dataset") or not record.facts.get("labels"):
             return Observation(value=record.observation if record else None)
-        from specrun.clients.fiftyone.observe import observe_dataset  # with pymongo, where it must be asked
+        # With pymongo, where the database must be asked.
+        from specrun.clients.fiftyone.observe import observe_dataset
+        from specrun.clients.fiftyone.snapshots import Snapshots
 
         name, field = str(record.facts["dataset"]), str(record.facts["label_field"])
         ask = partial(observe_dataset, look.settings, look.state_dir, look.project_dir, name, {})
         seen = await anyio.to_thread.run_sync(ask)
-        if f"field:{field}" in seen.parts:
+        digest = seen.parts.get(f"field:{field}", "")
+        if digest == record.facts.get("field_digest"):
+            return Observation(value=_PRESENT)
+        left = Snapshots(look.state_dir / "fiftyone", name).values(digest) or {}
+        if any(left.values()):  # edited by people: theirs to do, and nothing to predict again
             return Observation(value=_PRESENT)
         return Observation(value={"labels": "gone"}, differences=(f"the label field {field} is gone from FiftyOne",))
 
@@ -121,8 +127,9 @@ class Prediction(Kind):
         files = PredictionFiles(ctx, spec.outputs, classes, str(model.facts["task"]))
         counts = files.write(chosen, memory)
         field = spec.label_field or _default_field(ctx)
+        digest = ""
         if on.kind.startswith("datasets."):
-            _write_labels(on, field, chosen, others, memory, ctx)
+            digest = _write_labels(on, field, chosen, others, memory, ctx)
         memory.forget()
         facts: dict[str, Json] = {
             "images": len(chosen),
@@ -135,7 +142,7 @@ class Prediction(Kind):
         }
         if not on.kind.startswith("datasets."):
             return Outputs(artifacts=_artifacts(spec, on, field), facts=facts, notes=files.notes())
-        facts["dataset"] = on.facts["name"]
+        facts |= {"dataset": on.facts["name"], "field_digest": digest}
         return Outputs(
             artifacts=_artifacts(spec, on, field), facts=facts, notes=files.notes(), observation=dict(_PRESENT)
         )
@@ -193,8 +200,11 @@ def _predict(spec: PredictionSpec, model: Made, samples: Sequence[Sample], memor
 
 def _write_labels(
     on: Made, field: str, chosen: Sequence[Sample], others: Sequence[str], memory: Any, ctx: Context
-) -> None:
-    """Into the dataset; images that this node covered last time and no longer does lose their labels."""
+) -> str:
+    """Into the dataset; images that this node covered last time and no longer does lose their labels.
+
+    Returns the digest of the field. Reading the parts now spares the next plan from reading them.
+    """
     from specrun.clients.fiftyone import database  # loads pymongo
 
     ctx.progress(0, None, "images", "writing labels into FiftyOne")
@@ -204,6 +214,7 @@ def _write_labels(
         db.write_labels(name, field, ((sample.key, memory.labels(sample)) for sample in chosen))
         if given_up:
             db.write_labels(name, field, ((key, ()) for key in given_up))
+        return db.parts(name).get(f"field:{field}", "")
 
 
 def _default_field(ctx: Context) -> str:

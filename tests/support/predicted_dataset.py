@@ -1,0 +1,164 @@
+"""Run as a program, since FiftyOne binds a process to one database:
+
+    python predicted_dataset.py FOLDER
+
+Makes a dataset of three images, predicts on two, evaluates, moves one to another split, predicts again,
+deletes the label field; prints as JSON what was seen on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import specrun.training.predictor
+from specrun.clients.fiftyone import Database, database
+from specrun.formats.samples import save_samples
+from specrun.kinds.datasets import Dataset, DatasetSpec
+from specrun.kinds.evaluations import Evaluation, EvaluationSpec
+from specrun.kinds.predictions import Prediction, PredictionSpec
+from specrun.model.address import parse_address
+from specrun.model.artifact import Artifact
+from specrun.model.digest import file_digest
+from specrun.model.labels import AnyLabel, Mask, Part, Polygon, Sample
+from specrun.model.work import Made
+from tests.support.context import make_context
+
+_NAME = "predicted.tiles"
+
+
+class _Predictor:
+    """Finds the square of `a` as it is and, on every image, one more at the bottom."""
+
+    classes = ("small", "large")
+
+    def predict(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
+        for sample in samples:
+            bitmap = np.ones((4, 4), dtype=bool)
+            found = [Mask(label="large", score=0.9, bitmap=bitmap, left=20, top=20)]
+            if sample.name == "a.png":
+                found.insert(0, Mask(label="small", score=0.95, bitmap=bitmap, left=2, top=2))
+            yield sample, tuple(found)
+
+
+def _source(tmp_path: Path) -> Made:
+    folder = tmp_path / "outputs" / "sources" / "tiles"
+    folder.mkdir(parents=True)
+    ring = np.array([[2, 2], [6, 2], [6, 6], [2, 6]], dtype=float)
+    samples = []
+    for number, (name, split) in enumerate([("a.png", "val"), ("b.png", "val"), ("c.png", "train")]):
+        path = tmp_path / "media" / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((32, 32, 3), number, dtype=np.uint8)).save(path)
+        labels = (Polygon(label="small", parts=(Part(ring),)),)
+        samples.append(
+            Sample(
+                key=f"tiles/{name}",
+                media=path,
+                name=name,
+                digest=file_digest(path),
+                size_wh=(32, 32),
+                split=split,
+                labels=labels,
+            )
+        )
+    save_samples(folder / "samples.jsonl", samples, tmp_path)
+    facts = {"images": 3, "classes": ["small", "large"], "labels": {"small": 3}, "splits": {"val": 2, "train": 1}}
+    return Made(parse_address("sources.tiles"), "sources.annotations", folder, "d", facts)
+
+
+def _made(context: Any, kind: str, outputs: Any) -> Made:
+    """What the executor would hand to a consumer, without publishing."""
+    facts, parts = dict(outputs.facts), dict(outputs.parts)
+    return Made(context.address, kind, context.staging, "d", facts, parts, outputs.artifacts)
+
+
+def _predict(folder: Path, dataset: Made, model: Made, **overrides: Any) -> tuple[Made, Any]:
+    context = make_context(folder, "predictions.p", made={"model": [model], "on": [dataset]}, **overrides)
+    spec = PredictionSpec(model="models.m", on="datasets.tiles", split="val", label_field="found", threshold=0.01)
+    outputs = Prediction().run(spec, context)
+    return _made(context, "predictions.prediction", outputs), outputs
+
+
+def _dataset(folder: Path) -> Made:
+    context = make_context(folder, "datasets.tiles", made={"source": [_source(folder)]})
+    spec = DatasetSpec.model_validate({"from": "sources.tiles", "name": _NAME})
+    return _made(context, "datasets.dataset", Dataset().run(spec, context))
+
+
+def _model(folder: Path) -> Made:
+    weights = folder / "outputs" / "models" / "m" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "best.pt").write_bytes(b"weights")
+    facts = {"task": "segment", "classes": ["small", "large"], "imgsz": 64}
+    artifacts = (Artifact("best", "checkpoint", "weights/best.pt"),)
+    return Made(parse_address("models.m"), "models.ultralytics", weights.parent, "d", facts, {}, artifacts)
+
+
+def _labels(db: Database) -> dict[str, list[tuple[str, float | None]]]:
+    return {s.name: [(label.label, label.score) for label in s.labels] for s in db.samples(_NAME, "found")}
+
+
+def _verdicts(db: Database) -> dict[str, Any]:
+    dataset = db.dataset(_NAME)
+    sample = dataset.match({"filepath": {"$regex": "a.png"}}).first()
+    (truth,) = sample.ground_truth.polylines
+    return {
+        "runs": dataset.list_evaluations(),
+        "counts": {s.filepath.rsplit("/", 1)[-1]: (s.eval_e_tp, s.eval_e_fp, s.eval_e_fn) for s in dataset},
+        "truth": (truth.eval_e, truth.eval_e_iou, truth.eval_e_id == sample.found.detections[0].id),
+    }
+
+
+def _observe(folder: Path, outputs: Any) -> tuple[Any, tuple[str, ...]]:
+    look = SimpleNamespace(
+        record=SimpleNamespace(facts=outputs.facts, observation=outputs.observation),
+        settings=make_context(folder, "predictions.p").settings,
+        state_dir=folder / ".specrun",
+        project_dir=folder,
+    )
+    seen = asyncio.run(Prediction().observe(PredictionSpec(model="models.m", on="datasets.tiles"), look))
+    return seen.value, seen.differences
+
+
+def _evaluate(folder: Path, predictions: Made, dataset: Made) -> Any:
+    made = {"predictions": [predictions], "truth": [dataset]}
+    spec = EvaluationSpec(predictions=["p"], metrics=["mask_map", "confusion"])
+    return Evaluation().run(spec, make_context(folder, "evaluations.e", made=made))
+
+
+def main(folder: Path) -> dict[str, Any]:
+    specrun.training.predictor.open_predictor = lambda *arguments: _Predictor()  # type: ignore[assignment]
+    seen: dict[str, Any] = {}
+    with database(make_context(folder, "evaluations.e")) as db:
+        dataset, model = _dataset(folder), _model(folder)
+        before = db.parts(_NAME)
+        predictions, outputs = _predict(folder, dataset, model)
+        seen["labels"], seen["observation"] = _labels(db), outputs.observation
+        seen["facts"] = dict(_evaluate(folder, predictions, dataset).facts)
+        _evaluate(folder, predictions, dataset)  # again: FiftyOne must let a run of the same key be replaced
+        seen["verdicts"] = _verdicts(db)
+        after = db.parts(_NAME)
+        seen["moved"] = [name for name in before if before[name] != after[name]]
+        seen["observed"] = _observe(folder, outputs)
+        samples = db.mongo[db.layout(_NAME).collection]
+        samples.update_one({"filepath": {"$regex": "b.png"}}, {"$set": {"tags": ["train"]}})
+        predictions.folder.rename(folder / "previous")
+        _predict(folder, dataset, model, previous=folder / "previous")
+        seen["labels_after_move"] = _labels(db)
+        db.dataset(_NAME).delete_sample_field("found")
+        seen["observed_without_field"] = _observe(folder, outputs)
+    return seen
+
+
+if __name__ == "__main__":
+    result = main(Path(sys.argv[1]))
+    print("RESULT " + json.dumps(result))
