@@ -57,7 +57,7 @@ def find_coco_files(path: Path, reading: Reading) -> list[CocoFile]:
     for file in found:
         shadowed = file.role in ("person_keypoints", "keypoints") and file.subset in with_instances
         if file.role in ("captions", "panoptic", "image_info") or shadowed:
-            reading.lose(f"files left out, name one in `path` to read it alone ({file.path.name})")
+            reading.lost.add(f"file ({file.path.name})", "{were} left out; name it in `path` to read it alone")
         else:
             chosen.append(file)
     if not chosen:
@@ -188,9 +188,9 @@ class _Converter:
             elif isinstance(value, int | float) and math.isfinite(value):
                 attributes[plain_text(str(name))] = float(value)
             else:
-                self.reading.lose("attributes that are neither text, number nor true/false, left out")
+                self.reading.lost.add("attribute", "{are} neither text, number nor true/false and {were} left out")
         if annotation.get("iscrowd"):
-            self.reading.lose("annotations marked as crowds, kept so (CVAT marks every mask and ellipse)")
+            self.reading.lost.add("annotation", "{are} marked as crowds and kept so (CVAT marks all masks so)")
         score = annotation.get("score")
         return {
             "label": category.name,
@@ -220,7 +220,7 @@ class _Converter:
         if len(points) > 1 and np.array_equal(points[0], points[-1]):
             points = points[:-1]
         if len(points) < 3:
-            self.reading.lose("rings with fewer than three points, left out")
+            self.reading.lost.add("ring", "{have} fewer than three points and {were} left out")
             return None
         return Part(points)
 
@@ -234,7 +234,7 @@ class _Converter:
         bitmap = rle_to_bitmap(string_to_counts(counts) if isinstance(counts, str) else counts, (width, height))
         rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
         if not rows.size:
-            self.reading.lose("masks without a pixel, left out")
+            self.reading.lost.add("mask", "{have} no pixel and {were} left out")
             return None
         top, left = int(rows[0]), int(columns[0])
         cropped = bitmap[top : rows[-1] + 1, left : columns[-1] + 1].copy()
@@ -242,7 +242,7 @@ class _Converter:
 
     def _box(self, annotation: Mapping[str, Any], shared: Mapping[str, Any]) -> Box | None:
         if not annotation.get("bbox"):
-            self.reading.lose("annotations without outline, box and keypoints, left out")
+            self.reading.lost.add("annotation", "{have} neither outline, box nor keypoints and {were} left out")
             return None
         x, y, width, height = (float(value) for value in annotation["bbox"])
         if not all(math.isfinite(value) for value in (x, y, width, height)) or min(width, height) < 0:

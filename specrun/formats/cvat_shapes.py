@@ -38,6 +38,8 @@ from specrun.model.labels import (
 )
 
 ELLIPSE_TOLERANCE_PX = 0.05
+NO_COUNTERPART = "{have} no counterpart here and {were} left out"
+"""Of a shape that `shape_to_label` does not know."""
 _NUMBERS = b"0123456789.+-eE "
 _DRAWN_BY_PEOPLE = ("", "manual", "file")
 

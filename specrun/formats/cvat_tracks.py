@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specrun.errors import FormatError
-from specrun.formats.cvat_shapes import Definitions, shape_to_label
+from specrun.formats.cvat_shapes import NO_COUNTERPART, Definitions, shape_to_label
 from specrun.formats.reading import Entry, Reading
 from specrun.formats.xml_elements import Element
 from specrun.model.labels import AnyLabel, Box, Keypoints, Part, Points, Polygon, Polyline
@@ -46,7 +46,7 @@ class Track:
         for shape in track.children:
             label = shape_to_label(shape, definitions, path, name)
             if label is None:
-                reading.lose(f"{shape.tag}s, which have no counterpart here, left out")
+                reading.lost.add(shape.tag, NO_COUNTERPART)
                 continue
             if label.group is None and (group := track.attributes.get("group_id")):
                 label = replace(label, group=int(group) or None)

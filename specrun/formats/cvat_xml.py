@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from specrun.errors import FormatError
-from specrun.formats.cvat_shapes import ELLIPSE_TOLERANCE_PX, Definitions, read_definitions, shape_to_label
+from specrun.formats.cvat_shapes import (
+    ELLIPSE_TOLERANCE_PX,
+    NO_COUNTERPART,
+    Definitions,
+    read_definitions,
+    shape_to_label,
+)
 from specrun.formats.cvat_tracks import Track, read_tracks
 from specrun.formats.reading import Entry, FieldValue, Reading
 from specrun.formats.xml_elements import Element, stream_elements
@@ -113,11 +119,11 @@ def _labels(image: Element, definitions: Definitions, path: Path, reading: Readi
             labels.append(label)
             _count_changed(shape, reading)
         elif shape.tag not in _NO_SHAPES:
-            reading.lose(f"{shape.tag}s, which have no counterpart here, left out")
+            reading.lost.add(shape.tag, NO_COUNTERPART)
     return tuple(labels)
 
 
 def _count_changed(shape: Element, reading: Reading) -> None:
     """Notes shapes that are kept in another form."""
     if shape.tag == "ellipse":
-        reading.lose(f"ellipses turned into polygons, at most {ELLIPSE_TOLERANCE_PX} pixels off")
+        reading.lost.add("ellipse", f"{{were}} turned into polygons, at most {ELLIPSE_TOLERANCE_PX} pixels off")

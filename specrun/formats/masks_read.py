@@ -72,7 +72,7 @@ def _labels(
     for value in np.unique(values).tolist():
         here = values == value
         if value == ignore_index:
-            reading.lose(f"images with pixels of the value {value} (ignore_index), which carry no label")
+            reading.lost.add("image", f"{{have}} pixels of the value {value} (ignore_index), which carry no label")
             continue
         rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
         top, left = int(rows[0]), int(columns[0])

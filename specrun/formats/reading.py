@@ -16,6 +16,7 @@ from specrun.errors import FormatError
 from specrun.formats.image_names import is_image, name_key
 from specrun.formats.images import read_orientation, read_size
 from specrun.formats.orientation import TURNED, labels_to_upright
+from specrun.formats.tally import Tally
 from specrun.model.labels import AnyLabel
 
 USUAL_SPLITS: Mapping[str, str] = {
@@ -125,7 +126,7 @@ def _tails(path: str) -> Iterator[str]:
 class Reading:
     """One pass over a data set. The collections are complete when the reader is exhausted.
 
-    classes: in the order of the source. lost: what was not kept or changed its form → how often.
+    classes: in the order of the source. lost: what was not kept or changed its form.
     missing: images that the annotations name and that are not there. used: media paths that were found.
     aliases: other names of a subset's image folder (train → train2017).
     """
@@ -135,7 +136,7 @@ class Reading:
     size_of: Callable[[Path], tuple[int, int]] = read_size
     orientation_of: Callable[[Path], int] = read_orientation
     classes: dict[str, None] = field(default_factory=dict)
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: Tally = field(default_factory=Tally)
     missing: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     seen_subsets: Counter[str] = field(default_factory=Counter)
@@ -149,9 +150,6 @@ class Reading:
 
     def add_classes(self, names: Iterable[str]) -> None:
         self.classes.update(dict.fromkeys(names))
-
-    def lose(self, what: str, count: int = 1) -> None:
-        self.lost[what] += count
 
     def entry(
         self,
@@ -235,7 +233,7 @@ class Reading:
         """Labels drawn on the pixels as stored, before EXIF orientation, turned with the image."""
         orientation = self.orientation_of(media)
         if orientation in TURNED and stated_wh == (size_wh[1], size_wh[0]):
-            self.lose("images whose labels were drawn before EXIF orientation; they were turned with the image")
+            self.lost.add("image", "{were} annotated before EXIF orientation; {their} labels were turned with it")
             return tuple(labels_to_upright(label, orientation, stated_wh) for label in labels)
         raise FormatError(
             f"{media}: the annotations were made on {stated_wh[0]}x{stated_wh[1]} pixels, "

@@ -9,6 +9,11 @@ _PLURALS = {"box": "boxes", "class": "classes", "turned box": "turned boxes"}
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "lie": "lies", "their": "its"}
 
 
+def literal(text: str) -> str:
+    """Other people's text, to be put into a sentence of `Tally.add`."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 class Tally:
     """Counts by (noun, sentence): `tally.add("polyline", "{are} not part of YOLO segment")`.
 

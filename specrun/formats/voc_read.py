@@ -30,7 +30,7 @@ def read_voc(path: Path, reading: Reading) -> Iterator[Entry]:
         raise FormatError(f"{path}: holds no VOC annotations (.xml).", hint="Check `format` and `path`.")
     folder = path.parent if path.is_file() else path
     if (folder / "SegmentationClass").is_dir():
-        reading.lose("folders of segmentation pictures, left out (format: masks reads class indices)")
+        reading.lost.add("segmentation folder", "{were} left out (format: masks reads class indices)")
     splits = _splits(folder)
     reading.add_classes(_labelmap(folder / "labelmap.txt"))
     known = set(reading.classes)
@@ -88,7 +88,7 @@ def _box(element: Element, file: Path, reading: Reading) -> Box:
     if right < left or bottom < top:
         raise FormatError(f"{file}:{box.line}: the box ends before it begins.")
     if element.child("part"):
-        reading.lose("objects whose parts were left out")
+        reading.lost.add("object", "{have} parts, which were left out")
     attributes: dict[str, AttributeValue] = {flag: True for flag in _FLAGS if element.value(flag) == "1"}
     extra = element.child("attributes")
     for attribute in extra.all("attribute") if extra else ():

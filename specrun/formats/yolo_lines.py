@@ -99,7 +99,7 @@ class LineReader:
     def _oriented(self, corners: Points, name: str) -> AnyLabel:
         box = corners_to_box(corners)
         if box is None:
-            self.reading.lose("oriented boxes that are no rectangles, turned into polygons")
+            self.reading.lost.add("box", "{are} no rectangle and {were} turned into polygons")
             return Polygon(label=name, parts=(Part(corners),))
         x, y, width, height, rotation = box
         return Box(label=name, x=x, y=y, width=width, height=height, rotation=rotation)

@@ -67,7 +67,7 @@ def test_a_ring_of_two_points_is_counted_and_the_box_stands_for_it(tmp_path: Pat
     annotation = {"id": 1, "image_id": 7, "category_id": 90, "segmentation": [[0, 0, 2, 0]], "bbox": [0, 0, 2, 1]}
     entries, reading = read(tmp_path, document(annotation))
     assert [type(label).__name__ for label in entries[0].labels] == ["Box"]
-    assert dict(reading.lost) == {"rings with fewer than three points, left out": 1}
+    assert reading.lost.notes() == ("1 ring has fewer than three points and was left out",)
 
 
 BITMAP = np.zeros((6, 8), dtype=bool)
@@ -115,7 +115,7 @@ def test_crowds_are_kept_and_noted(tmp_path: Path) -> None:
     annotation = {"id": 1, "image_id": 7, "category_id": 90, "bbox": [0, 0, 1, 1], "iscrowd": 1}
     entries, reading = read(tmp_path, document(annotation))
     assert entries[0].labels[0].crowd
-    assert [what.split(",")[0] for what in reading.lost] == ["annotations marked as crowds"]
+    assert reading.lost.notes() == ("1 annotation is marked as crowds and kept so (CVAT marks all masks so)",)
 
 
 def test_control_characters_in_a_class_are_dropped(tmp_path: Path) -> None:
@@ -177,7 +177,10 @@ def test_captions_and_doubled_keypoints_are_left_out_and_named(tmp_path: Path) -
         write_text(tmp_path / "annotations" / name, "not read")
     reading = reading_of(tmp_path)
     assert len(list(read_coco(tmp_path, reading))) == 1
-    assert [what for what in reading.lost if "captions_train.json" in what or "person_keypoints_train.json" in what]
+    assert reading.lost.notes() == tuple(
+        f"1 file ({name}) was left out; name it in `path` to read it alone"
+        for name in ("captions_train.json", "person_keypoints_train.json")
+    )
 
 
 def test_keypoints_alone_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pydantic import Field
 from specrun.errors import FormatError
 from specrun.formats.image_names import image_patterns, is_image
 from specrun.formats.layouts import LABEL_PATTERNS, Format, is_archive, media_root, unpacked_root
-from specrun.kinds.sources.tally import Tally
+from specrun.formats.tally import literal
+from specrun.kinds.sources.summary import Summary
 from specrun.kinds.sources.watched import Files, below, differences, value_of, watched_file
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import file_digest
@@ -85,14 +86,14 @@ class Annotations(Kind):
         reading = Reading(
             media=MediaFolder(root, tuple(name for name in digests if is_image(name))), subsets=Subsets(spec.subsets)
         )
-        tally = Tally()
-        samples = tally.count(_samples(_entries(spec, source, reading, ctx), root, digests, ctx))
+        summary = Summary()
+        samples = summary.count(_samples(_entries(spec, source, reading, ctx), root, digests, ctx))
         save_samples(ctx.staging / SAMPLES_NAME, samples, ctx.project_dir)
         _check_found(place, reading)
         return Outputs(
             artifacts=(Artifact("samples", "file", SAMPLES_NAME),),
-            facts=tally.facts(reading.classes),
-            parts=tally.parts(reading.classes),
+            facts=summary.facts(reading.classes),
+            parts=summary.parts(reading.classes),
             notes=_notes(spec, reading),
             known_digests=_known(root, digests, ctx),
             observation=value_of(listings),
@@ -229,14 +230,13 @@ def _check_found(place: _Place, reading: Reading) -> None:
 
 
 def _notes(spec: AnnotationsSpec, reading: Reading) -> tuple[str, ...]:
-    """What was not kept, each with how often."""
-    notes = [f"{what}: {count}" for what, count in sorted(reading.lost.items())]
-    if reading.missing:
-        notes.append(f"images that are not there, skipped: {len(reading.missing)}")
+    """What was not kept or not read, counted."""
+    tally = reading.lost
+    tally.add("image", "{are} not there and {were} skipped", len(reading.missing))
     left_out = {name: n for name, n in reading.seen_subsets.items() if not reading.subsets.include(name)}
-    notes += [f'images of the subset "{name}", left out: {n}' for name, n in sorted(left_out.items())]
+    for name, count in left_out.items():
+        tally.add("image", f'{{were}} left out with the subset "{literal(name)}"', count)
     if spec.format in ("cvat", "coco", "voc"):
         unlisted = len(reading.media.names) - len(reading.used) - sum(left_out.values())
-        if unlisted > 0:
-            notes.append(f"images that lie there but are not listed: {unlisted}")
-    return tuple(notes)
+        tally.add("image", "{lie} there but {are} not listed", max(unlisted, 0))
+    return tally.notes()

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from specrun.errors import FormatError
 from specrun.formats.image_names import image_patterns, is_image, name_key
-from specrun.kinds.sources.tally import Tally
+from specrun.formats.tally import Tally
+from specrun.kinds.sources.summary import Summary
 from specrun.kinds.sources.watched import Files, below, differences, value_of
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.state import Observation
@@ -67,13 +68,13 @@ class Images(Kind):
             raise FormatError(
                 f"{ctx.project_dir / spec.path}: no images match.", hint="Check include, exclude and the path."
             )
-        tally = Tally()
-        samples = tally.count(_samples(images, ctx.project_dir / spec.path, ctx))
+        summary = Summary()
+        samples = summary.count(_samples(images, ctx.project_dir / spec.path, ctx))
         save_samples(ctx.staging / SAMPLES_NAME, samples, ctx.project_dir)
         return Outputs(
             artifacts=(Artifact("samples", "file", SAMPLES_NAME),),
-            facts=tally.facts(()),
-            parts=tally.parts(()),
+            facts=summary.facts(()),
+            parts=summary.parts(()),
             notes=_notes(listings["media"]),
             observation=value_of(listings),
         )
@@ -112,7 +113,6 @@ def _samples(images: Sequence[tuple[str, int, str]], root: Path, ctx: Context) -
 
 def _notes(listing: Listing) -> tuple[str, ...]:
     others = [file[0] for file in listing.files if not is_image(file[0])]
-    shown = ", ".join(others[:_SHOWN])
-    if not others:
-        return ()
-    return (f"files that match but are no images, left out: {len(others)} ({shown})",)
+    tally = Tally()
+    tally.add("matching file", "{are} no image and {were} left out", len(others))
+    return tally.notes()

@@ -72,7 +72,7 @@ def test_cvat_from_a_folder_or_its_file(tmp_path: Path, path: str) -> None:
         "splits": {"train": 1},
         "shapes": {"polygon": 1},
     }
-    assert made.notes == ("cuboids, which have no counterpart here, left out: 1",)
+    assert made.notes == ("1 cuboid has no counterpart here and was left out",)
 
 
 def test_media_may_lie_elsewhere(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_an_archive_is_unpacked_again_over_what_an_interrupted_run_left(tmp_path
     write_zip(tmp_path)
     write_image(make_context(tmp_path, ADDRESS).staging / "unpacked/images/old.png")
     made, _ = run(tmp_path, format="cvat", path="export.zip")
-    assert made.notes == ("cuboids, which have no counterpart here, left out: 1",)
+    assert made.notes == ("1 cuboid has no counterpart here and was left out",)
 
 
 def test_an_archive_without_images_says_what_to_do(tmp_path: Path) -> None:
@@ -129,20 +129,28 @@ def test_missing_images_are_skipped_on_request_and_noted(tmp_path: Path) -> None
     (tmp_path / "data/images/b.png").unlink()
     made, samples = run(tmp_path, format="cvat", path="data", missing="skip")
     assert [sample.name for sample in samples] == ["a.png"]
-    assert "images that are not there, skipped: 1" in made.notes
+    assert "1 image is not there and was skipped" in made.notes
 
 
 def test_images_that_are_not_listed_are_noted(tmp_path: Path) -> None:
     write_cvat(tmp_path, "a.png")
     write_image(tmp_path / "data/images/deleted.png")
     made, _ = run(tmp_path, format="cvat", path="data")
-    assert "images that lie there but are not listed: 1" in made.notes
+    assert "1 image lies there but is not listed" in made.notes
 
 
 def test_subsets_become_splits(tmp_path: Path) -> None:
     write_cvat(tmp_path, "a.png", subset="holdout")
     _, (sample,) = run(tmp_path, format="cvat", path="data", subsets={"holdout": "test"})
     assert sample.split == "test"
+
+
+def test_images_of_a_subset_that_is_not_wanted_are_counted(tmp_path: Path) -> None:
+    for folder, subset in (("one", "train"), ("two", "{junk}")):
+        write_cvat(tmp_path, "a.png", folder=f"data/{folder}", subset=subset)
+    made, samples = run(tmp_path, format="cvat", path="data", subsets={"train": "train"})
+    assert [sample.split for sample in samples] == ["train"]
+    assert '1 image was left out with the subset "{junk}"' in made.notes
 
 
 def test_a_subset_that_does_not_occur_is_an_error_that_names_those_that_do(tmp_path: Path) -> None:

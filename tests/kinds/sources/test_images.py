@@ -65,7 +65,7 @@ def test_matching_files_that_are_no_images_are_noted(tmp_path: Path) -> None:
     (tmp_path / "photos/a.txt").write_text("")
     made, samples = run(tmp_path, include=["a.*"])
     assert len(samples) == 1
-    assert made.notes == ("files that match but are no images, left out: 1 (a.txt)",)
+    assert made.notes == ("1 matching file is no image and was left out",)
 
 
 def test_keys_are_composed_unicode_and_paths_stay_as_on_disk(tmp_path: Path) -> None:

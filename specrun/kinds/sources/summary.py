@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Tally:
+class Summary:
     """Fills while samples pass through `count`."""
 
     images: int = 0
