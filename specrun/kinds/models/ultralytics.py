@@ -43,10 +43,10 @@ class Ultralytics(Kind):
     packages = ("ultralytics", "torch", "torchvision")
 
     def check(self, spec: UltralyticsSpec, lookup: Lookup) -> Sequence[Problem]:
+        of_weights = _weights_problems(spec, lookup)
         return [
             *_argument_problems(spec),
-            *_weights_problems(spec, lookup),
-            *_data_problems(spec, lookup),
+            *(of_weights or _data_problems(spec, lookup)),
             *_export_problems(spec),
         ]
 

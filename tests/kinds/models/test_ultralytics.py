@@ -1,0 +1,129 @@
+"""What is told before anything is trained."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from specrun.errors import NodeError
+from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.training.ultralytics.arguments import installed_folder
+from specrun.training.ultralytics.weights import checkpoint_file, task_by_name
+
+needs_release = pytest.mark.skipif(installed_folder() is None, reason="the extra yolo is not installed")
+
+
+class _Lookup:
+    def __init__(self, folder: Path, task: str = "segment", kind: str = "exports.yolo") -> None:
+        self.project_dir = folder
+        self.task, self.kind = task, kind
+
+    def spec(self, address: str) -> Any:
+        return SimpleNamespace(task=self.task) if address == "exports.yolo" else None
+
+    def kind_of(self, address: str) -> str | None:
+        return self.kind if address == "exports.yolo" else None
+
+
+def _problems(folder: Path, task: str = "segment", kind: str = "exports.yolo", **spec: Any) -> list[tuple[str, str]]:
+    values = {"weights": "yolo11n-seg.yaml", "data": "exports.yolo", **spec}
+    found = Ultralytics().check(UltralyticsSpec(**values), _Lookup(folder, task, kind))
+    return [(p.path, f"{p.message} {p.hint or ''}") for p in found if not p.warning]
+
+
+@needs_release
+def test_a_right_spec_has_no_problem(tmp_path: Path) -> None:
+    assert _problems(tmp_path, train={"epochs": 3, "imgsz": 128}) == []
+
+
+@needs_release
+def test_mistakes_in_train_stand_under_their_path(tmp_path: Path) -> None:
+    found = _problems(tmp_path, train={"epohcs": 3, "project": "x", "batch": "many"})
+    assert [path for path, _ in found] == ["train.epohcs", "train.project", "train.batch"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "task"),
+    [
+        ("yolo11n-seg.yaml", "segment"),
+        ("yolo11m.pt", "detect"),
+        ("yolov8s-pose.pt", "pose"),
+        ("yolo26n-obb.pt", "obb"),
+        ("yolo11-cls-resnet18.yaml", "classify"),
+        ("rtdetr-l.pt", "detect"),
+        ("models/best.pt", None),
+        ("yolo_mine-seg.pt", None),
+    ],
+)
+def test_the_name_of_a_release_says_its_task(weights: str, task: str | None) -> None:
+    assert task_by_name(weights) == task
+
+
+@needs_release
+def test_weights_for_another_task_than_the_export_are_refused(tmp_path: Path) -> None:
+    ((path, text),) = _problems(tmp_path, task="detect")
+    assert path == "weights"
+    assert "yolo11n-seg.yaml is a model for segment; exports.yolo is written for detect" in text
+
+
+def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:
+    found = _problems(tmp_path, kind="exports.coco")
+    assert ("data", "exports.yolo is exports.coco; Ultralytics trains on exports of kind yolo. ") in found
+
+
+@needs_release
+def test_an_architecture_that_is_not_shipped_is_suggested(tmp_path: Path) -> None:
+    ((path, text),) = _problems(tmp_path, weights="yolo11n-sag.yaml")
+    assert path == "weights"
+    assert 'Did you mean "yolo11-seg.yaml"?' in text
+
+
+def test_an_architecture_without_data_is_refused(tmp_path: Path) -> None:
+    assert ("data", "An architecture must be trained. Name an export: data: exports.yolo.") in _problems(
+        tmp_path, data=None
+    )
+
+
+def test_train_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_bytes(b"x")
+    assert [path for path, _ in _problems(tmp_path, weights="best.pt", data=None, train={"epochs": 1})] == ["train"]
+
+
+def test_a_path_to_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    found = _problems(tmp_path, weights="weights/missing.pt")
+    assert [path for path, _ in found] == ["weights"]
+
+
+def test_several_gpus_are_refused(tmp_path: Path) -> None:
+    found = _problems(tmp_path, resources={"gpus": 2})
+    assert "resources.gpus" in [path for path, _ in found]
+
+
+def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:
+    assert [path for path, _ in _problems(tmp_path, export={"onxx": {}})] == ["export.onxx"]
+
+
+def test_a_release_that_is_not_here_says_how_to_give_a_file(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="YOLO_OFFLINE") as caught:
+        checkpoint_file("yolo11n-seg.pt", tmp_path, tmp_path / "cache", offline=True)
+    assert "put it beside the spec" in (caught.value.hint or "")
+
+
+def test_a_local_checkpoint_is_taken_before_any_download(tmp_path: Path) -> None:
+    (tmp_path / "yolo11n-seg.pt").write_bytes(b"x")
+    assert checkpoint_file("yolo11n-seg.pt", tmp_path, tmp_path / "c", offline=True) == tmp_path / "yolo11n-seg.pt"
+
+
+def test_the_content_of_the_weights_file_is_observed(tmp_path: Path) -> None:
+    look = SimpleNamespace(
+        record=SimpleNamespace(observation={"weights": "old"}),
+        project_dir=tmp_path,
+        file_digest=lambda path: "new" if path == tmp_path / "best.pt" else None,
+    )
+    seen = asyncio.run(Ultralytics().observe(UltralyticsSpec(weights="best.pt"), look))
+    assert seen.value == {"weights": "new"}
+    assert seen.differences == ("weights: best.pt changed",)
