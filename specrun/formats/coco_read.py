@@ -5,7 +5,8 @@
 - Run lengths, compressed or not, become masks. `iscrowd` is kept as it is; note that CVAT writes every mask and
   ellipse as a crowd.
 - Keypoints and an outline in one annotation become two labels of one group.
-- `rotation` and `occluded` among the attributes that CVAT and Datumaro write are understood.
+- `rotation` and `occluded` among the attributes that CVAT and Datumaro write are understood, `z_order`,
+  `group_id` and `score` of an annotation too. A rectangle of four corners that has a rotation is a turned box.
 - In a folder every instances file is read, its subset taken from its name (`instances_train2017.json`) or else
   from the folder it lies in (Roboflow's `train/_annotations.coco.json`). Captions are left out; keypoint files
   are left out where instances of the same subset exist, because they describe the same objects.
@@ -28,6 +29,7 @@ import numpy as np
 from specrun.errors import FormatError
 from specrun.formats.plain_text import plain_text
 from specrun.formats.reading import USUAL_SPLITS, Entry, Reading
+from specrun.formats.rectangles import corners_to_box
 from specrun.formats.rle import rle_to_bitmap, string_to_counts
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Visibility
 
@@ -106,7 +108,8 @@ def _read_file(file: CocoFile, reading: Reading) -> Iterator[Entry]:
         if not reading.wants(file.subset):
             continue
         converter = _Converter(file.path, categories, stated, reading)
-        labels = tuple(label for i, a in enumerate(annotations, start=1) for label in converter.labels(a, i))
+        ungrouped = 1 + max((a["group_id"] for a in annotations if isinstance(a.get("group_id"), int)), default=0)
+        labels = tuple(x for i, a in enumerate(annotations, start=ungrouped) for x in converter.labels(a, i))
         entry = reading.entry(name, labels, near=file.path, subset=file.subset, stated_wh=stated)
         if entry is not None:
             yield entry
@@ -159,7 +162,7 @@ class _Converter:
     reading: Reading
 
     def labels(self, annotation: Mapping[str, Any], number: int) -> tuple[AnyLabel, ...]:
-        """number: of the annotation within its image, for the group. Raises FormatError."""
+        """number: of the group, where the annotation is two labels and names none. Raises FormatError."""
         where = f"{self.path}: annotation {annotation.get('id', '?')}"
         category = self.categories.get(annotation.get("category_id"))
         if category is None:
@@ -176,7 +179,8 @@ class _Converter:
         if keypoints is None:
             return (outline,) if outline is not None else ()
         if isinstance(outline, Polygon | Mask):
-            return (replace(outline, group=number), replace(keypoints, group=number))
+            group = number if outline.group is None else outline.group
+            return (replace(outline, group=group), replace(keypoints, group=group))
         return (keypoints,)
 
     def _shared(self, annotation: Mapping[str, Any], category: _Category) -> dict[str, Any]:
@@ -191,11 +195,13 @@ class _Converter:
                 self.reading.lost.add("attribute", "{are} neither text, number nor true/false and {were} left out")
         if annotation.get("iscrowd"):
             self.reading.lost.add("annotation", "{are} marked as crowds and kept so (CVAT marks all masks so)")
-        score = annotation.get("score")
+        score, group = annotation.get("score"), annotation.get("group_id")
         return {
             "label": category.name,
             "attributes": {name: value for name, value in attributes.items() if name not in _UNDERSTOOD},
             "occluded": raw.get("occluded") is True,
+            "group": None if group is None else int(group),
+            "z_order": int(annotation.get("z_order", 0)),
             "score": None if score is None else float(score),
             "crowd": bool(annotation.get("iscrowd", 0)),
             "id": str(annotation["id"]) if "id" in annotation else None,
@@ -208,7 +214,8 @@ class _Converter:
         if segmentation:
             parts = [part for ring in segmentation if (part := self._part(ring)) is not None]
             if parts:
-                return Polygon(parts=tuple(parts), **shared)
+                box = corners_to_box(parts[0].exterior) if len(parts) == 1 and _rotation(annotation) else None
+                return Polygon(parts=tuple(parts), **shared) if box is None else _turned_box(box, shared)
         return self._box(annotation, shared)
 
     def _part(self, ring: Sequence[float]) -> Part | None:
@@ -247,8 +254,7 @@ class _Converter:
         x, y, width, height = (float(value) for value in annotation["bbox"])
         if not all(math.isfinite(value) for value in (x, y, width, height)) or min(width, height) < 0:
             raise ValueError(f"its bbox {annotation['bbox']} is not x, y, width, height")
-        rotation = float((annotation.get("attributes") or {}).get("rotation", 0.0))
-        return Box(x=x, y=y, width=width, height=height, rotation=rotation, **shared)
+        return Box(x=x, y=y, width=width, height=height, rotation=_rotation(annotation), **shared)
 
     def _keypoints(
         self, annotation: Mapping[str, Any], category: _Category, shared: Mapping[str, Any]
@@ -269,3 +275,16 @@ class _Converter:
             box=None if box is None else (box[0], box[1], box[2], box[3]),
             **shared,
         )
+
+
+def _rotation(annotation: Mapping[str, Any]) -> float:
+    """Degrees clockwise. Raises ValueError or TypeError: not a number."""
+    rotation = float((annotation.get("attributes") or {}).get("rotation", 0.0))
+    if not math.isfinite(rotation):
+        raise ValueError(f"its rotation is {rotation}")
+    return rotation
+
+
+def _turned_box(box: tuple[float, float, float, float, float], shared: Mapping[str, Any]) -> Box:
+    x, y, width, height, rotation = box
+    return Box(x=x, y=y, width=width, height=height, rotation=rotation, **shared)

@@ -11,7 +11,6 @@ Source: the Ultralytics "Detection", "Segmentation", "Pose" and "OBB Datasets" p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,12 @@ import numpy as np
 
 from specrun.errors import FormatError
 from specrun.formats.reading import Reading
+from specrun.formats.rectangles import corners_to_box
 from specrun.model.labels import AnyLabel, Box, Keypoints, Part, Points, Polygon, Visibility
 
 YoloTask = Literal["detect", "segment", "pose", "obb"]
 TOLERANCE = 0.01
 """How far outside [0, 1] a coordinate may lie before it is a mistake."""
-RECTANGLE_TOLERANCE_PX = 1.0
 
 
 @dataclass(frozen=True)
@@ -122,30 +121,6 @@ class LineReader:
             visibility=visibility,
             box=_box(values[:4], size_wh),
         )
-
-
-def corners_to_box(corners: Points) -> tuple[float, float, float, float, float] | None:
-    """(4, 2) in order around the rectangle → x, y, width, height, rotation (degrees clockwise, -180 to 180).
-
-    The first side becomes the width. None: no corner set within RECTANGLE_TOLERANCE_PX is a rectangle.
-    """
-    centre = corners.mean(axis=0)
-    across = (corners[1] - corners[0] + corners[2] - corners[3]) / 2
-    down = (corners[3] - corners[0] + corners[2] - corners[1]) / 2
-    width, height = float(np.hypot(*across)), float(np.hypot(*down))
-    if min(width, height) == 0:
-        return None
-    unit = across / width
-    normal = np.array([-unit[1], unit[0]])
-    sign = 1.0 if float(down @ normal) >= 0 else -1.0
-    half_across, half_down = unit * width / 2, normal * sign * height / 2
-    ideal = centre + np.stack(
-        [-half_across - half_down, half_across - half_down, half_across + half_down, half_down - half_across]
-    )
-    if float(np.abs(ideal - corners).max()) > RECTANGLE_TOLERANCE_PX:
-        return None
-    rotation = math.degrees(math.atan2(unit[1], unit[0]))
-    return float(centre[0] - width / 2), float(centre[1] - height / 2), width, height, rotation
 
 
 def _scaled(values: Points, size_wh: tuple[int, int]) -> Points:

@@ -10,7 +10,7 @@ import pytest
 from specrun.errors import FormatError
 from specrun.formats.reading import Entry, Reading
 from specrun.formats.samples import label_to_json
-from specrun.formats.yolo_lines import YoloTask, corners_to_box
+from specrun.formats.yolo_lines import YoloTask
 from specrun.formats.yolo_read import read_yolo
 from tests.support.data_sets import labels_of, reading_of, write_image, write_text
 
@@ -76,18 +76,6 @@ def test_corners_that_are_no_rectangle_become_a_polygon_and_are_counted(tmp_path
     entries, reading = read(tmp_path, "0 0 0 1 0 0.5 1 0 1", task="obb")
     assert [type(label).__name__ for label in entries[0].labels] == ["Polygon"]
     assert reading.lost.notes() == ("1 box is no rectangle and was turned into polygons",)
-
-
-@pytest.mark.parametrize("rotation", [-170.0, -90.0, -30.0, 0.0, 45.0, 90.0, 180.0])
-def test_corners_give_back_the_box_they_were_made_of(rotation: float) -> None:
-    turn = math.radians(rotation)
-    across = np.array([math.cos(turn), math.sin(turn)]) * 3
-    down = np.array([-math.sin(turn), math.cos(turn)]) * 1
-    corners = np.array([10.0, 20.0]) + np.stack([-across - down, across - down, across + down, down - across])
-    box = corners_to_box(corners)
-    assert box is not None
-    assert np.allclose(box[:4], [7, 19, 6, 2])
-    assert math.isclose(math.cos(math.radians(box[4] - rotation)), 1)
 
 
 def test_an_image_without_a_label_file_was_not_annotated(tmp_path: Path) -> None:
