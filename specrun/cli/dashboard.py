@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -13,14 +12,16 @@ from typing import Any
 from specrun.cli.foreground import print_summary
 from specrun.errors import ExitCode, SpecrunError
 from specrun.model.address import Address, parse_address
+from specrun.model.event import Metric
 from specrun.run.control import Ask, Wanted, send
 from specrun.run.job import Job
 from specrun.run.launch import LOG_NAME, Feed, is_alive, launch
+from specrun.run.request import EVENTS_NAME
+from specrun.run.request import LOG_NAME as NODE_LOG_NAME
 from specrun.run.tail import last_lines
 from specrun.store.journal import JOURNAL_NAME, read_journal
 from specrun.store.paths import ProjectPaths
 from specrun.tui.app import Dashboard
-from specrun.views.run_view import RunView
 
 START_TIMEOUT_S = 20.0
 
@@ -59,7 +60,7 @@ def run_with_dashboard(job: Job, paths: ProjectPaths, previous: Mapping[str, Map
     process = launch(job, paths)
     folder = paths.run(job.run)
     wait_for_journal(folder, process)
-    return watch(folder, lambda: process.poll() is None, previous)
+    return watch(folder, lambda: process.poll() is None, previous, close_when_done=True)
 
 
 def wait_for_journal(folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -69,31 +70,53 @@ def wait_for_journal(folder: Path, process: subprocess.Popen[bytes]) -> None:
         status = process.poll()
         if status is not None:
             error = SpecrunError(" ".join(last_lines(folder / LOG_NAME, 3)).removeprefix("error: "))
-            error.exit_code = ExitCode(status) if status in iter(ExitCode) else ExitCode.OUR_FAULT
+            error.exit_code = ExitCode(status) if status in {int(code) for code in ExitCode} else ExitCode.OUR_FAULT
             raise error
         if time.monotonic() > deadline:
             raise SpecrunError("the supervisor did not start in time", hint=f"See {folder / LOG_NAME}.")
         time.sleep(0.02)
 
 
-def watch(folder: Path, alive: Callable[[], bool], previous: Mapping[str, Mapping[str, Any]]) -> int:
+def watch(
+    folder: Path,
+    alive: Callable[[], bool],
+    previous: Mapping[str, Mapping[str, Any]],
+    *,
+    finished: bool = False,
+    close_when_done: bool = False,
+) -> int:
     """Draw the run until the person leaves; then the scrollback holds the summary."""
     feed = Feed(folder, alive)
     dashboard = Dashboard(
         feed=feed,
-        control=RunControl(folder),
-        log_path=lambda address: existing(folder / parse_address(address).folder / "log.txt"),
-        finished=False,
+        control=None if finished else RunControl(folder),
+        log_path=lambda address: existing(folder / parse_address(address).folder / NODE_LOG_NAME),
+        previous_metrics=lambda address: metrics_before(folder, parse_address(address)),
+        finished=finished,
+        close_when_done=close_when_done,
     )
     dashboard.run()
-    view = RunView()
-    for event in read_journal(folder / JOURNAL_NAME):
-        view.apply(event)
-    print_summary(view, folder, Path.cwd(), previous)
-    if feed.finished is None and alive():
+    print_summary(dashboard.run_view, folder, Path.cwd(), previous)
+    if feed.finished is not None:
+        return feed.finished.exit_code
+    if alive():
         sys.stderr.write("the run goes on; `specrun attach` comes back to it\n")
-        return ExitCode.DONE
-    return feed.finished.exit_code if feed.finished else ExitCode.DONE
+    return ExitCode.DONE
+
+
+def metrics_before(folder: Path, address: Address) -> dict[str, list[tuple[float, float]]]:
+    """The curves of a node in the last run before this one that has some: name → (step, value) pairs."""
+    for run in sorted(folder.parent.iterdir(), reverse=True):
+        events = run / address.folder / EVENTS_NAME
+        if run.name >= folder.name or not events.exists():
+            continue
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for event in read_journal(events):
+            if isinstance(event, Metric):
+                curves.setdefault(event.name, []).append((event.step, event.value))
+        if curves:
+            return curves
+    return {}
 
 
 def existing(path: Path) -> Path | None:
@@ -102,5 +125,8 @@ def existing(path: Path) -> Path | None:
 
 def attach(folder: Path, pid: int | None) -> int:
     """The dashboard on a run of any terminal, also on one that is over."""
-    alive = (lambda: is_alive(pid)) if pid and pid != os.getpid() else (lambda: False)
-    return watch(folder, alive, {})
+
+    def alive() -> bool:
+        return pid is not None and is_alive(pid)
+
+    return watch(folder, alive, {}, finished=not alive())
