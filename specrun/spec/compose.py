@@ -14,7 +14,7 @@ from specrun.model.diagnostic import Position
 from specrun.spec.annotations import COMMON_FIELDS
 from specrun.spec.interpolation import Scope
 from specrun.spec.kind import Declaration, Kind, NodeSpec, Registry, Section
-from specrun.spec.references import Reference, find_references, with_bare_names
+from specrun.spec.references import Reference, find_references, with_one_spelling
 from specrun.spec.report import Report
 from specrun.spec.suggest import did_you_mean, listed, nearest
 from specrun.spec.tree import Entry, Items, Scalar, ScalarValue, Table, kind_of_value
@@ -137,7 +137,7 @@ def _declared(section: Section, entry: Entry, scope: Scope, report: Report) -> I
         tree = scope.resolved(table, matrix=matrix, late=section.late)
         assert isinstance(tree, Table)
         references = list(find_references(tree, kind.Spec))
-        tree, references = with_bare_names(tree, references)
+        tree, references = with_one_spelling(tree, references)
         own = Address(section.name, entry.key, tuple((key, value_text(v.value)) for key, v in instance.items()))
         spec = validated(kind.Spec, tree, str(address), entry.where, report)
         yield Declared(own, section, kind_name, kind, entry.where, tree, tuple(references), spec)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from specrun.errors import UsageError
 from specrun.model.diagnostic import Position
 from specrun.spec.loader import parse_tree
 from specrun.spec.report import Report
 from specrun.spec.scalars import plain_scalar
 from specrun.spec.suggest import did_you_mean
 from specrun.spec.tree import Entry, Items, Scalar, Table, Tree, child
-
-
-def parse_assignments(texts: Iterable[str], option: str) -> dict[str, str]:
-    """`name=value` words of the command line; raises UsageError. The last one of a name holds."""
-    values: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip():
-            raise UsageError(f'{option} "{text}" has no value.', hint=f"Write {option} name=value.")
-        values[name.strip()] = value
-    return values
 
 
 def with_variables(tree: Table, variables: Mapping[str, str], report: Report) -> Table:

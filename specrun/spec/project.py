@@ -14,8 +14,6 @@ from specrun.model.node import Node
 if TYPE_CHECKING:
     from specrun.spec.section import Registry
 
-DEFAULT_SPEC = Path("project.yaml")
-
 
 @dataclass(frozen=True)
 class Project:

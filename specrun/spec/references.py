@@ -92,14 +92,17 @@ def _search_table(tree: Table, members: list[tuple[Any, Ref | None]], path: Path
                 yield from _search(entry.value, inner, ref, (*path, key))
 
 
-def with_bare_names(tree: Table, references: Sequence[Reference]) -> tuple[Table, list[Reference]]:
-    """A full address where one section is possible becomes the bare name: both mean the same."""
+def with_one_spelling(tree: Table, references: Sequence[Reference]) -> tuple[Table, list[Reference]]:
+    """Where one section is possible, `sources.a` becomes `a`, since both mean the same; `best` gets the address."""
     found: list[Reference] = []
     for reference in references:
         value = str(reference.scalar.value)
-        prefix = f"{reference.ref.sections[0]}."
-        if len(reference.ref.sections) == 1 and value.startswith(prefix):
-            scalar = replace(reference.scalar, value=value.removeprefix(prefix))
+        wanted = value
+        if len(reference.ref.sections) == 1:
+            prefix = f"{reference.ref.sections[0]}."
+            wanted = reference.text if reference.many else value.removeprefix(prefix)
+        if wanted != value:
+            scalar = replace(reference.scalar, value=wanted)
             changed = replaced(tree, reference.path, scalar)
             assert isinstance(changed, Table)
             tree, reference = changed, replace(reference, scalar=scalar)

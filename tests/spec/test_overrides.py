@@ -2,8 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from specrun.errors import UsageError
-from specrun.spec.overrides import parse_assignments
 from tests.support.specs import load, mistakes
 
 TEXT = """
@@ -73,9 +71,3 @@ def test_a_wrong_set_is_a_diagnostic_at_the_command_line(tmp_path: Path, path: s
 def test_an_unknown_variable_comes_with_the_nearest_one(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, TEXT, variables={"epohcs": "5"})
     assert str(found) == '--var epohcs: the spec has no variable "epohcs". Did you mean "epochs"?'
-
-
-def test_words_of_the_command_line_are_name_and_value() -> None:
-    assert parse_assignments(["a=1", "b==", "a=2"], "--var") == {"a": "2", "b": "="}
-    with pytest.raises(UsageError, match="--set"):
-        parse_assignments(["a"], "--set")

@@ -39,7 +39,7 @@ def test_a_matrix_is_reached_by_instance_by_star_and_by_best(tmp_path: Path) -> 
     text = "scores:\n  s: {model: {best: grid, metric: iou, mode: min}}"
     assert inputs(tmp_path, text, "scores.s") == [f"model={address}" for address in every]
     config = load(tmp_path, BASE + text).nodes[-1].config
-    assert config["model"] == {"best": "grid", "metric": "iou", "mode": "min"}
+    assert config["model"] == {"best": "models.grid", "metric": "iou", "mode": "min"}
 
 
 def test_instances_may_refer_to_the_instance_with_their_own_value(tmp_path: Path) -> None:
