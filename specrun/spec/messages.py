@@ -99,15 +99,15 @@ def constraint(error: Mapping[str, Any]) -> str:
     context = error.get("ctx") or {}
     match error["type"]:
         case "greater_than":
-            return f"must be more than {context['gt']}"
+            return f"must be more than {_number(context['gt'])}"
         case "greater_than_equal":
-            return f"must be at least {context['ge']}"
+            return f"must be at least {_number(context['ge'])}"
         case "less_than":
-            return f"must be less than {context['lt']}"
+            return f"must be less than {_number(context['lt'])}"
         case "less_than_equal":
-            return f"must be at most {context['le']}"
+            return f"must be at most {_number(context['le'])}"
         case "multiple_of":
-            return f"must be a multiple of {context['multiple_of']}"
+            return f"must be a multiple of {_number(context['multiple_of'])}"
         case "string_pattern_mismatch" if "A-Za-z0-9_-" in context["pattern"]:
             return "must be a name (letters, digits, _ and -, starting with a letter)"
         case "string_pattern_mismatch":
@@ -123,6 +123,10 @@ def constraint(error: Mapping[str, Any]) -> str:
         case _:
             text = str(error["msg"])
             return f"is not right: {text[:1].lower()}{text[1:]}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _items(count: int) -> str:

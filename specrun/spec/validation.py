@@ -193,8 +193,8 @@ class _Explanation:
             hint = option_hint(error, value) if is_choice else type_hint([phrase], value)
         else:
             text, hint = constraint(error), None
-            if isinstance(value, Scalar) and "at most" not in text:
-                text = f"{text}, not {shown(value)}" if text.startswith("must") and value.value != "" else text
+            if isinstance(value, Scalar) and text.startswith("must") and value.value != "":
+                text = f"{text}, not {shown(value)}"
         self.report.error(self._value_place(path), f"{self._dotted(path)} {text}", hint)
 
     def _report_value(self, path: tuple[PathKey, ...], text: str, hint: str | None) -> None:
