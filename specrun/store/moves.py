@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from specrun.errors import NodeError
 from specrun.model.address import Address
@@ -96,7 +97,7 @@ def commit(state: State, intents: Iterable[Intent]) -> None:
 
 
 def sweep(paths: ProjectPaths, intent: Intent) -> None:
-    """Other staging folders of the node were begun for what is no longer wanted."""
+    """Other staging folders of the node were begun for what is no longer wanted; one that resists stays."""
     if intent.restored:
         return
     parent = (paths.output_root / intent.staging).parent
@@ -104,7 +105,8 @@ def sweep(paths: ProjectPaths, intent: Intent) -> None:
         os.rmdir(parent)
     except OSError:
         for folder in staging_folders(paths, intent.record.address):
-            throw_away(paths, folder, intent.record.address)
+            with suppress(OSError):
+                throw_away(paths, folder, intent.record.address)
 
 
 def place_aside(paths: ProjectPaths, record: NodeRecord | None, address: Address) -> str:

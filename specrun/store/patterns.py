@@ -51,6 +51,8 @@ def _alternatives(pattern: str) -> list[str]:
 
 def _source(pattern: str) -> str:
     parts = pattern.split("/")
+    # `**/**` covers what `**` does, and makes the expression try every way to share the folders out.
+    parts = [part for place, part in enumerate(parts) if part != "**" or parts[place + 1 : place + 2] != ["**"]]
     source = ""
     for part in parts[:-1]:
         source += f"(?:{_VISIBLE}/)*" if part == "**" else _component(part) + "/"

@@ -65,8 +65,20 @@ def find_resumable(paths: ProjectPaths, address: Address, fingerprint: str, resu
 
 
 def adoptable(paths: ProjectPaths, address: Address, fingerprint: str) -> Manifest | None:
-    """The manifest of a finished staging folder that nobody published: publish it, do not make it again."""
-    return _whole_manifest(paths.staging(address, fingerprint), address, fingerprint)
+    """The manifest of a finished staging folder that nobody published: publish it, do not make it again.
+
+    The folder lies in `paths.staging(address, fingerprint)` then. Work that saw a newer world than its plan did carries
+    another fingerprint than the folder that it was begun in, so all folders of the node are looked at.
+    """
+    wanted = paths.staging(address, fingerprint)
+    for folder in sorted(staging_folders(paths, address), key=lambda folder: folder != wanted):
+        manifest = _whole_manifest(folder, address, fingerprint)
+        if manifest is not None:
+            if folder != wanted:
+                throw_away(paths, wanted, address)
+                os.rename(folder, wanted)
+            return manifest
+    return None
 
 
 def published(paths: ProjectPaths, address: Address, fingerprint: str) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""Publishing is killed for real (SIGKILL) after each step; recovery leaves all of the old output or all of the new one."""
+"""Publishing is killed for real (SIGKILL) after each step; recovery leaves the old output or the new one, not half."""
 
 from __future__ import annotations
 

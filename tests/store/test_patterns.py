@@ -17,6 +17,8 @@ from specrun.store.patterns import compile_folders, compile_patterns, names_hidd
         ("raw/", ["raw/a", "raw/b/c"], ["raw", "rawest/a"]),
         ("raw/**", ["raw/a", "raw/b/c"], ["raw", "a/raw/b"]),
         ("./a/*", ["a/b"], ["a/b/c"]),
+        ("**/**/a", ["a", "x/a", "x/y/a"], ["xa"]),
+        ("x/x/*", ["x/x/a"], ["x/a"]),
         ("a/**/b", ["a/b", "a/x/b", "a/x/y/b"], ["a/xb", "ab"]),
         ("**/raw/**/*.jpg", ["raw/a.jpg", "x/raw/y/a.jpg"], ["a.jpg", "xraw/a.jpg"]),
         ("img_?.jpg", ["img_1.jpg"], ["img_12.jpg", "img_/.jpg"]),

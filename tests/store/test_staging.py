@@ -81,6 +81,16 @@ def test_finished_staging_that_nobody_published_is_adoptable(tmp_path: Path) -> 
     assert adoptable(paths, NODE, A) is None
 
 
+def test_finished_staging_is_found_under_another_fingerprints_name(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    staging, _ = stage(paths, "a")
+    staging.rename(paths.staging(NODE, B))
+    paths.staging(NODE, A).mkdir()
+    assert adoptable(paths, NODE, A) is not None
+    assert (paths.staging(NODE, A) / "manifest.json").exists()
+    assert staging_folders(paths, NODE) == [paths.staging(NODE, A)]
+
+
 def test_an_output_is_known_again_when_the_state_is_lost(tmp_path: Path) -> None:
     paths = project_paths(tmp_path)
     staging, _ = stage(paths, "a")
