@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,7 +67,7 @@ class Dashboard(App[str]):
     """
 
     TITLE = "specrun"
-    CSS_PATH = "dashboard.tcss"
+    CSS_PATH = Path(__file__).with_name("dashboard.tcss")
     COMMANDS = App.COMMANDS | {NodeCommands}
     BINDINGS: ClassVar[list[BindingType]] = list(APP_BINDINGS)
 
@@ -86,8 +87,6 @@ class Dashboard(App[str]):
         super().__init__()
         self.follower = Follower(feed, clock)
         self._control = control
-        self._find_log = log_path
-        self._previous_metrics = previous_metrics
         self._replayed = finished
         self._close_when_done = close_when_done
         self._wall_clock = clock
@@ -100,6 +99,19 @@ class Dashboard(App[str]):
         self._touched = False
         for theme in OURS:
             self.register_theme(theme)
+        self._header = RunHeader(id="run-header")
+        self._tree_pane = NodeTree(id="tree")
+        self._filter = Input(id="filter", placeholder="part of an address", compact=True, classes="hidden")
+        self._right = Vertical(id="right")
+        self._node_header = NodeHeader(id="node-header")
+        self._tab_bar = TabBar(id="tab-bar")
+        self._log_pane = LogPane(log_path, id="log")
+        self._metrics_pane = MetricsPane(previous_metrics, id="metrics")
+        self._plan_pane = PlanPane(id="plan")
+        self._artifacts_pane = ArtifactsPane(id="artifacts")
+        self._details_pane = DetailsPane(log_path, id="details")
+        self._machine_pane = MachinePane(id="machine")
+        self._key_bar = KeyBar(id="keys")
 
     @property
     def run_view(self) -> RunView:
@@ -118,31 +130,30 @@ class Dashboard(App[str]):
         return self._wall_clock()
 
     def compose(self) -> ComposeResult:
-        yield RunHeader(id="run-header")
+        yield self._header
         with Horizontal(id="body"):
             with Vertical(id="left"):
-                yield NodeTree(id="tree")
-                yield Input(id="filter", placeholder="part of an address", compact=True, classes="hidden")
-            with Vertical(id="right"):
-                yield NodeHeader(id="node-header")
-                yield TabBar(id="tab-bar")
+                yield self._tree_pane
+                yield self._filter
+            with self._right:
+                yield self._node_header
+                yield self._tab_bar
                 with ContentSwitcher(id="tabs", initial="log"):
-                    yield LogPane(self._find_log, id="log")
-                    yield MetricsPane(self._previous_metrics, id="metrics")
-                    yield PlanPane(id="plan")
-                    yield ArtifactsPane(id="artifacts")
-                    yield DetailsPane(self._find_log, id="details")
-        yield MachinePane(id="machine")
-        yield KeyBar(id="keys")
+                    yield self._log_pane
+                    yield self._metrics_pane
+                    yield self._plan_pane
+                    yield self._artifacts_pane
+                    yield self._details_pane
+        yield self._machine_pane
+        yield self._key_bar
 
     async def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.redraw))
         self.theme = fitting_theme(self._environ, self.console.color_system)
         if not self.is_headless:
             take_signals(lambda: self.exit("terminated", 143), self._lose_terminal)
-        tree = self.query_one(NodeTree)
-        set_title(tree, "Nodes")
-        tree.focus()
+        set_title(self._tree_pane, "Nodes")
+        self._tree_pane.focus()
         await self.tick()
         self.set_interval(TICK_S, self.tick)
 
@@ -155,7 +166,7 @@ class Dashboard(App[str]):
             for event in await self.follower.poll():
                 self._raise_alarm(event)
         self._maybe_close()
-        if len(self.screen_stack) == 1:
+        if self._can_draw:
             self.draw()
 
     def draw(self) -> None:
@@ -166,33 +177,38 @@ class Dashboard(App[str]):
         if depends == self._drawn:
             return
         self._drawn = depends
-        self.query_one(RunHeader).show_run(view, now, self._notice())
-        self.query_one(NodeTree).show_run(view, now)
-        self.query_one(NodeHeader).show_node(node, view, now)
-        self.query_one(MachinePane).show_run(view, self.size.height // 5)
-        set_title(self.query_one("#right"), node.address.text if node else view.project or "run")
-        self.query_one(TabBar).show_tabs(self._tab, _marks(node))
-        self.query_one(KeyBar).show_keys([hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown])
+        self._header.show_run(view, now, self._notice())
+        self._tree_pane.show_run(view, now)
+        self._node_header.show_node(node, view, now)
+        self._machine_pane.show_run(view, self.size.height // 5)
+        set_title(self._right, node.address.text if node else view.project or "run")
+        self._tab_bar.show_tabs(self._tab, _marks(node))
+        self._key_bar.show_keys([hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown])
 
     def redraw(self) -> None:
         self._drawn = None
-        if self.screen_stack and len(self.screen_stack) == 1:
+        if self._can_draw:
             self.draw()
+
+    @property
+    def _can_draw(self) -> bool:
+        """Not below a question, and not while the screen is taken down."""
+        return self._tree_pane.is_attached and len(self.screen_stack) == 1
 
     def _draw_tab(self, node: NodeView | None, view: RunView) -> None:
         match self._tab:
             case "Log" if node is None:
-                self.query_one(LogPane).show_story(self.follower.story, self.follower.told)
+                self._log_pane.show_story(self.follower.story, self.follower.told)
             case "Log" if node is not None:
-                self.query_one(LogPane).show_node(node)
+                self._log_pane.show_node(node)
             case "Metrics":
-                self.query_one(MetricsPane).show_node(node)
+                self._metrics_pane.show_node(node)
             case "Plan":
-                self.query_one(PlanPane).show_node(node, view)
+                self._plan_pane.show_node(node, view)
             case "Artifacts":
-                self.query_one(ArtifactsPane).show_node(node, view)
+                self._artifacts_pane.show_node(node, view)
             case _:
-                self.query_one(DetailsPane).show_node(node, view)
+                self._details_pane.show_node(node, view)
 
     def _pane_hints(self) -> list[KeyHint]:
         return hints(type(self.focused).BINDINGS) if isinstance(self.focused, LinePane) else []
@@ -203,7 +219,7 @@ class Dashboard(App[str]):
             act = ACT_OF.get(hint.action)
             label = "go on" if act is Act.PAUSE and self.run_view.paused else hint.label
             disabled = (self._why_not(act) or "") if act else ""
-            found.append(KeyHint(hint.key, label, hint.action, shown=hint.shown, disabled=disabled))
+            found.append(replace(hint, label=label, disabled=disabled))
         return found
 
     def on_node_chosen(self, message: NodeChosen) -> None:
@@ -221,7 +237,7 @@ class Dashboard(App[str]):
         await self.run_action(message.hint.action, self.focused if mine and self.focused else self)
 
     def on_log_opened(self, message: LogOpened) -> None:
-        path = self.query_one(LogPane).path
+        path = self._log_pane.path
         if path is None:
             self._say("there is no log file yet")
             return
@@ -234,7 +250,7 @@ class Dashboard(App[str]):
         self._open_place(message.place)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_one(NodeTree).filter(event.value)
+        self._tree_pane.filter(event.value)
         self.redraw()
 
     def on_input_submitted(self) -> None:
@@ -251,15 +267,15 @@ class Dashboard(App[str]):
 
     def action_find(self) -> None:
         if isinstance(self.focused, LogLines):
-            self.query_one(LogPane).open_search()
+            self._log_pane.open_search()
             return
-        box = self.query_one("#filter", Input)
+        box = self._filter
         box.remove_class("hidden")
         box.focus()
 
     def action_step_back(self) -> None:
         """Escape: out of the search, the filter, the full screen, the pane; in this order."""
-        tree, log = self.query_one(NodeTree), self.query_one(LogPane)
+        tree, log = self._tree_pane, self._log_pane
         focused = self.focused.id if self.focused else ""
         if focused == "filter":
             self._close_filter(forget=True)
@@ -337,7 +353,7 @@ class Dashboard(App[str]):
         self._say(f"copied {text}" if lines == 1 and len(text) < 60 else f"copied {lines} lines")
 
     def action_walk(self, by: int) -> None:
-        self.query_one(NodeTree).action_move(by)
+        self._tree_pane.action_move(by)
 
     def action_tab(self, number: int) -> None:
         self._show_tab(TABS[number])
@@ -370,12 +386,12 @@ class Dashboard(App[str]):
         self.exit("left")
 
     def palette_entries(self) -> list[tuple[str, str, Callable[[], object]]]:
-        tree = self.query_one(NodeTree)
+        tree = self._tree_pane
         entries: list[tuple[str, str, Callable[[], object]]] = []
         for hint in self._app_hints():
             if hint.action != "command_palette":
                 act = partial(self.call_later, self.run_action, hint.action)
-                entries.append((hint.label.capitalize(), hint.disabled or f"key {hint.key}", act))
+                entries.append((hint.help.capitalize(), hint.disabled or f"key {hint.key}", act))
         for node in self.run_view.nodes.values():
             text = node.address.text
             entries.append((f"Go to {text}", str(node.state), partial(tree.reveal, text)))
@@ -462,14 +478,14 @@ class Dashboard(App[str]):
 
     def _focus_tab(self) -> None:
         pane = self.query_one(f"#{self._tab.lower()}")
-        (self.query_one(LogLines) if isinstance(pane, LogPane) else pane).focus()
+        (self._log_pane.lines if isinstance(pane, LogPane) else pane).focus()
 
     def _close_filter(self, *, forget: bool) -> None:
-        box = self.query_one("#filter", Input)
+        box = self._filter
         if forget:
             box.value = ""
         box.set_class(not box.value, "hidden")
-        self.query_one(NodeTree).focus()
+        self._tree_pane.focus()
 
     def _pane_text(self) -> str:
         pane = self.focused

@@ -7,12 +7,12 @@ from textual.binding import Binding
 from specrun.tui.acting import Act
 
 APP_BINDINGS = (
-    Binding("slash", "find", "filter or search"),
-    Binding("c", "cancel", "cancel"),
-    Binding("R", "retry", "retry"),
-    Binding("p", "pause", "pause"),
-    Binding("P", "prioritise", "run it first", show=False),
-    Binding("o", "open_output", "open output"),
+    Binding("slash", "find", "find", tooltip="filter the nodes, or search the log"),
+    Binding("c", "cancel", "cancel", tooltip="cancel the node (asks)"),
+    Binding("R", "retry", "retry", tooltip="try a failed node again"),
+    Binding("p", "pause", "pause", tooltip="pause or go on: nothing new starts"),
+    Binding("P", "prioritise", "let a queued node go first", show=False),
+    Binding("o", "open_output", "output", tooltip="open the output, or the chosen artifact"),
     Binding("y", "copy", "copy marked text, or what is shown", show=False),
     Binding("J", "walk(1)", "next, previous node", show=False, key_display="J K"),
     Binding("K", "walk(-1)", show=False),
@@ -25,11 +25,11 @@ APP_BINDINGS = (
     Binding("m", "machine", "hide or show the machine", show=False),
     Binding("t", "theme", "dark or light", show=False),
     Binding("ctrl+p", "command_palette", "commands", show=False),
-    Binding("Q", "stop_run", "stop the run", show=False),
+    Binding("Q", "stop_run", "stop the run (asks)", show=False),
     Binding("escape", "step_back", show=False),
     Binding("ctrl+c", "interrupt", show=False, priority=True),
-    Binding("question_mark", "help", "help"),
-    Binding("q", "leave", "leave"),
+    Binding("question_mark", "help", "help", tooltip="these keys"),
+    Binding("q", "leave", "leave", tooltip="leave; the run goes on"),
 )
 
 ACT_OF = {

@@ -23,7 +23,7 @@ class Follower:
 
     def __init__(self, feed: Feed, clock: Callable[[], float]) -> None:
         self._feed = feed
-        self._printer = PlainPrinter(self._tell, clock=clock)
+        self._printer = PlainPrinter(self._tell, clock=clock, address_width=20)
         self.story: deque[str] = deque(maxlen=STORY_LINES)
         self.told = 0
         self.last_time = 0.0

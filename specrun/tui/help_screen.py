@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from specrun.tui.keys import KeyHint
-from specrun.tui.line_pane import LinePane
+from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.palette import Line
 from specrun.tui.titles import set_subtitle, set_title
-from specrun.views.text import pad
+from specrun.views.node_view import NodeState
+from specrun.views.text import clip, pad
 
+COLUMN = 52
 _SIGNS = (
-    ("○ queued   ● running   ✔ done   = up to date   ✖ failed"),
-    ("⏸ waits for people   ↻ tries again   ■ stopped   · skipped"),
+    (NodeState.QUEUED, "queued"),
+    (NodeState.RUNNING, "running"),
+    (NodeState.DONE, "done"),
+    (NodeState.UNCHANGED, "up to date"),
+    (NodeState.FAILED, "failed"),
+    (NodeState.WAITING, "waits for people"),
+    (NodeState.RETRYING, "tries again soon"),
+    (NodeState.SKIPPED, "skipped"),
 )
 
 
@@ -41,11 +50,13 @@ class HelpScreen(ModalScreen[None]):
         box, pane = self.query_one("#help"), self.query_one(LinePane)
         set_title(box, f"Keys of {self._pane}")
         set_subtitle(box, "esc closes")
-        lines: list[Line] = [self._key_line(pane, hint) for hint in self._pane_keys]
-        lines += [(), (("Everywhere", pane.palette.title),)]
-        lines += [self._key_line(pane, hint) for hint in self._app_keys]
-        lines += [(), (("Signs", pane.palette.title),)]
-        lines += [((f"  {text}", pane.palette.dim),) for text in _SIGNS]
+        own = [self._key_line(pane, hint) for hint in self._pane_keys]
+        signs: list[Line] = [(), (("Signs", pane.palette.title),), *self._sign_lines(pane)]
+        everywhere: list[Line] = [(("Everywhere", pane.palette.title),)]
+        everywhere += [self._key_line(pane, hint) for hint in self._app_keys]
+        beside = self.app.size.width >= 2 * COLUMN + 12
+        lines = _beside([*own, *signs], everywhere, COLUMN) if beside else [*own, (), *everywhere, *signs]
+        pane.styles.width = (2 if beside else 1) * COLUMN + 2
         pane.styles.height = min(len(lines), max(6, self.app.size.height - 8))
         pane.show_items(lines)
 
@@ -53,8 +64,26 @@ class HelpScreen(ModalScreen[None]):
         pane = self.query_one(LinePane)
         pane.scroll_to(y=pane.scroll_offset.y + by, animate=False)
 
+    def _sign_lines(self, pane: LinePane) -> list[Line]:
+        return [
+            ((f"  {pad(state.sign, 13)}", pane.palette.of_state(state)), (said, pane.palette.text))
+            for state, said in _SIGNS
+        ]
+
     def _key_line(self, pane: LinePane, hint: KeyHint) -> Line:
         palette = pane.palette
-        off = palette.faint if hint.disabled else palette.text
-        reason = f"  ({hint.disabled})" if hint.disabled else ""
-        return ((f"  {pad(hint.key, 13)}", palette.accent), (hint.label, off), (reason, palette.faint))
+        head = (f"  {pad(hint.key, 13)}", palette.accent)
+        if not hint.disabled:
+            return (head, (clip(hint.help, COLUMN - 16), palette.text))
+        room = COLUMN - 18 - len(hint.label)
+        return (head, (hint.label, palette.faint), (f"  {clip(hint.disabled, room)}", palette.faint))
+
+
+def _beside(left: Sequence[Line], right: Sequence[Line], width: int) -> list[Line]:
+    """Two columns of lines."""
+    lines: list[Line] = []
+    for index in range(max(len(left), len(right))):
+        first = left[index] if index < len(left) else ()
+        second = right[index] if index < len(right) else ()
+        lines.append((*first, (" " * max(0, width - line_width(first)), Style()), *second))
+    return lines

@@ -27,12 +27,14 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class KeyHint:
-    """disabled: why the key does nothing now; "" when it does."""
+    """label: one or two words, for the bottom line. help: the same for the help screen, at more length.
+    disabled: why the key does nothing now; "" when it does."""
 
     key: str
     label: str
     action: str
     shown: bool = True
+    help: str = ""
     disabled: str = ""
 
 
@@ -42,7 +44,8 @@ def hints(bindings: Iterable[BindingType]) -> list[KeyHint]:
     for binding in bindings:
         if isinstance(binding, Binding) and binding.description:
             keys = binding.key_display or " ".join(key_name(key) for key in binding.key.split(","))
-            found.append(KeyHint(keys, binding.description, binding.action, shown=binding.show))
+            said = binding.tooltip or binding.description
+            found.append(KeyHint(keys, binding.description, binding.action, shown=binding.show, help=said))
     return found
 
 

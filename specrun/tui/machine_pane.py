@@ -81,8 +81,7 @@ class MachinePane(LinePane, can_focus=False):
     def _load(self, history: Sequence[float], percent: float | None, width: int) -> Line:
         if percent is None:
             return ((" " * (width + 6), Style()),)
-        style = self.palette.load(percent) if percent < 92 else self.palette.busy
-        return ((sparkline(history, width), style), (f" {percent:3.0f}%  ", self.palette.text))
+        return ((sparkline(history, width), self.palette.spark), (f" {percent:3.0f}%  ", self.palette.text))
 
     def _gauge(self, name: str, share: float, amount: str, width: int) -> Line:
         done, rest = bar(share, width)

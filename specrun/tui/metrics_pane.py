@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,12 +17,16 @@ from specrun.views.facts import lower_is_better
 from specrun.views.node_view import NodeView
 from specrun.views.quantities import number
 from specrun.views.series import Series
-from specrun.views.text import clean, clip
+from specrun.views.text import cells, clean, clip
 
 Previous = Mapping[str, Sequence[tuple[float, float]]]
 
 MIN_CHART_WIDTH = 34
 GUTTER = 8
+
+_SCORE = re.compile(r"map|iou|acc|dice|f1|precision|recall|psnr|score|auc|metrics/", re.IGNORECASE)
+_HELD_OUT = re.compile(r"\b(?:val|valid|validation|test|eval)", re.IGNORECASE)
+_SETTING = re.compile(r"(?:^|/)(?:lr|learning_rate|momentum|weight_decay|epoch|grad_norm)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +84,12 @@ class MetricsPane(LinePane, can_focus=True):
         self.show_node(self._node)
 
     def action_enlarge(self) -> None:
-        names = list(self._node.metrics) if self._node else []
+        names = by_interest(self._node.metrics) if self._node else []
         self.single = "" if self.single or not names else names[0]
         self.show_node(self._node)
 
     def action_turn(self, by: int) -> None:
-        names = list(self._node.metrics) if self._node else []
+        names = by_interest(self._node.metrics) if self._node else []
         if self.single in names:
             self.single = names[(names.index(self.single) + by) % len(names)]
             self.show_node(self._node)
@@ -95,7 +100,7 @@ class MetricsPane(LinePane, can_focus=True):
                 "select a node to see its metrics" if node is None else f"{node.address.text} has reported no metrics"
             )
             return [(), ((f"  {text}", self.palette.dim),)]
-        names = [self.single] if self.single in node.metrics else list(node.metrics)
+        names = [self.single] if self.single in node.metrics else by_interest(node.metrics)
         columns = max(1, min(len(names), self.size.width // MIN_CHART_WIDTH))
         if len(names) in (4, 2) and columns == 3:
             columns = 2
@@ -111,17 +116,17 @@ class MetricsPane(LinePane, can_focus=True):
     def _chart_height(self, amount: int, columns: int) -> int:
         """As high as lets all of them fit, but never so low that a curve is a smear."""
         rows = -(-amount // columns)
-        return max(4, min(24, self.size.height // rows - 3))
+        return max(5, min(24, self.size.height // rows - 2))
 
     def _block(self, name: str, series: Series, index: int, width: int, height: int) -> list[Line]:
-        """A title line, the drawing with its axis, the steps below, an empty line."""
+        """A title line, the drawing with its axis, the steps below."""
         before = self._previous.get(name, ())
         curve = self.palette.curves[index % len(self.palette.curves)]
         drawn = chart((series.points, before), width - GUTTER - 2, height)
         lines = [self._title(name, series, before, width, curve)]
         lines += [self._row(drawn, row, cells_of_row, curve) for row, cells_of_row in enumerate(drawn.rows)]
         lines.append(self._steps(drawn, width))
-        return [_filled(line, width) for line in (*lines, ())]
+        return [_filled(line, width) for line in lines]
 
     def _title(self, name: str, series: Series, before: Sequence[Any], width: int, curve: Style) -> Line:
         palette = self.palette
@@ -132,7 +137,9 @@ class MetricsPane(LinePane, can_focus=True):
             right.append((f"  best {number(best[1])}", palette.dim))
         if before and width >= 44:
             right.append((f"  was {number(before[-1][1])}", palette.faint))
-        room = width - 2 - line_width(tuple(right)) - 3
+        while len(right) > 1 and line_width(tuple(right)) + min(cells(name), 18) + 6 > width:
+            right.pop()
+        room = width - 2 - line_width(tuple(right)) - 4
         left: Line = ((" ", Style()), ("━ ", curve), (clip(name, max(6, room)), palette.text))
         return right_aligned(left, tuple(right), width - 2)
 
@@ -156,6 +163,19 @@ class MetricsPane(LinePane, can_focus=True):
             return ()
         text = f"{drawn.first}{' ' * gap}{drawn.last}"
         return ((" " * GUTTER, Style()), (text, palette.faint))
+
+
+def by_interest(names: Iterable[str]) -> list[str]:
+    """Scores first, then losses on held-out data, losses on training data, and last what is only set."""
+    return sorted(names, key=_interest)
+
+
+def _interest(name: str) -> int:
+    if _SETTING.search(name):
+        return 3
+    if lower_is_better(name):
+        return 1 if _HELD_OUT.search(name) else 2
+    return 0 if _SCORE.search(name) else 2
 
 
 def _runs(row: Sequence[Cell]) -> list[tuple[str, int]]:

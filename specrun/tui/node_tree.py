@@ -34,13 +34,13 @@ class NodeTree(LinePane, can_focus=True):
         Binding("pagedown", "page(1)", "page down", show=False),
         Binding("home,g", "move(-1000000)", "first", show=False),
         Binding("end,G", "move(1000000)", "last", show=False),
-        Binding("enter", "enter", "open or fold"),
+        Binding("enter", "enter", "open", tooltip="open the tab, or fold the group"),
         Binding("space", "fold", "fold", show=False),
         Binding("left,h", "close", "close, or go to the group", show=False),
         Binding("right,l", "open", "open, or go to the tab", show=False),
-        Binding("r", "show('only running')", "only running"),
-        Binding("f", "show('only failed')", "only failed"),
-        Binding("a", "show_all", "show all"),
+        Binding("r", "show('only running')", "running", tooltip="only what runs, or all again"),
+        Binding("f", "show('only failed')", "failed", tooltip="only what failed, or all again"),
+        Binding("a", "show_all", "all", tooltip="everything: no filter"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -108,27 +108,25 @@ class NodeTree(LinePane, can_focus=True):
         return right_aligned(left, right, width - 1)
 
     def _columns(self, row: Row, width: int) -> Line:
-        """bar, percent, elapsed and time left, as many as the width allows."""
+        """bar, percent, elapsed and time left, as many as the width allows; only what runs has the first two."""
         palette = self.palette
-        running = row.state is NodeState.RUNNING
-        percent = f"{row.fraction:4.0%}" if row.fraction is not None else "    "
         left = f"~{row.left}" if row.left else ""
-        if width >= WIDE:
-            return (
-                *self._bar(row, 12 if width >= WIDE + 8 else 9),
-                (f" {percent} ", palette.busy),
-                (f"{row.elapsed:>8}", palette.text if running else palette.dim),
-                (f"{left:>8}", palette.accent),
-            )
-        time = (f"{left:>7}", palette.accent) if left else (f"{row.elapsed:>7}", palette.dim)
-        if width >= MIDDLE:
-            return (*self._bar(row, 6), (f" {percent} ", palette.busy), time)
-        return ((f"{percent} ", palette.busy), time)
+        wide = width >= WIDE
+        line: list[Span] = []
+        if row.fraction is not None:
+            line += self._bar(row.fraction, 12 if width >= WIDE + 8 else 9 if wide else 6 if width >= MIDDLE else 0)
+            line.append((f" {row.fraction:4.0%} ", palette.busy))
+        if wide:
+            line.append((f"{row.elapsed:>8}", palette.text if row.state is NodeState.RUNNING else palette.dim))
+            line.append((f"{left:>8}", palette.accent))
+        elif left:
+            line.append((f"{left:>7}", palette.accent))
+        elif row.elapsed:
+            line.append((f"{row.elapsed:>7}", palette.dim))
+        return tuple(line)
 
-    def _bar(self, row: Row, width: int) -> Line:
-        if row.fraction is None:
-            return ((" " * width, Style()),)
-        done, rest = bar(row.fraction, width)
+    def _bar(self, fraction: float, width: int) -> Line:
+        done, rest = bar(fraction, width)
         return ((done, self.palette.busy), (rest, self.palette.track))
 
     def _draw_group(self, row: Row, width: int) -> Line:

@@ -31,6 +31,7 @@ class Palette:
     wait: Style
     accent: Style
     track: Style
+    spark: Style
     chosen: Style
     chosen_blurred: Style
     found: Style
@@ -76,6 +77,7 @@ def _terminal_palette() -> Palette:
         wait=Style(color="blue"),
         accent=Style(color="magenta", bold=True),
         track=Style(dim=True),
+        spark=Style(color="cyan"),
         chosen=Style(reverse=True),
         chosen_blurred=Style(bold=True, underline=True),
         found=Style(color="black", bgcolor="yellow", underline=True),
@@ -111,6 +113,7 @@ def _theme_palette(theme: Theme) -> Palette:
         wait=style(violet),
         accent=style(accent),
         track=style(fore.blend(back, 0.72)),
+        spark=style(primary.blend(back, 0.42)),
         chosen=Style(bgcolor=back.blend(primary, 0.26).rich_color, bold=True),
         chosen_blurred=Style(bgcolor=back.blend(fore, 0.1).rich_color),
         found=Style(color=back.rich_color, bgcolor=warning.rich_color),

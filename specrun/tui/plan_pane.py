@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from rich.style import Style
 
 from specrun.model.address import Address
-from specrun.model.digest import Json
 from specrun.model.plan import Action, Reason
 from specrun.tui.palette import Line
 from specrun.tui.text_pane import TextPane
 from specrun.views.node_view import NodeView
-from specrun.views.plan_text import estimate_text
+from specrun.views.plan_text import estimate_text, exact_values
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, clean, pad
 
@@ -81,9 +79,9 @@ class PlanPane(TextPane):
     def _reason(self, reason: Reason) -> list[Line]:
         where = f"  {clean(reason.where.short)}" if reason.where else ""
         lines = self.paragraph(clean(reason.text) + where, self.palette.text)
-        if reason.path:
-            lines += self.paragraph(f"- {_value(reason.old)}", self.palette.bad, indent=5)
-            lines += self.paragraph(f"+ {_value(reason.new)}", self.palette.good, indent=5)
+        if values := exact_values(reason):
+            lines += self.paragraph(f"- {values[0]}", self.palette.bad, indent=5)
+            lines += self.paragraph(f"+ {values[1]}", self.palette.good, indent=5)
         return lines
 
     def _around(self, title: str, addresses: Sequence[Address], view: RunView) -> list[Line]:
@@ -100,10 +98,6 @@ class PlanPane(TextPane):
 
 def _needed_by(address: Address, view: RunView) -> list[Address]:
     return [node.address for node in view.nodes.values() if node.planned and address in node.planned.needs]
-
-
-def _value(value: Json) -> str:
-    return clean(json.dumps(value, ensure_ascii=False))
 
 
 def _said(action: Action) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,18 @@ class Grid:
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
         for step in range(0, steps + 1, every):
             self.dot(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps))
+
+    def thicken(self) -> None:
+        """Every dot gets one above it: a single row of braille dots is hard to see."""
+        for y in range(self.height * 4 - 2, -1, -1):
+            for x in range(self.width * 2):
+                if self._has(x, y):
+                    self.dot(x, y + 1)
+
+    def _has(self, x: int, y: int) -> bool:
+        row, line = divmod(self.height * 4 - 1 - y, 4)
+        column, side = divmod(x, 2)
+        return bool(self.cells.get((row, column), 0) & _DOTS[line][side])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,18 @@ def chart(curves: Sequence[Points], width: int, height: int) -> Chart:
         for index, curve in enumerate(curves)
     ]
     rows = tuple(tuple(_cell(grids, row, column) for column in range(width)) for row in range(height))
-    return Chart(rows, number(high), number((low + high) / 2), number(low), number(first), number(last))
+    return Chart(rows, axis_number(high), axis_number((low + high) / 2), axis_number(low), number(first), number(last))
+
+
+def axis_number(value: float) -> str:
+    """At most seven cells, three significant digits."""
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{min(digits, 4)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -97,6 +121,8 @@ def _draw(points: Points, xs: tuple[float, float], ys: tuple[float, float], grid
         else:
             grid.line(*before, *here, every=every)
         before = here
+    if every == 1:
+        grid.thicken()
     return grid
 
 

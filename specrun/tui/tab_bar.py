@@ -34,8 +34,8 @@ class TabBar(LinePane, can_focus=False):
             mark = marks.get(name, "")
             texts = [
                 (" ", Style()),
-                (f"{number}", palette.accent if not chosen else palette.title),
-                (f" {name}", palette.title + Style(underline=True) if chosen else palette.dim),
+                ("" if short else f"{number} ", palette.title if chosen else palette.accent),
+                (name, palette.title + Style(underline=True) if chosen else palette.dim),
                 (f" {mark}" if mark and not short else "", palette.faint),
                 (" " if short else "  ", Style()),
             ]

@@ -85,7 +85,7 @@ class MadeArtifact:
     size_bytes: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class NodeView:
     """expected_s: what it will take as far as anyone knew beforehand. log_count: lines seen so far.
     Times are seconds since the epoch; all text is cleaned."""
@@ -125,7 +125,11 @@ class NodeView:
     retry_at: float | None = None
     version: int = 0
     """Grows with every event about this node."""
-    pace: Pace = field(default_factory=Pace, repr=False)
+    pace: Pace = field(default_factory=Pace)
+
+    def __repr__(self) -> str:
+        """Short: a crash report shows many of them."""
+        return f"<NodeView {self.address.text} {self.state}>"
 
     @property
     def sign(self) -> str:

@@ -11,10 +11,9 @@ from specrun.views.node_view import NodeState, NodeView
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration, stopwatch, time_left
 from specrun.views.run_view import RunView
-from specrun.views.text import clean, pad
+from specrun.views.text import cells, clean
 
 HEARTBEAT_S = 10.0
-_MAX_ADDRESS = 40
 _MAX_MISSING = 10
 _BEATING_NODES = 4
 _RUN_STATUS_STYLES = {"done": "green bold", "failed": "red bold", "waiting": "blue bold", "interrupted": "yellow bold"}
@@ -25,6 +24,7 @@ class PlainPrinter:
 
     write: gets whole lines with their line end. clock: seconds since the epoch, as in the events.
     github: GitHub's annotations for failures. verbose: the nodes' own log lines, queue and artifacts too.
+    address_width: longer addresses push what follows to the right.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class PlainPrinter:
         color: bool = False,
         github: bool = False,
         verbose: bool = False,
+        address_width: int = 40,
     ) -> None:
         self.view = RunView()
         self._write = write
@@ -42,7 +43,8 @@ class PlainPrinter:
         self._paint = Paint(color)
         self._github = github
         self._verbose = verbose
-        self._address_width = 0
+        self._max_address = address_width
+        self._address_width = 8
         self._next_beat: float | None = None
 
     def handle(self, event: ev.Event) -> None:
@@ -70,8 +72,8 @@ class PlainPrinter:
             case ev.RunStarted():
                 self._next_beat = self._clock() + HEARTBEAT_S
                 to_do = self.view.to_do
-                widths = [len(node.address.text) for node in to_do]
-                self._address_width = min(max(widths, default=0), _MAX_ADDRESS)
+                widths = [cells(node.address.text) for node in to_do]
+                self._address_width = max(8, min(max(widths, default=0), self._max_address))
                 name = self._paint(self.view.project, "bold")
                 self._print(f"{name} · {count(len(to_do), 'node')} to run · run {clean(event.run)}")
             case ev.Notice():
@@ -158,7 +160,9 @@ class PlainPrinter:
         return f"… {done} of {total} done · {', '.join(said)}{left}"
 
     def _line(self, time: float, address: str, text: str) -> None:
-        self._print(f"{self._time(time)} {pad(clean(address), max(self._address_width, 8))}  {text}")
+        name = clean(address)
+        name += " " * (self._address_width - cells(name))
+        self._print(f"{self._time(time)} {name}  {text}")
 
     def _time(self, time: float) -> str:
         return self._paint(f"{stopwatch(time - (self.view.started_at or time)):>7}", "dim")

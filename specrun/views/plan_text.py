@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from specrun.model.digest import Json
 from specrun.model.plan import Action, Cause, Estimate, Plan, PlannedNode, Reason
 from specrun.views.paint import ACTION_STYLES, Paint
 from specrun.views.quantities import count, rough_duration, size
@@ -176,15 +175,15 @@ def _default_reason(action: Action) -> str:
             return ""
 
 
+def exact_values(reason: Reason) -> tuple[str, str] | None:
+    """Old and new as JSON; None when the reason's text says them already or there are none."""
+    old, new = (clean(json.dumps(value, ensure_ascii=False)) for value in (reason.old, reason.new))
+    return None if not reason.path or f"{old} → {new}" in reason.text else (old, new)
+
+
 def _exact(reason: Reason) -> list[tuple[str, str]]:
-    exact = f"{_value(reason.old)} → {_value(reason.new)}"
-    if not reason.path or exact in reason.text:
-        return []
-    return [(f"{clean(reason.path)}: {exact}", "dim")]
-
-
-def _value(value: Json) -> str:
-    return clean(json.dumps(value, ensure_ascii=False))
+    values = exact_values(reason)
+    return [(f"{clean(reason.path)}: {values[0]} → {values[1]}", "dim")] if values else []
 
 
 def _details(node: PlannedNode) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ class NoticeLine:
     level: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class RunView:
     """status: "" before the start, running, then what RunFinished said."""
 
@@ -58,7 +58,11 @@ class RunView:
     """Grows with every event."""
     structure: int = 0
     """Grows when nodes come or go."""
-    _by_text: dict[str, NodeView] = field(default_factory=dict, repr=False)
+    _by_text: dict[str, NodeView] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Short: a crash report must not print every node."""
+        return f"<RunView {self.run} {self.status} {len(self.nodes)} nodes>"
 
     def apply(self, event: ev.Event) -> None:
         self.version += 1
