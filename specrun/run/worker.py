@@ -132,7 +132,8 @@ def _seal(request: Request, kind: Kind, outputs: Outputs) -> None:
         made_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         observation=observed,
     )
-    write_manifest(staging, manifest)
+    # Not synced here: publishing syncs the whole batch, and a torn folder is told by its sizes.
+    write_manifest(staging, manifest, sync=False)
 
 
 def request_fingerprint(request: Request, observed: Json) -> str:
