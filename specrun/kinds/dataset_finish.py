@@ -79,6 +79,11 @@ def describe_dataset(spec: DatasetSpec, ctx: Context, db: Database, name: str) -
     }
 
 
+def declare_attributes(db: Database, name: str) -> None:
+    """Make the labels' attributes known to FiftyOne, so that the App lists and filters them."""
+    db.dataset(name).add_dynamic_sample_fields()
+
+
 def _set_colors(db: Database, name: str, fields: Sequence[str], colors: Mapping[str, str]) -> None:
     """The App's colours by class, unless people have chosen some themselves since."""
     values = [{"value": label, "color": color} for label, color in sorted(colors.items())]

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from specrun.clients.fiftyone import Database, database
+from specrun.clients.fiftyone.database import paused_collection
 from specrun.clients.fiftyone.label_fields import family_of
 from specrun.clients.fiftyone.writer import ensure_dataset, ensure_plain_fields, field_type
 from specrun.errors import NodeError
 from specrun.formats.samples import SAMPLES_NAME, load_samples
-from specrun.kinds.dataset_finish import describe_dataset, finish_dataset
+from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset
 from specrun.kinds.dataset_merge import Merge
 from specrun.kinds.dataset_prepare import Facts, Incoming, Preparation
 from specrun.kinds.dataset_sync import Report
@@ -49,7 +50,8 @@ def import_dataset(spec: DatasetSpec, ctx: Context) -> Outputs:
             return _outputs(spec, ctx, db, name, report.notes(), _imported_before(ctx))
         ensure_dataset(db, name, str(ctx.address), spec.label_field)
         ctx.remember("name", name)
-        notes, keys = _import(spec, ctx, db, name, before)
+        with paused_collection():
+            notes, keys = _import(spec, ctx, db, name, before)
         return _outputs(spec, ctx, db, name, notes, keys)
 
 
@@ -76,6 +78,8 @@ def _import(
             ctx.progress(done, total, "samples", "import")
             ctx.check_stop()
     merge.finish()
+    if merge.report.counts["added"] or merge.report.counts["updated"]:
+        declare_attributes(db, name)
     finish_dataset(spec, ctx, db, name, taxonomy, list(facts.classes))
     notes = [*merge.report.notes(), *preparation.notes()]
     if facts.duplicates:

@@ -75,7 +75,7 @@ def _test(name: str, value: Any, operand: Any) -> bool:
         case "not_in":
             return value not in operand
         case "exists":
-            return (value is not None) == operand
+            return (value is not None) is operand
         case "between":
             return _compare("gte", value, operand[0]) and _compare("lte", value, operand[1])
         case _:

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def connect(
 
 
 def prepare_fiftyone(connection: Connection, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Set what FiftyOne reads when it is imported. Raises NodeError: it was imported for another database."""
+    """Set what FiftyOne reads when it is imported."""
     if not connection.own:
         environ["FIFTYONE_DO_NOT_TRACK"] = "true"
         return
@@ -96,13 +95,6 @@ def prepare_fiftyone(connection: Connection, environ: MutableMapping[str, str] =
         "FIFTYONE_DATABASE_DIR": str(connection.root / "unused"),
         "FIFTYONE_REQUIREMENT_ERROR_LEVEL": "2",
     }
-    loaded = sys.modules.get("fiftyone")
-    if loaded is not None and getattr(loaded, "config", None) is not None:
-        if loaded.config.database_uri != connection.uri or loaded.config.database_name != connection.name:
-            raise NodeError(
-                "FiftyOne was imported for another database in this process.", hint="Use a process of its own."
-            )
-        return
     environ.update(wanted)
 
 
@@ -116,14 +108,27 @@ def import_fiftyone(connection: Connection) -> Any:
             f"FiftyOne is not installed ({error}).", hint="Install it with `pip install 'specrun[fiftyone]'`."
         ) from None
     if connection.own:
+        _rebind(fiftyone, connection)
         # FiftyOne's own clean-up at exit would wait 30 s for a server that is stopped by then.
         atexit.unregister(fiftyone.core.odm.database._delete_non_persistent_datasets_if_allowed)
     return fiftyone
 
 
-def drop_temporary_datasets(fiftyone: Any) -> None:
-    """What FiftyOne does at exit: datasets of views go, unless somebody else uses the database."""
+def _rebind(fiftyone: Any, connection: Connection) -> None:
+    """FiftyOne holds one database a process; one that was imported for another database is moved to this one."""
+    bound = (fiftyone.config.database_uri, fiftyone.config.database_name)
+    if bound == (connection.uri, connection.name):
+        return
+    fiftyone.core.odm.database._disconnect()
+    fiftyone.config.database_uri, fiftyone.config.database_name = connection.uri, connection.name
+    fiftyone.core.dataset.Dataset._instances.clear()  # its cache goes by name alone
+
+
+def release_fiftyone(fiftyone: Any) -> None:
+    """Drop the datasets that FiftyOne made for views, as it does at exit, and its connection, which would wait
+    half a minute for a server that is gone. It connects again by itself."""
     fiftyone.core.odm.database._delete_non_persistent_datasets_if_allowed()
+    fiftyone.core.odm.database._disconnect()
 
 
 def _global_connection(root: Path, environ: Mapping[str, str], may_import: bool) -> Connection:
