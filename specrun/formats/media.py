@@ -64,7 +64,7 @@ def upright_png(path: Path) -> bytes:
 
 def linked_suffix(path: Path | str) -> str:
     """The suffix of a link to an image that needs no conversion."""
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = "." + str(path).rpartition(".")[2].lower()
     return suffix if suffix in _PLAIN_SUFFIXES else ".jpg"
 
 

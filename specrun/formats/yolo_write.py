@@ -61,6 +61,8 @@ from specrun.model.labels import (
     Visibility,
 )
 
+_BOX_LINE = "%d %.10g %.10g %.10g %.10g\n"
+
 
 class Task(StrEnum):
     """Ultralytics' tasks that have labels a line."""
@@ -92,16 +94,13 @@ class YoloWriter:
 
         Raises FormatError: a label's class is not among the classes, or keypoints do not fit the layout.
         """
-        line = {
-            Task.DETECT: _detect_line,
-            Task.SEGMENT: _segment_line,
-            Task.POSE: self._pose_line,
-            Task.OBB: _obb_line,
-        }[self.task]
         lines = []
         for label in sample.labels:
+            if self.task is Task.DETECT and type(label) is Box and (line := self._plain_box(label, sample.size_wh)):
+                lines.append(line)
+                continue
             try:
-                values = line(label, sample.size_wh, tally)
+                values = self._line(label, sample.size_wh, tally)
             except FormatError as error:
                 raise FormatError(f"{sample.name}: {error.message}", hint=error.hint) from None
             if values is None:
@@ -111,6 +110,29 @@ class YoloWriter:
                 raise unknown_class(sample, label)
             lines.append(f"{index} " + values)
         return "".join(lines)
+
+    def _plain_box(self, label: Box, size_wh: tuple[int, int]) -> str | None:
+        """The usual case in one go: an upright box inside the image; three times as fast as the general way."""
+        x, y, box_width, box_height = label.x, label.y, label.width, label.height
+        width, height = size_wh
+        index = self.classes.get(label.label)
+        if index is None or label.rotation or x < 0 or y < 0 or box_width <= 0 or box_height <= 0:
+            return None
+        if x + box_width > width or y + box_height > height:
+            return None
+        values = (x + box_width / 2) / width, (y + box_height / 2) / height, box_width / width, box_height / height
+        return _BOX_LINE % (index, *values)
+
+    def _line(self, label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> str | None:
+        match self.task:
+            case Task.DETECT:
+                return _detect_line(label, size_wh, tally)
+            case Task.SEGMENT:
+                return _segment_line(label, size_wh, tally)
+            case Task.POSE:
+                return self._pose_line(label, size_wh, tally)
+            case Task.OBB:
+                return _obb_line(label, size_wh, tally)
 
     def _pose_line(self, label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> str | None:
         if not isinstance(label, Keypoints):
@@ -179,11 +201,7 @@ def _detect_line(label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> str
     if clipped is None:
         tally.add(noun_of(label), "without area in the image {are} left out")
         return None
-    left, top, box_width, box_height = clipped
-    return (
-        f"{(left + box_width / 2) / width:.10g} {(top + box_height / 2) / height:.10g} "
-        f"{box_width / width:.10g} {box_height / height:.10g}\n"
-    )
+    return _numbers(_centred(clipped, size_wh)) + "\n"
 
 
 def _enclosing_box(label: AnyLabel, size_wh: tuple[int, int], tally: Tally) -> XYWH | None:

@@ -54,6 +54,7 @@ def export_context(
     *,
     address: str = "exports.out",
     facts: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> WorkerContext:
     """The context of an export whose dataset holds the samples."""
@@ -65,7 +66,14 @@ def export_context(
 
     monkeypatch.setattr(fiftyone, "database", open_database, raising=False)
     known = {"name": "p.reef", "label_field": "ground_truth", "classes": list(classes), "images": len(samples)}
-    made = Made(parse_address("datasets.reef"), "datasets.dataset", tmp_path, "d", facts={**known, **(facts or {})})
+    made = Made(
+        parse_address("datasets.reef"),
+        "datasets.dataset",
+        tmp_path,
+        "d",
+        facts={**known, **(facts or {})},
+        config=config or {},
+    )
     context = make_context(tmp_path, address, made={"dataset": [made]}, **overrides)
     context.database = database  # type: ignore[attr-defined]
     return context

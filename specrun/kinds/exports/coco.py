@@ -51,31 +51,31 @@ class Coco(Export):
         from specrun.formats.coco_write import CocoWriter, keypoint_names
 
         read = read_dataset(spec, ctx)
-        folder = ExportFolder(ctx, copy_media=spec.media == "copy")
-        read.note_unsplit(folder.tally)
-        samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
-        skeleton = declared_skeleton(spec.skeleton, ctx)
-        declared = dict.fromkeys(read.classes, skeleton["points"]) if skeleton else {}
-        edges = [(str(a), str(b)) for a, b in skeleton.get("edges") or ()] if skeleton else []
-        points = keypoint_names(samples, declared)
-        writer = CocoWriter(read.classes, spec.masks, folder.tally, points, edges)
-        splits = count_splits(samples)
-        info = dict(ctx.input("dataset").facts.get("info") or {})
-        for split, rows in _rows_by_split(samples, folder, writer, ctx).items():
-            content = {**_header(read, info), "categories": writer.categories(), **rows}
-            folder.write(f"annotations/instances_{split}.json", _dump(content))
-        folder.finish()
-        return Outputs(
-            artifacts=tuple(Artifact(split, "file", f"annotations/instances_{split}.json") for split in splits),
-            facts={
-                "classes": list(read.classes),
-                "images": len(samples),
-                "splits": dict(splits),
-                "task": "segment",
-            },
-            notes=folder.tally.notes(),
-            known_digests=folder.digests,
-        )
+        with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
+            read.note_unsplit(folder.tally)
+            samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
+            skeleton = declared_skeleton(spec.skeleton, ctx)
+            declared = dict.fromkeys(read.classes, skeleton["points"]) if skeleton else {}
+            edges = [(str(a), str(b)) for a, b in skeleton.get("edges") or ()] if skeleton else []
+            points = keypoint_names(samples, declared)
+            writer = CocoWriter(read.classes, spec.masks, folder.tally, points, edges)
+            splits = count_splits(samples)
+            info = dict(ctx.input("dataset").facts.get("info") or {})
+            for split, rows in _rows_by_split(samples, folder, writer, ctx).items():
+                content = {**_header(read, info), "categories": writer.categories(), **rows}
+                folder.write(f"annotations/instances_{split}.json", _dump(content))
+            folder.finish()
+            return Outputs(
+                artifacts=tuple(Artifact(split, "file", f"annotations/instances_{split}.json") for split in splits),
+                facts={
+                    "classes": list(read.classes),
+                    "images": len(samples),
+                    "splits": dict(splits),
+                    "task": "segment",
+                },
+                notes=folder.tally.notes(),
+                known_digests=folder.digests,
+            )
 
 
 def _rows_by_split(

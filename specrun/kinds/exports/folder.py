@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from specrun.errors import FormatError
 from specrun.formats.media import linked_suffix, reason_to_convert, upright_png
 from specrun.formats.tally import Tally
+from specrun.kinds.exports.file_writer import FileWriter
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.digest import bytes_digest
 from specrun.model.work import Context
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from specrun.model.labels import Sample
 
 CONVERSIONS_NAME = "conversions.json"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class ExportFolder:
@@ -41,15 +41,22 @@ class ExportFolder:
         self._folders: set[str] = set()
         self._links = _LinkTargets(ctx.output, ctx.project_dir)
         self._previous = _Previous(ctx.previous)
+        self._place = str(ctx.staging)
+        self._writer = FileWriter(ctx.cpus)
         empty_staging(ctx.staging)
+
+    def __enter__(self) -> ExportFolder:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._writer.abandon()
 
     def write(self, path: str, data: bytes) -> None:
         digest = bytes_digest(data)
         self.digests[path] = digest
         self._make_parent(path)
-        if self._previous.digest(path) == digest and self._take_over(path, len(data)):
-            return
-        self._write(path, data)
+        before = self._previous.untouched(path, len(data)) if self._previous.digest(path) == digest else None
+        self._writer.add(("link" if before else "write", f"{self._place}/{path}", data, before or ""))
 
     def place_image(self, stem: str, sample: Sample) -> str:
         """Link, copy or convert the image of a sample; returns its path, `stem` with a suffix."""
@@ -63,15 +70,17 @@ class ExportFolder:
             return path
         self.digests[path] = sample.digest
         if self.copy_media:
-            if not (self._previous.digest(path) == sample.digest and self._take_over(path, None)):
+            if not (self._previous.digest(path) == sample.digest and self._take_over(path)):
                 shutil.copyfile(sample.media, self.staging / path)
         else:
-            os.symlink(self._links.target(path, str(sample.media)), f"{self.staging}/{path}")
+            target = self._links.target(path, str(sample.media))
+            self._writer.add(("symlink", f"{self._place}/{path}", b"", target))
         return path
 
     def unify_suffixes(self, folder: str) -> str:
         """One suffix for all images below a folder, `.png` if they differ: readers look at the content, but
         some list files by one suffix. Returns the suffix."""
+        self._writer.wait()
         paths = [path for path in self.digests if path.startswith(f"{folder}/")]
         suffixes = {os.path.splitext(path)[1] for path in paths}
         if len(suffixes) == 1:
@@ -85,33 +94,25 @@ class ExportFolder:
         return ".png"
 
     def finish(self) -> None:
-        """Write down which images were converted."""
+        """Write down which images were converted, and wait until everything lies there. Raises OSError."""
         if self._conversions:
             self.write(CONVERSIONS_NAME, json.dumps(self._conversions, indent=0, sort_keys=True).encode() + b"\n")
+        self._writer.wait()
 
     def _convert(self, path: str, sample: Sample, reason: str) -> None:
         self.tally.add("image", f"{{were}} written as upright RGB PNG because of {reason}")
         self._conversions[path] = [sample.digest, reason]
         known = self._previous.converted(path, sample.digest)
-        if known is not None and self._take_over(path, None):
+        if known is not None and self._take_over(path):
             self.digests[path] = known
             return
         data = upright_png(sample.media)
         self.digests[path] = bytes_digest(data)
-        self._write(path, data)
+        self._writer.add(("write", f"{self._place}/{path}", data, ""))
 
-    def _write(self, path: str, data: bytes) -> None:
-        file = os.open(f"{self.staging}/{path}", _NEW_FILE, 0o666)
-        try:
-            written = os.write(file, data)
-            while written < len(data):
-                written += os.write(file, data[written:])
-        finally:
-            os.close(file)
-
-    def _take_over(self, path: str, size: int | None) -> bool:
+    def _take_over(self, path: str) -> bool:
         """A hard link to the file in the previous output; False: it was touched, or cannot be linked."""
-        before = self._previous.untouched(path, size)
+        before = self._previous.untouched(path, None)
         if before is None:
             return False
         try:

@@ -25,6 +25,6 @@ class ImageClassification(Export):
 
     def run(self, spec: ImageClassificationSpec, ctx: Context) -> Outputs:
         read = read_dataset(spec, ctx)
-        folder = ExportFolder(ctx, copy_media=spec.media == "copy")
-        read.note_unsplit(folder.tally)
-        return write_class_folders(read, read.samples, folder, ctx)
+        with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
+            read.note_unsplit(folder.tally)
+            return write_class_folders(read, read.samples, folder, ctx)

@@ -101,38 +101,38 @@ class MMSeg(Export):
         from specrun.formats.masks_write import class_indices, palette
 
         read = read_dataset(spec, ctx)
-        folder = ExportFolder(ctx, copy_media=spec.media == "copy")
-        read.note_unsplit(folder.tally)
-        indices = class_indices(read.classes, spec.background, spec.ignore_index)
-        colors = palette(indices.names, read.colors, spec.ignore_index)
-        writer = _Writer(spec, indices, colors, folder, ChannelSums())
-        images = writer.write_all(read.samples, ctx)
-        if not images:
-            raise NodeError("no image is left to write.", hint="Look at `unannotated` and `grid_crop.threshold`.")
-        suffix = folder.unify_suffixes("images")
-        meta = {
-            "classes": list(indices.names[1:] if spec.reduce_zero_label else indices.names),
-            "palette": [list(color) for color in colors[int(spec.reduce_zero_label) : len(indices.names)]],
-            "background": spec.background,
-            "ignore_index": spec.ignore_index,
-            "reduce_zero_label": spec.reduce_zero_label,
-            "img_suffix": suffix,
-            "seg_map_suffix": ".png",
-        }
-        folder.write("meta.json", _json(meta))
-        facts: dict[str, Any] = {**meta, "images": images.total(), "splits": dict(images), "task": "semantic"}
-        if spec.statistics is not None and spec.statistics.channels is not None:
-            statistics = {"split": spec.statistics.channels, **writer.sums.to_json()}
-            folder.write("statistics.json", _json(statistics))
-            facts["statistics"] = statistics
-        folder.finish()
-        del facts["palette"]
-        return Outputs(
-            artifacts=(Artifact("dataset", "folder", "."), Artifact("meta", "file", "meta.json")),
-            facts=facts,
-            notes=folder.tally.notes(),
-            known_digests=folder.digests,
-        )
+        with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
+            read.note_unsplit(folder.tally)
+            indices = class_indices(read.classes, spec.background, spec.ignore_index)
+            colors = palette(indices.names, read.colors, spec.ignore_index)
+            writer = _Writer(spec, indices, colors, folder, ChannelSums())
+            images = writer.write_all(read.samples, ctx)
+            if not images:
+                raise NodeError("no image is left to write.", hint="Look at `unannotated` and `grid_crop.threshold`.")
+            suffix = folder.unify_suffixes("images")
+            meta = {
+                "classes": list(indices.names[1:] if spec.reduce_zero_label else indices.names),
+                "palette": [list(color) for color in colors[int(spec.reduce_zero_label) : len(indices.names)]],
+                "background": spec.background,
+                "ignore_index": spec.ignore_index,
+                "reduce_zero_label": spec.reduce_zero_label,
+                "img_suffix": suffix,
+                "seg_map_suffix": ".png",
+            }
+            folder.write("meta.json", _json(meta))
+            facts: dict[str, Any] = {**meta, "images": images.total(), "splits": dict(images), "task": "semantic"}
+            if spec.statistics is not None and spec.statistics.channels is not None:
+                statistics = {"split": spec.statistics.channels, **writer.sums.to_json()}
+                folder.write("statistics.json", _json(statistics))
+                facts["statistics"] = statistics
+            folder.finish()
+            del facts["palette"]
+            return Outputs(
+                artifacts=(Artifact("dataset", "folder", "."), Artifact("meta", "file", "meta.json")),
+                facts=facts,
+                notes=folder.tally.notes(),
+                known_digests=folder.digests,
+            )
 
 
 class _Writer:

@@ -12,6 +12,7 @@ from pydantic import Field
 from specrun.errors import NodeError
 from specrun.formats.tally import Tally
 from specrun.kinds.where import Condition, problems
+from specrun.model.node import Resources
 from specrun.model.work import Context
 from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 
@@ -41,6 +42,7 @@ class Export(Kind):
     """Reads the media, the splits and one label field of a dataset."""
 
     Spec: ClassVar[type[ExportSpec]] = ExportSpec
+    resources: ClassVar[Resources] = Resources(cpus=2.0)
 
     def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
         return problems(spec.where)
@@ -122,6 +124,10 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
     ctx.progress(seen, seen, "images", "read")
     if not samples:
         raise _nothing_to_write(str(made.address), seen, unsplit, spec)
+    if not made.config.get("taxonomy"):
+        # Without a taxonomy nobody promised a list: what people draw in the App is a class too.
+        found = {label.label for sample in samples for label in sample.labels}
+        classes = (*classes, *sorted(found.difference(classes)))
     colors = dict(made.facts.get("colors") or {})
     return DatasetRead(name, field, classes, colors, tuple(samples), unsplit)
 

@@ -62,16 +62,16 @@ class Yolo(Export):
 
     def run(self, spec: YoloSpec, ctx: Context) -> Outputs:
         read = read_dataset(spec, ctx)
-        folder = ExportFolder(ctx, copy_media=spec.media == "copy")
-        read.note_unsplit(folder.tally)
-        _note_small(read.samples, folder)
-        if spec.task == "classify":
-            outputs = write_class_folders(read, read.samples, folder, ctx)
-            splits = outputs.facts["splits"]
-            assert isinstance(splits, dict)
-            return replace(outputs, notes=(*outputs.notes, *_split_notes(splits)))
-        samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
-        return _write_labels(spec, read, samples, folder, ctx)
+        with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
+            read.note_unsplit(folder.tally)
+            _note_small(read.samples, folder)
+            if spec.task == "classify":
+                outputs = write_class_folders(read, read.samples, folder, ctx)
+                splits = outputs.facts["splits"]
+                assert isinstance(splits, dict)
+                return replace(outputs, notes=(*outputs.notes, *_split_notes(splits)))
+            samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
+            return _write_labels(spec, read, samples, folder, ctx)
 
 
 def _write_labels(

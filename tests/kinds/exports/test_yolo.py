@@ -102,9 +102,17 @@ def test_an_empty_dataset_is_an_error(tmp_path, monkeypatch):
         export(tmp_path, monkeypatch, [])
 
 
-def test_a_label_outside_the_classes_is_an_error(tmp_path, monkeypatch):
+def test_a_label_outside_the_taxonomy_is_an_error(tmp_path, monkeypatch):
+    samples = [sample_on_disk(tmp_path / "media", "a.jpg", [BOX])]
+    context = export_context(tmp_path, monkeypatch, samples, ["other"], config={"taxonomy": "reef"})
     with pytest.raises(FormatError, match="is not among the classes"):
-        export(tmp_path, monkeypatch, [sample_on_disk(tmp_path / "media", "a.jpg", [BOX])], classes=["other"])
+        Yolo().run(YoloSpec(dataset="reef"), context)
+
+
+def test_without_a_taxonomy_new_classes_follow_the_known_ones(tmp_path, monkeypatch):
+    samples = [sample_on_disk(tmp_path / "media", "a.jpg", [BOX])]
+    _, outputs = export(tmp_path, monkeypatch, samples, classes=["other"])
+    assert outputs.facts["classes"] == ["other", "coral"]
 
 
 def test_awkward_class_names_survive_the_yaml(tmp_path, monkeypatch):
