@@ -58,9 +58,15 @@ def chain(address: Address, records: Mapping[Address, NodeRecord], nodes: Mappin
     }
 
 
-def lines(found: Mapping[str, Any], depth: int = 0, role: str = "") -> Iterator[str]:
+def lines(found: Mapping[str, Any], depth: int = 0, role: str = "", shown: set[str] | None = None) -> Iterator[str]:
+    """What was said once is not said again."""
+    shown = set() if shown is None else shown
     indent = "  " * depth
     declared = f"  {found['declared']}" if found["declared"] else "  no longer in the spec"
+    if found["address"] in shown:
+        yield f"{indent}{role}{found['address']}  as above"
+        return
+    shown.add(found["address"])
     yield f"{indent}{role}{found['address']}{declared}"
     if found["made"] is None:
         yield f"{indent}  not made yet"
@@ -71,4 +77,4 @@ def lines(found: Mapping[str, Any], depth: int = 0, role: str = "") -> Iterator[
     if found["observed"] is not None:
         yield f"{indent}  saw {json.dumps(found['observed'], ensure_ascii=False)[:160]}"
     for used in found["inputs"]:
-        yield from lines(used, depth + 1, f"{used['role']}: ")
+        yield from lines(used, depth + 1, f"{used['role']}: ", shown)

@@ -105,7 +105,7 @@ def _decide(
         text = explain.interrupted_text(attempt.cause, failed=failed)
         return Action.RESUME, [Reason(cause, text, old=attempt.cause), *own], print_
     if record is None:
-        return Action.CREATE, [explain.new_reason(node)], print_
+        return Action.CREATE, [explain.new_reason(node), *reasons], print_
     if reasons:
         return Action.UPDATE, reasons, print_
     if moving:
@@ -120,6 +120,8 @@ def _own_reasons(
     reasons: list[Reason] = []
     if node.address in wish.replace:
         reasons.append(explain.replaced_reason())
+    if node.address in world.unreachable:
+        reasons.append(explain.unreachable_reason(world.unreachable[node.address]))
     if record is None:
         return reasons
     if node.address in world.gone:

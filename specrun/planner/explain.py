@@ -91,6 +91,10 @@ def replaced_reason() -> Reason:
     return Reason(Cause.REPLACE, "asked for with --replace")
 
 
+def unreachable_reason(why: str) -> Reason:
+    return Reason(Cause.OBSERVATION, f"could not be looked at: {why}")
+
+
 def new_reason(node: Node) -> Reason:
     return Reason(Cause.NEW, "new", node.marks.get(""))
 

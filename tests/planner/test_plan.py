@@ -131,3 +131,9 @@ def test_targets_limit_the_plan_and_replace_makes_anew() -> None:
 def test_where_things_stand_in_the_spec_changes_nothing() -> None:
     moved = replace(A, marks={"": Position("q.yaml", 99)})
     assert make_plan("p", [moved], World(records=made(A))).nodes[0].action is Action.NONE
+
+
+def test_what_cannot_be_looked_at_says_why_and_what_needs_it_is_open() -> None:
+    plan = make_plan("p", [A, B], World(records=made(A, B), unreachable={A.address: "no such folder"}))
+    assert plan.nodes[0].reasons[0].text == "could not be looked at: no such folder"
+    assert actions(plan) == {"steps.a": Action.UPDATE, "steps.b": Action.UNKNOWN}
