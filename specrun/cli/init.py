@@ -1,0 +1,62 @@
+"""`specrun init`: a commented starter spec from a template."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from specrun.errors import ExitCode, UsageError
+
+TEMPLATES = {
+    "quickstart": "CVAT annotations → FiftyOne → YOLO, MMSegmentation and COCO → a YOLO model, evaluated",
+    "cvat-yolo": "a CVAT export → a YOLO detector",
+    "cvat-smp": "a CVAT export → semantic segmentation with segmentation-models-pytorch (train_smp.py)",
+    "lora": "images with captions → a LoRA of Stable Diffusion (train_lora.py)",
+}
+DEFAULT_TEMPLATE = "quickstart"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=".", help="where to write it (default: here)")
+    parser.add_argument("--template", choices=TEMPLATES, default=DEFAULT_TEMPLATE, help="what to start from")
+    parser.add_argument("--list", action="store_true", help="show the templates and write nothing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        width = max(map(len, TEMPLATES))
+        for name, text in TEMPLATES.items():
+            print(f"{name:<{width}}  {text}")
+        return ExitCode.DONE
+    folder = Path(arguments.folder)
+    written = write_template(arguments.template, folder)
+    print(f"wrote {', '.join(str(path) for path in written)}")
+    where = "" if folder == Path() else f" {folder}"
+    print(f"Next: read the first lines of project.yaml, put your data there, then `specrun validate{where}`.")
+    return ExitCode.DONE
+
+
+def write_template(name: str, folder: Path) -> list[Path]:
+    """Writes all files of a template or none; raises UsageError: one exists, or the folder cannot be written."""
+    files = {folder / entry.name: entry.read_bytes() for entry in _files(name)}
+    existing = [str(path) for path in files if path.exists()]
+    if existing:
+        hint = "Nothing was written. Name another folder: `specrun init FOLDER`."
+        raise UsageError(f"{', '.join(existing)} exists already.", hint=hint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            with path.open("xb") as file:
+                file.write(data)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
+    return list(files)
+
+
+def _files(name: str) -> Iterator[Traversable]:
+    """The spec first."""
+    entries = [entry for entry in (resources.files("specrun.cli") / "templates" / name).iterdir() if entry.is_file()]
+    yield from sorted(entries, key=lambda entry: (entry.name != "project.yaml", entry.name))
