@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from specrun.clients.mongod_binary import find_mongod
 from specrun.clients.mongod_folder import (
@@ -133,7 +134,7 @@ def running(folder: ServerFolder) -> Running | None:
     try:
         found = Running(int(data["pid"]), float(data["created"]), Path(data["socket"]))
         process = psutil.Process(found.pid)
-        same = abs(process.create_time() - found.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - found.created) < 1.0 and not ended(process)
     except (KeyError, TypeError, ValueError, psutil.Error):
         return None
     return found if same else None
@@ -177,11 +178,12 @@ def _start(folder: ServerFolder) -> Path:
     folder.stopped.unlink(missing_ok=True)
     _rotate(folder.log)
     # The old guard goes when its server does; two servers never share a guard.
-    _wait_until(lambda: not is_locked(folder.guard), 5.0)
+    wait_until(lambda: not is_locked(folder.guard), 5.0)
+    said_before = folder.log.stat().st_size if folder.log.exists() else 0
     guard = _spawn_guard(folder, server_argv(mongod.path, folder, socket))
-    ready = _wait_until(lambda: guard.poll() is not None or (answers(socket) and running(folder) is not None))
+    ready = wait_until(lambda: guard.poll() is not None or (answers(socket) and running(folder) is not None))
     if not ready or guard.poll() is not None:
-        raise _start_failure(folder, guard.poll())
+        raise _start_failure(folder, guard.poll(), said_before)
     return socket
 
 
@@ -194,37 +196,43 @@ def server_argv(binary: Path, folder: ServerFolder, socket: Path) -> list[str]:
     ]
 
 
-def _start_failure(folder: ServerFolder, status: int | None) -> NodeError:
-    lines = _log_errors(folder.log)
+def _start_failure(folder: ServerFolder, status: int | None, said_before: int) -> NodeError:
+    lines = _log_errors(folder.log, said_before)
     hint = "See the log."
     if status == 100 and any("Unable to lock" in line or "already running" in line for line in lines):
         hint = f"Another mongod uses {folder.data}; stop it."
-    elif status in (14, 100):
+    elif status in (14, 100, 128 + signal.SIGABRT):
         hint = f"If it is damaged, move {folder.data} away: apply makes the datasets anew, without hand-made changes."
     elif status == 62:
         hint = (
             f"{folder.data} was written by another MongoDB version; put that mongod on PATH, or move the folder away."
         )
     what = f"exit status {status}" if status is not None else f"no answer within {START_TIMEOUT_S:.0f} s"
-    said = f": {lines[-1]}" if lines else ""
+    said = f": {lines[0]}" if lines else ""
     return NodeError(f"{folder.log}: FiftyOne's database did not start ({what}){said}.", hint=hint)
 
 
-def _log_errors(log: Path) -> list[str]:
-    """The errors of the log's last lines (one JSON object a line), readable."""
+def _log_errors(log: Path, start: int) -> list[str]:
+    """The errors in the log from a byte on (one JSON object a line), readable."""
     found = []
     try:
-        tail = log.read_bytes()[-64_000:].decode(errors="replace").splitlines()
+        lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
     except OSError:
         return []
-    for line in tail:
+    for line in lines:
         with contextlib.suppress(ValueError, AttributeError):
             entry = json.loads(line)
             if entry.get("s") in ("E", "F"):
                 attributes = entry.get("attr", {})
                 detail = attributes.get("error") or attributes.get("message") or ""
-                found.append(f"{entry.get('msg', '')} {detail}".strip())
+                found.append(f"{entry.get('msg', '')} {_plain(detail)}".strip())
     return found
+
+
+def _plain(detail: object) -> str:
+    """One short line, whatever the server wrote."""
+    text = " ".join(str(detail).split())
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 # The guard
@@ -283,7 +291,7 @@ def _save_record(folder: ServerFolder, pid: int, socket: Path) -> None:
 
 
 def _answers_soon(socket: Path) -> bool:
-    return _wait_until(lambda: answers(socket), 5.0)
+    return wait_until(lambda: answers(socket), 5.0)
 
 
 def _stop(pid: int) -> bool:
@@ -293,17 +301,26 @@ def _stop(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
         process.terminate()
-        process.wait(STOP_TIMEOUT_S)
+        if wait_until(lambda: ended(process), STOP_TIMEOUT_S):
+            return True
+        process.kill()
+        wait_until(lambda: ended(process), STOP_TIMEOUT_S)
     except psutil.NoSuchProcess:
         return True
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_TIMEOUT_S)
-        return False
-    return True
+    return False
 
 
-def _wait_until(done: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> bool:
+def ended(process: Any) -> bool:
+    """Also a zombie has ended: where process 1 reaps nobody, an orphan stays one. process: psutil's."""
+    import psutil  # only where a server is started or stopped
+
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> bool:
     deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline:

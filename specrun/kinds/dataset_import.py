@@ -156,6 +156,7 @@ def _imported_before(ctx: Context) -> list[str]:
 def _outputs(
     spec: DatasetSpec, ctx: Context, db: Database, name: str, notes: Sequence[str], keys: Sequence[str]
 ) -> Outputs:
+    db.sync(name)
     facts = describe_dataset(spec, ctx, db, name)
     _write(ctx.staging / "dataset.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     _write(ctx.staging / SAMPLES_LIST, "".join(json.dumps(key) + "\n" for key in sorted(keys)))

@@ -183,6 +183,7 @@ class Database:
                 batch = []
         if batch:
             written += self._write_batch(name, field, batch)
+        self.sync(name)
         return written
 
     def _write_batch(self, name: str, field: str, rows: Sequence[tuple[str, Sequence[AnyLabel]]]) -> int:
@@ -231,6 +232,13 @@ class Database:
         if layout.mark is not None:
             self.update_mark(name, {f"label_fields.{field}": fields})
         return fields
+
+    def sync(self, name: str) -> None:
+        """Wait until everything written so far is in the server's journal, so that a power cut cannot lose it."""
+        from pymongo.write_concern import WriteConcern  # comes with pymongo, which this class has loaded
+
+        datasets = self.mongo["datasets"].with_options(write_concern=WriteConcern(j=True))
+        datasets.update_one({"name": name}, {"$set": {"name": name}})
 
     def update_mark(self, name: str, values: Mapping[str, Any]) -> None:
         """Set entries of our mark, by dotted path."""
