@@ -16,6 +16,8 @@ from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
 from specrun.spec.kind import WorkerSort
 
+_TEXT_SUFFIXES = (".csv", ".json", ".txt", ".xml", ".yaml")
+
 
 class FiftyOneExportSpec(ExportSpec):
     """A format by its name in FiftyOne."""
@@ -56,6 +58,7 @@ class FiftyOneExport(Export):
                 view = dataset.select_by("filepath", paths)
                 view.export(**_arguments(spec, read, format_class, place, fields))
         ctx.progress(len(splits), len(splits), "splits", "write")
+        _name_final_place(ctx.staging, ctx.output)
         return Outputs(
             artifacts=tuple(Artifact(split, "folder", split) for split in splits),
             facts={
@@ -122,6 +125,14 @@ def _arguments(
     if "classes" in takes:
         arguments["classes"] = list(read.classes)
     return {**arguments, **spec.options}
+
+
+def _name_final_place(staging: Path, output: Path) -> None:
+    """Some exporters write absolute paths into their files; they must name where the folder will lie."""
+    before, after = os.fsencode(staging), os.fsencode(output)
+    for path in staging.rglob("*"):
+        if path.suffix in _TEXT_SUFFIXES and not path.is_symlink() and before in (data := path.read_bytes()):
+            path.write_bytes(data.replace(before, after))
 
 
 def _link_digests(staging: Path, read: DatasetRead) -> dict[str, str]:
