@@ -6,14 +6,14 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 import anyio.abc
 
-from specrun.errors import CredentialsError, ExitCode, NodeError, SpecrunError
+from specrun.errors import ExitCode, NodeError, SpecrunError
 from specrun.model.address import Address
 from specrun.model.artifact import Manifest
 from specrun.model.event import (
@@ -30,15 +30,15 @@ from specrun.model.event import (
 )
 from specrun.model.node import Node
 from specrun.model.plan import Action
-from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
-from specrun.model.work import Made
-from specrun.planner.fingerprint import fingerprint, read_digests
+from specrun.model.state import Attempt, NodeRecord, Outcome
 from specrun.run.attempt import Halt, attempt, end_of_log, make_request, worker_environment
 from specrun.run.gpu import Gpus, Lease
 from specrun.run.job import Job
+from specrun.run.ledger import Ledger
 from specrun.run.publisher import Publisher
 from specrun.run.request import LOG_NAME, Result
 from specrun.run.scheduler import Capacity, Scheduler, Skip, Status
+from specrun.run.tally import Tally, failure
 from specrun.run.workers import WorkerPool, WorkerProcess
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
@@ -66,18 +66,6 @@ class _Going:
     since: float
 
 
-@dataclass
-class Tally:
-    """How the nodes of a run ended. codes: exit codes of the failed ones."""
-
-    finished: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    skipped: int = 0
-    waiting: int = 0
-    codes: list[int] = field(default_factory=list)
-
-
 class Executor:
     """One run. emit: called with every event, on the event loop."""
 
@@ -100,9 +88,7 @@ class Executor:
         self._gpus = gpus
         self._secrets_of = resolve_secret
         self._clock = clock
-        self._records = dict(state.records())
-        self._observations: dict[Address, Observation] = dict(job.observations)
-        self._gone = set(job.gone)
+        self._ledger = Ledger(job, paths, state.records())
         self._nodes = {node.address: node for node in job.nodes}
         planned = [p for p in job.plan.nodes if p.action.runs]
         self._scheduler = Scheduler([self._nodes[p.address] for p in planned], self._capacity())
@@ -208,13 +194,8 @@ class Executor:
         address = node.address
         if address in self.job.unreachable:
             raise NodeError(self.job.unreachable[address])
-        missing = [i.address for i in node.inputs if i.address not in self._records]
-        if missing:
-            raise NodeError(f"it needs {missing[0]}, which was never made")
-        read = read_digests(node, self._records.__getitem__, self._observations.get)
-        observed = self._observations.get(address, Observation())
-        wanted = fingerprint(node, read, observed.value)
-        if self._is_made(address, wanted):
+        read, wanted = self._ledger.wanted(node)
+        if self._ledger.is_made(address, wanted):
             self.tally.unchanged += 1
             self._emit(NodeSkipped(address=str(address), reason="unchanged", unchanged=True))
             self._settle(address, Status.DONE)
@@ -236,18 +217,13 @@ class Executor:
         if staged is not None:
             await self._publish(node, staged, self._paths.staging(node.address, wanted), 0.0)
             return True
-        found = published(self._paths, node.address, wanted) if node.address not in self._records else None
+        found = published(self._paths, node.address, wanted) if node.address not in self._ledger.records else None
         if found is None:
             return False
-        record = self._record(node, found, 0.0)
+        record = self._ledger.record(node, found, 0.0)
         self._state.put_record(record)
         self._made(node, record)
         return True
-
-    def _is_made(self, address: Address, wanted: str) -> bool:
-        record = self._records.get(address)
-        asked_anew = address in self._gone or address in self.job.replace
-        return record is not None and record.fingerprint == wanted and not asked_anew
 
     async def _attempts(self, node: Node, wanted: str, read: Mapping[str, str]) -> None:
         going = self._going[node.address] = _Going(Halt(), self._clock())
@@ -301,7 +277,7 @@ class Executor:
             node,
             fingerprint=wanted,
             read=read,
-            inputs=self._inputs(node),
+            inputs=self._ledger.inputs(node),
             staging=staging,
             resumed=resumed,
             gpus=gpus,
@@ -332,26 +308,6 @@ class Executor:
             started=started,
         )
 
-    def _inputs(self, node: Node) -> dict[str, list[Made]]:
-        found: dict[str, list[Made]] = {}
-        for used in node.inputs:
-            record, declared = self._records[used.address], self._nodes.get(used.address)
-            folder = self._paths.output_root / record.folder
-            manifest = read_manifest(folder)
-            found.setdefault(used.role, []).append(
-                Made(
-                    address=used.address,
-                    kind=record.kind,
-                    folder=folder,
-                    digest=record.digest,
-                    facts=record.facts,
-                    parts=record.parts,
-                    artifacts=manifest.artifacts if manifest else (),
-                    config=declared.config if declared else {},
-                )
-            )
-        return found
-
     async def _pause_before_retry(self, node: Node, number: int, result: Result) -> None:
         delay = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (number - 1)) * random.uniform(0.5, 1.5)
         self._emit(NodeRetrying(address=str(node.address), attempt=number + 1, delay_s=delay, cause=result.cause))
@@ -360,33 +316,12 @@ class Executor:
     # How a node ends.
 
     async def _publish(self, node: Node, manifest: Manifest, staging: Path, duration_s: float) -> None:
-        record = self._record(node, manifest, duration_s)
+        record = self._ledger.record(node, manifest, duration_s)
         await self._publisher.publish(record, staging, keep=node.keep)
         self._made(node, record)
 
-    def _record(self, node: Node, manifest: Manifest, duration_s: float) -> NodeRecord:
-        return NodeRecord(
-            address=node.address,
-            kind=node.kind,
-            kind_version=node.kind_version,
-            fingerprint=manifest.fingerprint,
-            result_config=node.result_config,
-            inputs=manifest.inputs,
-            observation=manifest.observation,
-            digest=manifest.digest,
-            parts=manifest.parts,
-            facts=manifest.facts,
-            folder=node.address.folder,
-            run=self.job.run,
-            made_at=manifest.made_at,
-            duration_s=duration_s,
-            notes=manifest.notes,
-        )
-
     def _made(self, node: Node, record: NodeRecord) -> None:
-        self._records[node.address] = record
-        self._observations[node.address] = Observation(value=record.observation)
-        self._gone.discard(node.address)
+        self._ledger.add(record)
         self.tally.finished += 1
         self._emit(
             NodeFinished(
@@ -441,25 +376,3 @@ class Executor:
 
     def notice(self, text: str, level: str = "info") -> None:
         self._emit(Notice(text=text, level=level))
-
-
-def failure(error: SpecrunError) -> Result:
-    return Result(
-        ok=False,
-        error=type(error).__name__,
-        cause=error.message,
-        hint=error.hint or "",
-        exit_code=error.exit_code,
-    )
-
-
-def exit_code(tally: Tally, *, stopped_by: ExitCode | None) -> ExitCode:
-    """The highest of what holds: interrupted, then 3, 1, 5 (only if nothing else failed), 6."""
-    if stopped_by is not None:
-        return stopped_by
-    if ExitCode.OUR_FAULT in tally.codes:
-        return ExitCode.OUR_FAULT
-    if tally.codes:
-        all_refused = all(code == CredentialsError.exit_code for code in tally.codes)
-        return ExitCode.CREDENTIALS if all_refused else ExitCode.NODE_FAILED
-    return ExitCode.WAITING if tally.waiting else ExitCode.DONE

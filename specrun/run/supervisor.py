@@ -25,10 +25,11 @@ from specrun.model.event import Event, LogLine, MachineSample, Notice, Progress,
 from specrun.model.node import Node
 from specrun.model.state import RunRecord
 from specrun.run.control import Ask, ControlReader, Wanted
-from specrun.run.executor import Executor, exit_code
+from specrun.run.executor import Executor
 from specrun.run.gpu import Gpus, load_nvml
 from specrun.run.job import JOB_NAME, Job
 from specrun.run.secrets import secrets_of
+from specrun.run.tally import exit_code
 from specrun.spec.environment import with_env_files
 from specrun.store.filesystem import disk_free
 from specrun.store.journal import JOURNAL_NAME, JournalWriter
