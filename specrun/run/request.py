@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Request:
 
     def save(self) -> None:
         Path(self.run_folder).mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(asdict(self), ensure_ascii=False))
+        self.path.write_text(json.dumps(vars(self), ensure_ascii=False))
 
     @classmethod
     def load(cls, path: Path) -> Request:
@@ -79,7 +79,7 @@ class Result:
 
     def save(self, folder: Path) -> None:
         staged = folder / f".{RESULT_NAME}.{os.getpid()}"
-        staged.write_text(json.dumps(asdict(self), ensure_ascii=False))
+        staged.write_text(json.dumps(vars(self), ensure_ascii=False))
         os.replace(staged, folder / RESULT_NAME)
 
     @classmethod
