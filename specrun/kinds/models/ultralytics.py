@@ -262,9 +262,9 @@ def _paths_in_arguments(spec: UltralyticsSpec, ctx: Context) -> dict[str, str]:
 
 def _task(spec: UltralyticsSpec, weights: str, export: Made) -> str:
     """The weights decide; raises FormatError: the export is written for another task."""
-    from ultralytics import YOLO  # heavy, in the prepared environment
+    from specrun.training.ultralytics.finishing import weights_task  # heavy, in the prepared environment
 
-    task: str = YOLO(weights).task
+    task = weights_task(weights)
     wanted = export.facts.get("task")
     if wanted and wanted != task:
         raise FormatError(

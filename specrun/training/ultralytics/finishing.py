@@ -70,6 +70,16 @@ def checkpoint_facts(checkpoint: Mapping[str, Any]) -> tuple[str, tuple[str, ...
     return guess_model_task(model), classes, int(size if isinstance(size, int) else max(size))
 
 
+def weights_task(weights: str) -> str:
+    """Without building the model, which takes the better part of a second."""
+    from ultralytics.nn.tasks import guess_model_task, yaml_model_load  # heavy, in the prepared environment
+
+    if weights.endswith(".pt"):
+        return checkpoint_facts(load_checkpoint(Path(weights)))[0]
+    task: str = guess_model_task(yaml_model_load(weights))
+    return task
+
+
 def make_portable(folder: Path) -> None:
     """Take the paths of this machine out of the checkpoints and of args.yaml."""
     for path in sorted((folder / "weights").glob("*.pt")):

@@ -58,7 +58,7 @@ def unknown_architecture(weights: str) -> str | None:
         return None if not shipped else "Give a path relative to the spec."
     if stem in shipped or unified in shipped:
         return None
-    return did_you_mean(unified, shipped) or "Give a path relative to the spec."
+    return did_you_mean(f"{unified}.yaml", [f"{name}.yaml" for name in shipped]) or "Give a path relative to the spec."
 
 
 def checkpoint_file(weights: str, project_dir: Path, cache_dir: Path, *, offline: bool) -> Path:
