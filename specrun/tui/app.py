@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -42,13 +43,15 @@ from specrun.tui.node_tree import NodeTree
 from specrun.tui.plan_pane import PlanPane
 from specrun.tui.run_header import RunHeader
 from specrun.tui.tab_bar import TABS, TabBar
-from specrun.tui.terminal import leave_by_force, take_signals, terminal_gone
+from specrun.tui.terminal import TerminalGuard
 from specrun.tui.themes import OURS, fitting_theme, other_theme
 from specrun.tui.titles import set_title
 from specrun.tui.tree_rows import RUN_KEY
 from specrun.views.node_view import NodeView
 from specrun.views.run_view import RunView
 
+NARROW, LOW = 64, 18
+"""Columns and rows below which panes stand one above the other, and the machine goes."""
 TICK_S = 0.25
 """Everything that arrived is drawn at once, four times a second: line by line costs a whole core."""
 CLOSE_AFTER_S = 10.0
@@ -99,6 +102,7 @@ class Dashboard(App[str]):
         self._touched = False
         for theme in OURS:
             self.register_theme(theme)
+        self._guard = TerminalGuard(lambda result, status: self.exit(result, status))
         self._header = RunHeader(id="run-header")
         self._tree_pane = NodeTree(id="tree")
         self._filter = Input(id="filter", placeholder="part of an address", compact=True, classes="hidden")
@@ -147,11 +151,19 @@ class Dashboard(App[str]):
         yield self._machine_pane
         yield self._key_bar
 
+    def run(self, **options: Any) -> str | None:
+        """As App.run; whatever becomes of the terminal, this returns or the process ends."""
+        self._guard.save()
+        try:
+            return super().run(**options)
+        finally:
+            self._guard.end()
+
     async def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.redraw))
         self.theme = fitting_theme(self._environ, self.console.color_system)
         if not self.is_headless:
-            take_signals(lambda: self.exit("terminated", 143), self._lose_terminal)
+            self._guard.start()
         set_title(self._tree_pane, "Nodes")
         self._tree_pane.focus()
         await self.tick()
@@ -159,9 +171,6 @@ class Dashboard(App[str]):
 
     async def tick(self) -> None:
         """The one timer: what came since the last time is taken in and drawn together."""
-        if not self.is_headless and terminal_gone():
-            self._lose_terminal()
-            return
         if not (self._replayed and self.follower.last_time):
             for event in await self.follower.poll():
                 self._raise_alarm(event)
@@ -262,7 +271,10 @@ class Dashboard(App[str]):
     def on_click(self) -> None:
         self._touched = True
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
+        base = self.screen_stack[0]
+        base.set_class(event.size.width < NARROW, "narrow")
+        base.set_class(event.size.height < LOW, "low")
         self.call_after_refresh(self.redraw)
 
     def action_find(self) -> None:
@@ -463,10 +475,6 @@ class Dashboard(App[str]):
     def _maybe_close(self) -> None:
         if self._closes_at is not None and not self._touched and self._wall_clock() >= self._closes_at:
             self.exit("left")
-
-    def _lose_terminal(self) -> None:
-        leave_by_force(129)
-        self.exit("gone", 129)
 
     def _show_tab(self, tab: str) -> None:
         inside = self.focused is not None and self.query_one("#tabs") in self.focused.ancestors

@@ -94,7 +94,12 @@ class ArtifactsPane(TextPane):
     def action_choose(self, by: int) -> None:
         self.chosen = max(0, min(self.chosen + by, len(self._places) - 1))
         if self._places:
-            self.scroll_to(y=max(0, self._places[self.chosen][0] - self.size.height // 2), animate=False)
+            self.scroll_to(
+                y=max(0, self._places[self.chosen][0] - self.size.height // 2),
+                animate=False,
+                immediate=True,
+                force=True,
+            )
         self.refresh()
 
     def action_open(self) -> None:

@@ -185,7 +185,7 @@ class LogLines(LinePane, can_focus=True):
         above = self.scroll_offset.y - rows_gone
         self._lay_out()
         if not self.following:
-            self.scroll_to(y=max(0, above), animate=False, immediate=True)
+            self.scroll_to(y=max(0, above), animate=False, immediate=True, force=True)
         self._own_scroll = False
 
     def _resize_canvas(self) -> None:
@@ -195,14 +195,15 @@ class LogLines(LinePane, can_focus=True):
 
     def _to_end(self) -> None:
         self._own_scroll = True
-        self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+        # By force: the scrollbar that would allow it is shown only after the next layout.
+        self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
         self._own_scroll = False
 
     def _go_to_line(self, line: int) -> None:
         self._match = line
         row = next((index for index, (_, of) in enumerate(self._rows) if of == line), 0)
         self.following = False
-        self.scroll_to(y=max(0, row - self.size.height // 2), animate=False, immediate=True)
+        self.scroll_to(y=max(0, row - self.size.height // 2), animate=False, immediate=True, force=True)
         self.refresh()
 
 

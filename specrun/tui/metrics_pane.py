@@ -66,7 +66,7 @@ class MetricsPane(LinePane, can_focus=True):
         if address != self._address:
             self._address, self.single = address, ""
             self._previous = _cleaned(self._load_previous(address)) if self._load_previous and address else {}
-            self.scroll_to(y=0, animate=False, immediate=True)
+            self.scroll_to(y=0, animate=False, immediate=True, force=True)
         self._node = node
         counts = tuple((name, series.count) for name, series in node.metrics.items()) if node else ()
         key = _Key(address, self.size.width, self.size.height, self.single, counts)

@@ -9,7 +9,7 @@ from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.palette import Line
 from specrun.views.facts import made_text
 from specrun.views.node_view import NodeState, NodeView
-from specrun.views.quantities import duration, stopwatch, time_left
+from specrun.views.quantities import duration, short_duration, stopwatch, time_left
 from specrun.views.run_view import RunView
 from specrun.views.text import wrap
 
@@ -74,7 +74,8 @@ class NodeHeader(LinePane, can_focus=False):
         parts.append(((f"  {stopwatch(node.elapsed(now) or 0.0)}", palette.text),))
         left = node.remaining(now)
         if left is not None:
-            parts.append(((f"  {time_left(left, complete=True)}", palette.accent),))
+            said = time_left(left, complete=True) if self.size.width >= 72 else f"~{short_duration(left)} left"
+            parts.append(((f"  {said}", palette.accent),))
         if node.attempt > 1:
             parts.append(((f"  attempt {node.attempt}", palette.warn),))
         if node.gpus:

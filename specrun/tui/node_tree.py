@@ -178,9 +178,9 @@ class NodeTree(LinePane, can_focus=True):
     def _bring_into_view(self, index: int) -> None:
         top, height = self.scroll_offset.y, max(1, self.size.height)
         if index < top:
-            self.scroll_to(y=index, animate=False, immediate=True)
+            self.scroll_to(y=index, animate=False, immediate=True, force=True)
         elif index >= top + height:
-            self.scroll_to(y=index - height + 1, animate=False, immediate=True)
+            self.scroll_to(y=index - height + 1, animate=False, immediate=True, force=True)
 
     def _cursor_index(self) -> int:
         return next((index for index, row in enumerate(self.rows) if row.key == self.cursor_key), 0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import termios
 import threading
 from collections.abc import Callable, Mapping
-
-HARD_EXIT_S = 2.0
+from functools import partial
+from typing import Any
 
 
 def dashboard_refusal(environ: Mapping[str, str], isatty: Callable[[int], bool] = os.isatty) -> str | None:
@@ -37,17 +38,76 @@ def terminal_gone(descriptor: int = 0) -> bool:
     return False
 
 
-def take_signals(terminated: Callable[[], None], hung_up: Callable[[], None]) -> None:
-    """Textual leaves SIGTERM and SIGHUP alone: they would kill us with the terminal in raw mode."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, terminated)
-    loop.add_signal_handler(signal.SIGHUP, hung_up)
+class TerminalGuard:
+    """Lets the dashboard go when it must, also while it is stuck.
 
+    Textual leaves SIGTERM and SIGHUP alone, which would kill us with the terminal in raw mode. And
+    with a terminal that takes nothing any more its event loop waits for ever on a write: then nothing
+    that runs on the loop helps. So signals are taken outside of it, a thread of our own looks whether
+    the terminal is still there, and who has not left after a grace is made to: the dashboard owns
+    nothing that could be lost.
+    """
 
-def leave_by_force(status: int, exit_process: Callable[[int], None] = os._exit) -> threading.Timer:
-    """Without a terminal Textual's shutdown may wait for ever on writes that nobody takes, and its input
-    thread spins on the end of file. The dashboard owns nothing that could be lost: it goes."""
-    timer = threading.Timer(HARD_EXIT_S, exit_process, (status,))
-    timer.daemon = True
-    timer.start()
-    return timer
+    def __init__(
+        self,
+        leave: Callable[[str, int], None],
+        *,
+        gone: Callable[[], bool] = terminal_gone,
+        exit_process: Callable[[int], None] = os._exit,
+        look_every_s: float = 1.0,
+        grace_s: float = 3.0,
+    ) -> None:
+        """leave: ends the app with (result, exit status); called on its event loop."""
+        self._leave = leave
+        self._gone = gone
+        self._exit_process = exit_process
+        self._look_every_s = look_every_s
+        self._grace_s = grace_s
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._attributes: list[Any] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def save(self) -> None:
+        """Remembers how the terminal is set, before the app changes it."""
+        with contextlib.suppress(termios.error, OSError):
+            self._attributes = termios.tcgetattr(0)
+
+    def start(self) -> None:
+        """On the event loop of the app, in the main thread."""
+        self._loop = asyncio.get_running_loop()
+        # Not the loop's add_signal_handler: that needs a loop that turns.
+        for number, result in ((signal.SIGTERM, "terminated"), (signal.SIGHUP, "gone")):
+            answer = partial(self._answer, result, 128 + number)
+            self._before[number] = signal.signal(number, answer)
+        threading.Thread(target=self._watch, name="terminal-guard", daemon=True).start()
+
+    def end(self) -> None:
+        """The app has left: nothing is forced any more, and signals are the caller's again."""
+        self._ended.set()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _answer(self, result: str, status: int, *_: object) -> None:
+        self._go(result, status)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._look_every_s):
+            if self._gone():
+                self._go("gone", 129)
+                return
+
+    def _go(self, result: str, status: int) -> None:
+        threading.Thread(target=self._force, args=(status,), daemon=True).start()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._leave, result, status)
+
+    def _force(self, status: int) -> None:
+        if self._ended.wait(self._grace_s):
+            return
+        if self._attributes is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(0, termios.TCSANOW, self._attributes)
+        self._exit_process(status)

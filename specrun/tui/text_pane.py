@@ -34,7 +34,7 @@ class TextPane(LinePane, can_focus=True):
 
     def show_node(self, node: NodeView | None, view: RunView) -> None:
         if node is not self._node:
-            self.scroll_to(y=0, animate=False, immediate=True)
+            self.scroll_to(y=0, animate=False, immediate=True, force=True)
         self._node, self._run = node, view
         depends = (self.size.width, id(node), self._depends_on(node, view))
         if depends != self._made_from:

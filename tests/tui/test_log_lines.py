@@ -1,0 +1,146 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+
+from specrun.tui.log_lines import MAX_LINES, SLACK, LogLines
+
+
+class OnlyLog(App[None]):
+    def compose(self) -> ComposeResult:
+        yield LogLines()
+
+
+def in_log(test: Callable[[LogLines, Pilot[None]], Awaitable[None]], size: tuple[int, int] = (40, 10)) -> None:
+    async def run() -> None:
+        app = OnlyLog()
+        async with app.run_test(size=size) as pilot:
+            lines = app.query_one(LogLines)
+            lines.focus()
+            await pilot.pause()
+            await test(lines, pilot)
+
+    asyncio.run(run())
+
+
+def numbered(amount: int, begin: int = 0) -> list[str]:
+    return [f"line {index}" for index in range(begin, begin + amount)]
+
+
+def seen(lines: LogLines) -> list[str]:
+    return [lines.render_line(y).text.rstrip() for y in range(lines.size.height)]
+
+
+def test_it_follows_the_end() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(numbered(100))
+        await pilot.pause()
+        assert seen(lines)[-1] == "line 99"
+        lines.append(numbered(5, 100))
+        await pilot.pause()
+        assert seen(lines)[-1] == "line 104"
+
+    in_log(look)
+
+
+def test_scrolling_up_holds_still_and_the_end_follows_again() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(numbered(100))
+        await pilot.pause()
+        await pilot.press("pageup")
+        await pilot.pause(0.5)
+        assert not lines.following
+        held = seen(lines)
+        lines.append(numbered(50, 100))
+        await pilot.pause()
+        assert seen(lines) == held
+        await pilot.press("end")
+        await pilot.pause()
+        assert lines.following
+        assert seen(lines)[-1] == "line 149"
+
+    in_log(look)
+
+
+def test_old_lines_go_and_a_held_view_stays_where_it_was() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(numbered(MAX_LINES))
+        await pilot.pause()
+        lines.scroll_to(y=8000, animate=False, immediate=True)
+        await pilot.pause()
+        held = seen(lines)
+        lines.append(numbered(SLACK + 1, MAX_LINES))
+        await pilot.pause()
+        assert len(lines.lines) == MAX_LINES
+        assert lines.lines[-1] == f"line {MAX_LINES + SLACK}"
+        assert seen(lines) == held
+
+    in_log(look)
+
+
+def test_long_lines_wrap_and_w_turns_it_off() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(["x" * 100, "end"])
+        await pilot.pause()
+        assert seen(lines)[:4] == ["x" * 40, "x" * 40, "x" * 20, "end"]
+        await pilot.press("w")
+        await pilot.pause()
+        assert seen(lines)[:2] == ["x" * 40, "end"]
+
+    in_log(look)
+
+
+def test_search_goes_to_the_last_match_and_n_goes_round() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace([f"{'Needle' if index in (5, 50, 95) else 'hay'} {index}" for index in range(100)])
+        assert lines.search("needle") == 3
+        await pilot.pause()
+        assert any("Needle 95" in row for row in seen(lines))
+        await pilot.press("n")
+        await pilot.pause()
+        assert any("Needle 5" in row for row in seen(lines))
+        await pilot.press("N")
+        await pilot.pause()
+        assert any("Needle 95" in row for row in seen(lines))
+        assert lines.search("Needle") == 3
+        assert lines.search("NEEDLE") == 0
+
+    in_log(look)
+
+
+def test_a_match_is_marked() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(["some [red]needle[/] here"])
+        lines.search("needle")
+        await pilot.pause()
+        marked = [segment.text for segment in lines.render_line(0) if segment.style and segment.style.bgcolor]
+        plain = lines.render_line(0).text
+        assert "[red]needle[/]" in plain
+        assert "needle" in marked
+
+    in_log(look)
+
+
+def test_trouble_stands_out() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(["all fine", "RuntimeError: no", "UserWarning: hm"])
+        await pilot.pause()
+        colours = [len({segment.style.color for segment in lines.render_line(y) if segment.style}) for y in range(3)]
+        assert colours[0] == 1
+        assert colours[1] > 1
+        assert colours[2] > 1
+
+    in_log(look)
+
+
+def test_an_empty_log_says_why() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace([], empty_text="queued: waits for a GPU")
+        await pilot.pause()
+        assert "queued: waits for a GPU" in seen(lines)[1]
+        lines.append(["first"])
+        await pilot.pause()
+        assert seen(lines)[0] == "first"
+
+    in_log(look)
