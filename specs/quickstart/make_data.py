@@ -27,7 +27,7 @@ HALVES_Y = {"train": (151, 303), "val": (0, 151)}
 """First and last row (exclusive) of each half of the photograph; no coin crosses row 151."""
 GRID = {"train": (16, 4), "val": (8, 2)}
 """Tiles across and down; neighbours overlap."""
-SIZES = {"tiny": 40.0, "small": 46.4, "medium": 52.0, "large": 1e9}
+SIZES = {"tiny": 40.0, "small": 44.2, "medium": 52.0, "large": 1e9}
 """Diameter in pixels below which a coin has that name."""
 COLORS = {"tiny": "#3b82f6", "small": "#06b6d4", "medium": "#f59e0b", "large": "#ef4444", "fragment": "#9ca3af"}
 SPECK = ("speck", "#d946ef")
