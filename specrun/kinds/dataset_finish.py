@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specrun.clients.fiftyone import Database
-from specrun.clients.fiftyone.database import utc_now
 from specrun.clients.fiftyone.layout import MARK, SPLITS
+from specrun.clients.fiftyone.project_database import Database, at_path, utc_now
 from specrun.kinds.datasets import DatasetSpec
 from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context
@@ -33,9 +32,13 @@ def finish_dataset(
     wanted["tags"] = [*dict.fromkeys([*(doc.get("tags") or ()), "specrun"])]
     if (skeleton := _skeleton(spec, ctx)) and "keypoints" in fields:
         wanted[f"skeletons.{fields['keypoints']}"] = skeleton
-    changed = {path: value for path, value in wanted.items() if _at(doc, path) != value}
-    mark = {"classes": classes, "taxonomy": json.dumps(taxonomy.to_json()) if taxonomy else None, "complete": True}
-    changed |= {f"info.{MARK}.{key}": v for key, v in mark.items() if _at(doc, f"info.{MARK}.{key}") != v}
+    changed = {path: value for path, value in wanted.items() if at_path(doc, path) != value}
+    mark: dict[str, Any] = {
+        "classes": classes,
+        "taxonomy": json.dumps(taxonomy.to_json()) if taxonomy else None,
+        "complete": True,
+    }
+    changed |= {f"info.{MARK}.{key}": v for key, v in mark.items() if at_path(doc, f"info.{MARK}.{key}") != v}
     if changed:
         db.mongo["datasets"].update_one({"name": name}, {"$set": {**changed, "last_modified_at": utc_now()}})
     if taxonomy and taxonomy.colors:
@@ -111,10 +114,3 @@ def _skeleton(spec: DatasetSpec, ctx: Context) -> dict[str, Any] | None:
     names = [str(point) for point in data["points"]]
     edges = [[names.index(str(a)), names.index(str(b))] for a, b in data.get("edges") or ()]
     return {"_cls": "KeypointSkeleton", "labels": names, "edges": edges}
-
-
-def _at(doc: Mapping[str, Any], path: str) -> Any:
-    value: Any = doc
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from specrun.clients.fiftyone import Database, database
-from specrun.clients.fiftyone.database import paused_collection
-from specrun.clients.fiftyone.label_fields import family_of
+from specrun.clients.fiftyone import database
+from specrun.clients.fiftyone.labels_to_docs import family_of
+from specrun.clients.fiftyone.project_database import Database, paused_collection
 from specrun.clients.fiftyone.writer import ensure_dataset, ensure_plain_fields, field_type
 from specrun.errors import NodeError
 from specrun.formats.samples import SAMPLES_NAME, load_samples

@@ -8,11 +8,11 @@ from typing import Any
 
 from bson import ObjectId
 
-from specrun.clients.fiftyone.database import Database, field_value, utc_now
 from specrun.clients.fiftyone.digests import doc_entry, entries_digest, label_docs, split_of
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.labels_to_docs import labels_to_docs
 from specrun.clients.fiftyone.layout import MARK, SPLITS
+from specrun.clients.fiftyone.project_database import Database, field_value, utc_now
 from specrun.clients.fiftyone.sample_docs import new_sample_doc, sample_projection
 from specrun.clients.fiftyone.writer import BulkWriter, as_type, delete_samples
 from specrun.kinds.dataset_prepare import Incoming, group_of, tags_of

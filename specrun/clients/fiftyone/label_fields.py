@@ -24,12 +24,9 @@ of several parts (overlapping parts would become holes).
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
-
-from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Polygon, Polyline, Tag
 
 Doc = dict[str, Any]
 
@@ -55,20 +52,6 @@ RESERVED = frozenset(
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]*")
 
 
-def family_of(label: AnyLabel) -> str:
-    match label:
-        case Tag():
-            return "classifications"
-        case Box():
-            return "polylines" if label.rotation % 360 else "detections"
-        case Mask():
-            return "detections"
-        case Polygon() | Polyline():
-            return "polylines"
-        case Keypoints():
-            return "keypoints"
-
-
 def choose_fields(field: str, counts: Mapping[str, int], known: Mapping[str, str]) -> dict[str, str]:
     """Family → FiftyOne field for the families that have labels or had them before.
 
@@ -79,10 +62,6 @@ def choose_fields(field: str, counts: Mapping[str, int], known: Mapping[str, str
         if counts.get(family) and family not in fields:
             fields[family] = f"{field}{COMPANION[family]}" if field in fields.values() else field
     return fields or {"detections": field}
-
-
-def count_families(labels: Iterable[AnyLabel]) -> Counter[str]:
-    return Counter(family_of(label) for label in labels)
 
 
 def attribute_key(name: str) -> str:

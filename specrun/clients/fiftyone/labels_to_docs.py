@@ -5,13 +5,32 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specrun.clients.fiftyone.label_fields import Doc, attribute_key, family_of
+from specrun.clients.fiftyone.label_fields import Doc, attribute_key
 from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Points, Polygon, Polyline, Tag, Visibility
+
+
+def family_of(label: AnyLabel) -> str:
+    match label:
+        case Tag():
+            return "classifications"
+        case Box():
+            return "polylines" if label.rotation % 360 else "detections"
+        case Mask():
+            return "detections"
+        case Polygon() | Polyline():
+            return "polylines"
+        case Keypoints():
+            return "keypoints"
+
+
+def count_families(labels: Iterable[AnyLabel]) -> Counter[str]:
+    return Counter(family_of(label) for label in labels)
 
 
 def labels_to_docs(

@@ -70,7 +70,7 @@ def _parts_from_server(
     settings: Mapping[str, Any], state_dir: Path, project_dir: Path, name: str
 ) -> dict[str, str] | None:
     """None: there is no such dataset, or it is not marked as ours."""
-    from specrun.clients.fiftyone.database import open_database  # only when the server must be asked
+    from specrun.clients.fiftyone.project_database import open_database  # only when the server must be asked
     from specrun.spec.environment import with_env_files  # as above
     from specrun.spec.secrets import resolve_secret  # as above
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from specrun.clients.fiftyone.database import Database, utc_now
 from specrun.clients.fiftyone.layout import MARK, Layout
+from specrun.clients.fiftyone.project_database import Database, utc_now
 from specrun.errors import NodeError
 
 INSERT_BATCH = 500

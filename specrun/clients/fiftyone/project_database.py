@@ -13,8 +13,8 @@ from typing import Any
 
 from specrun.clients.fiftyone.connection import Connection, Secret, connect, import_fiftyone, release_fiftyone
 from specrun.clients.fiftyone.digests import Snapshot, sample_parts
-from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields, count_families
-from specrun.clients.fiftyone.labels_to_docs import labels_to_docs
+from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields
+from specrun.clients.fiftyone.labels_to_docs import count_families, labels_to_docs
 from specrun.clients.fiftyone.layout import MARK, Layout, read_layout
 from specrun.clients.fiftyone.look import look_at, open_mongo
 from specrun.clients.fiftyone.sample_docs import doc_to_sample, read_docs, sample_projection, sample_query
@@ -241,9 +241,20 @@ class Database:
         datasets.update_one({"name": name}, {"$set": {"name": name}})
 
     def update_mark(self, name: str, values: Mapping[str, Any]) -> None:
-        """Set entries of our mark, by dotted path."""
-        changes = {f"info.{MARK}.{path}": value for path, value in values.items()}
+        """Set entries of our mark, by dotted path; what is so already moves no date."""
+        doc = self.mongo["datasets"].find_one({"name": name}, {"info": 1}) or {}
+        changes = {f"info.{MARK}.{path}": v for path, v in values.items() if at_path(doc, f"info.{MARK}.{path}") != v}
+        if not changes:
+            return
         self.mongo["datasets"].update_one({"name": name}, {"$set": {**changes, "last_modified_at": utc_now()}})
+
+
+def at_path(doc: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, or None."""
+    value: Any = doc
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def field_value(family: str, docs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
