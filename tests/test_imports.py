@@ -73,6 +73,6 @@ def test_plan_loads_no_heavy_library(quickstart: Path) -> None:
     assert not modules_loaded_by("plan", str(quickstart)) & HEAVY
 
 
-def test_a_second_plan_loads_no_pydantic_either(quickstart: Path) -> None:
+def test_a_second_plan_does_not_parse_the_spec_again(quickstart: Path) -> None:
     modules_loaded_by("plan", str(quickstart))
     assert not modules_loaded_by("plan", str(quickstart)) & (HEAVY | {"ruamel"})
