@@ -8,19 +8,15 @@ from specrun.model.digest import Json
 from specrun.views.quantities import count, number
 from specrun.views.text import clean
 
-_HIDDEN = frozenset({"name", "label_field", "task", "metrics"})
+_SHOWN = ("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps")
+"""Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
+_SETTINGS = frozenset({"threshold", "confidence"})
+"""Numbers that somebody chose: no scores."""
 
 
 def made_text(facts: Mapping[str, Json]) -> str:
     """`80 images, 412 labels, 3 classes, train 64, val 16`; "" when there is nothing to say."""
-    parts: list[str] = []
-    for key, value in facts.items():
-        if key in _HIDDEN:
-            continue
-        text = _fact(key, value)
-        if text:
-            parts.append(text)
-    return ", ".join(parts)
+    return ", ".join(text for key in _SHOWN if key in facts and (text := _fact(key, facts[key])))
 
 
 def _fact(key: str, value: Json) -> str:
@@ -49,7 +45,7 @@ def scores(facts: Mapping[str, Json]) -> dict[str, float]:
     """Every measured number: the floats among the facts and all of `metrics`, flat, in their order."""
     found: dict[str, float] = {}
     for key, value in facts.items():
-        if isinstance(value, float):
+        if isinstance(value, float) and key not in _SETTINGS:
             found[clean(key)] = value
     metrics = facts.get("metrics")
     if isinstance(metrics, Mapping):
@@ -59,7 +55,7 @@ def scores(facts: Mapping[str, Json]) -> dict[str, float]:
 
 def _flatten(prefix: str, values: Mapping[str, Json], found: dict[str, float]) -> None:
     for key, value in values.items():
-        name = f"{prefix}{clean(str(key))}"
+        name = f"{prefix}{clean(str(key)).removeprefix('metrics/')}"
         if isinstance(value, Mapping):
             _flatten(f"{name}/", value, found)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

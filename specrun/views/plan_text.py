@@ -95,7 +95,8 @@ class _Row:
 
 
 def _rows(plan: Plan, *, verbose: bool) -> list[_Row]:
-    gpus = {node.address: node.resources.gpus for node in plan.graph}
+    # Only GPUs that are insisted on: the plan does not ask the machine, and others may run on the CPU.
+    gpus = {node.address: node.resources.min_gpus for node in plan.graph}
     unchanged = plan.with_action(Action.NONE)
     fold_unchanged = not verbose and len(unchanged) >= FOLD_UNCHANGED_FROM
     rows: list[_Row] = []

@@ -87,6 +87,20 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, line] if line else lines
 
 
+def chop(text: str, width: int) -> list[str]:
+    """Pieces of at most `width` cells, as a terminal breaks a line: every character stays."""
+    if width <= 0:
+        return [text]
+    if text.isascii():
+        return [text[i : i + width] for i in range(0, len(text), width)] or [""]
+    pieces = []
+    while cells(text) > width:
+        head = _head(text, width)
+        pieces.append(head)
+        text = text[len(head) :]
+    return [*pieces, text] if text or not pieces else pieces
+
+
 def _head(word: str, width: int) -> str:
     used = 0
     for index, character in enumerate(word):
