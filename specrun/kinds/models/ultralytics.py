@@ -16,9 +16,13 @@ from specrun.errors import FormatError, NodeError
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.node import Resources
-from specrun.model.state import Observation
+from specrun.model.plan import Estimate
+from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look, Made
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
+
+DEFAULT_EPOCHS = 100
+"""Ultralytics' own."""
 
 
 class UltralyticsSpec(NodeSpec):
@@ -39,7 +43,8 @@ class Ultralytics(Kind):
     worker = "process"
     uses_seed = True
     keeps = 2
-    resources: ClassVar[Resources] = Resources(gpus=1, cpus=2.0)
+    # As many cores as there are, up to eight: on the CPU it is all that counts, on a GPU they load the data.
+    resources: ClassVar[Resources] = Resources(gpus=1, cpus=8.0)
     packages = ("ultralytics", "torch", "torchvision")
 
     def check(self, spec: UltralyticsSpec, lookup: Lookup) -> Sequence[Problem]:
@@ -65,9 +70,27 @@ class Ultralytics(Kind):
                 differences.append(f"{name}: {text} changed")
         return Observation(value=value, differences=tuple(differences))
 
+    def estimate(self, spec: UltralyticsSpec, last: NodeRecord | None) -> Estimate:
+        """The last duration, in proportion to the epochs."""
+        found = super().estimate(spec, last)
+        before, now = (last.facts.get("epochs") if last else None), spec.train.get("epochs", DEFAULT_EPOCHS)
+        if found.seconds is None or not isinstance(before, int) or not isinstance(now, int) or before in (0, now):
+            return found
+        return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epochs")
+
     def resume_key(self, spec: UltralyticsSpec) -> Json:
         """All of it: a checkpoint goes on only under the settings that it began with."""
         return {"weights": spec.weights, "data": spec.data, "train": dict(spec.train)}
+
+    def adopt(self, spec: UltralyticsSpec, place: Path, staging: Path) -> Outputs:
+        """A checkpoint (.pt) that was trained elsewhere."""
+        from specrun.training.ultralytics.adopting import adopt_checkpoint
+
+        if not place.is_file():
+            raise NodeError(f"{place} is no checkpoint", hint="Give the .pt file itself.")
+        facts = adopt_checkpoint(place, staging)
+        artifacts = (Artifact("best", "checkpoint", "weights/best.pt"), Artifact("model", "file", "model.json"))
+        return Outputs(artifacts=artifacts, facts=facts)
 
     def run(self, spec: UltralyticsSpec, ctx: Context) -> Outputs:
         # Ultralytics reads its environment at import; these modules import it only when they are called.

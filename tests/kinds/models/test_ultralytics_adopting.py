@@ -1,0 +1,56 @@
+"""Checkpoints trained elsewhere, and what a changed number of epochs is expected to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specrun.errors import NodeError
+from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.model.address import parse_address
+from specrun.model.state import NodeRecord
+
+SPEC = UltralyticsSpec(weights="yolo11n-seg.yaml", data="yolo", train={"epochs": 100})
+
+
+def record(**facts: object) -> NodeRecord:
+    return NodeRecord(
+        parse_address("models.m"), "models.ultralytics", 1, "f", {}, {}, None, "d", {}, facts,  # type: ignore[arg-type]
+        "models/m", "r", "2026-01-01", 60.0,
+    )  # fmt: skip
+
+
+def test_twice_the_epochs_are_expected_to_take_twice_as_long() -> None:
+    estimate = Ultralytics().estimate(SPEC, record(epochs=50))
+    assert (estimate.seconds, estimate.source) == (120.0, "last run: 50 epochs")
+
+
+def test_equal_epochs_take_what_they_took() -> None:
+    assert Ultralytics().estimate(SPEC, record(epochs=100)).source == "last run"
+
+
+@pytest.mark.slow
+def test_what_is_no_checkpoint_is_refused_with_its_name(tmp_path: Path) -> None:
+    place = tmp_path / "notes.pt"
+    place.write_text("not a model")
+    with pytest.raises(NodeError, match=r"notes\.pt cannot be loaded"):
+        Ultralytics().adopt(SPEC, place, tmp_path / "staging")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_brings_its_task_and_classes(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    place = tmp_path / "mine.pt"
+    code = (
+        "import sys; from ultralytics import YOLO; model = YOLO('yolo11n-seg.yaml'); "
+        "model.model.names = {0: 'a', 1: 'b'}; model.save(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(place)], check=True, capture_output=True)
+    outputs = Ultralytics().adopt(SPEC, place, tmp_path / "staging")
+    assert outputs.facts["task"] == "segment"
+    assert outputs.facts["classes"] == ["a", "b"]
+    assert (tmp_path / "staging/weights/best.pt").read_bytes() == place.read_bytes()
+    assert sorted(p.name for p in (tmp_path / "staging").iterdir()) == ["model.json", "weights"]
