@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(database: Database, name: str | None, port: int, *, browser: bool) -> None:
+    """Raises UsageError: the port is taken. FiftyOne would show whatever another App serves there."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UsageError(f"port {port} is in use, perhaps by another App", hint=f"Try --port {port + 1}.")
     fiftyone = database.fiftyone
+    logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting fills a screen
     dataset = database.dataset(name) if name else None
     session = fiftyone.launch_app(dataset, port=port, address="127.0.0.1", remote=not browser)
     sys.stdout.write(f"The FiftyOne App is at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n")

@@ -253,6 +253,9 @@ def _spawn_guard(folder: ServerFolder, argv: list[str]) -> subprocess.Popen[byte
 
 def guard(root: Path, argv: list[str]) -> int:
     """Start the server if asked, then wait until nobody uses it, and stop it."""
+    # The guard is the last one where a user was killed: it looks as that user would have.
+    from specrun.clients.fiftyone.look import look_at_embedded
+
     folder = ServerFolder(root)
     own = open_lock(folder.guard)
     if not try_lock(own):
@@ -267,7 +270,7 @@ def guard(root: Path, argv: list[str]) -> int:
         fcntl.flock(users, fcntl.LOCK_UN)
         with locked(folder.gate):
             before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            if stop_if_alone(folder):
+            if stop_if_alone(folder, look_at_embedded):
                 return 0
             signal.signal(signal.SIGCHLD, before)
 

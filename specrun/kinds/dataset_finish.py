@@ -69,15 +69,16 @@ def describe_dataset(spec: DatasetSpec, ctx: Context, db: Database, name: str) -
     if spec.taxonomy is not None:
         address = spec.taxonomy if "." in spec.taxonomy else f"taxonomies.{spec.taxonomy}"
         colors = ResolvedTaxonomy.from_json(ctx.declarations[address]).colors
+    counts = db.label_counts(name, spec.label_field)
     return {
         "name": name,
         "label_field": spec.label_field,
         "fields": dict(layout.family_fields(spec.label_field)),
         "sample_fields": list(layout.plain_fields),
-        "classes": db.classes(name, spec.label_field),
+        "classes": [*layout.classes, *sorted(counts.keys() - set(layout.classes))],
         "images": images,
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
-        "labels": db.label_counts(name, spec.label_field),
+        "labels": counts,
         "colors": dict(colors),
     }
 

@@ -495,3 +495,39 @@ def test_looking_at_an_untouched_dataset_loads_nothing_heavy(own: DatasetProject
 def test_an_empty_source_is_an_error(project: DatasetProject) -> None:
     with pytest.raises(NodeError, match="its sources have no images"):
         project.apply([])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from specrun.clients.fiftyone import writer
+from tests.support.datasets import DatasetProject, square
+
+writer.INSERT_BATCH = 10
+left, flush = int(sys.argv[2]), writer.BulkWriter.flush
+
+def killed(self):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(self)
+
+writer.BulkWriter.flush = killed
+project = DatasetProject(Path(sys.argv[1]), "own")
+project.apply([project.sample(f"s{i:02d}", square(x=i / 4)) for i in range(40)])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [0, 2])
+def test_an_import_killed_between_two_batches_goes_on(own: DatasetProject, batches: int) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(own.root), str(batches)]
+    repository = Path(__file__).parents[2]
+    done = subprocess.run(arguments, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    samples = [own.sample(f"s{i:02d}", square(x=i / 4)) for i in range(40)]
+    outputs = own.apply(samples)
+    assert outputs.facts["images"] == 40
+    assert f"{10 * batches} samples unchanged" in outputs.notes or batches == 0
+    assert own.apply(samples).parts == outputs.parts

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specrun.clients.fiftyone.look import look_at_server
+from specrun.clients.fiftyone.look import EMBEDDED_NAME, look_at_embedded
 from specrun.clients.mongod import shared_server
 from specrun.errors import MissingDependency, NodeError
 from specrun.model.digest import Json
-
-EMBEDDED_NAME = "fiftyone"
-"""The database inside the server; the server belongs to the project, so one name is enough."""
 
 Secret = Callable[[Json], str]
 
@@ -58,7 +55,7 @@ def connect(
     root = state_dir / "fiftyone"
     match database_setting(settings):
         case "embedded":
-            with shared_server(root, lambda uri: look_at_server(uri, EMBEDDED_NAME)) as uri:
+            with shared_server(root, look_at_embedded) as uri:
                 yield Connection(uri, EMBEDDED_NAME, root, embedded=True)
         case "global":
             yield _global_connection(root, os.environ, may_import)

@@ -11,6 +11,8 @@ from specrun.errors import MissingDependency, NodeError
 from specrun.model.digest import Json
 
 SERVER_TIMEOUT_MS = 10_000
+EMBEDDED_NAME = "fiftyone"
+"""The database inside the embedded server; the server belongs to the project, so one name is enough."""
 
 
 @contextlib.contextmanager
@@ -59,6 +61,10 @@ def look_at_server(uri: str, name: str) -> Json:
         }
         marked = database["datasets"].find({f"info.{MARK}": {"$exists": True}}, wanted)
         return {doc["name"]: look_at(database, doc) for doc in marked}
+
+
+def look_at_embedded(uri: str) -> Json:
+    return look_at_server(uri, EMBEDDED_NAME)
 
 
 def _reason(error: Exception) -> str:

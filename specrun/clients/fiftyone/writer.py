@@ -45,6 +45,8 @@ def ensure_dataset(database: Database, name: str, address: str, label_field: str
         _create(database, name, {**mark, "complete": False})
     else:
         database.update_mark(name, mark)
+        # Left so by a kill between a new dataset's name and this.
+        database.mongo["datasets"].update_one({"name": name, "persistent": False}, {"$set": {"persistent": True}})
     layout = database.layout(name)
     database.mongo[layout.collection].create_index(
         f"{MARK}.key", name=f"{MARK}_key", unique=True, partialFilterExpression={f"{MARK}.key": {"$exists": True}}
@@ -61,7 +63,11 @@ def _create(database: Database, name: str, mark: Mapping[str, Any]) -> None:
     dataset.add_sample_field(MARK, fiftyone.DictField, description="What specrun imported last", read_only=True)
     dataset.info[MARK] = dict(mark)
     dataset.save()
-    dataset.name = name
+    try:
+        dataset.name = name
+    except ValueError as error:
+        dataset.delete()
+        raise NodeError(f"FiftyOne refuses the dataset name {name}: {error}.", hint="Give another `name`.") from None
     dataset.persistent = True
 
 
