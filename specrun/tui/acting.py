@@ -7,6 +7,8 @@ from enum import StrEnum
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.run_view import RunView
 
+_CANCELLABLE = (NodeState.RUNNING, NodeState.RETRYING)
+
 
 class Act(StrEnum):
     CANCEL = "cancel"
@@ -30,7 +32,7 @@ def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
     address = node.address.text
     match act:
         case Act.CANCEL:
-            return f"{address} is {node.state}, not running or queued" if node.state.settled else None
+            return None if node.state in _CANCELLABLE else f"{address} is {node.state}, not running"
         case Act.RETRY:
             return None if node.state is NodeState.FAILED else f"{address} has not failed: it is {node.state}"
         case _:

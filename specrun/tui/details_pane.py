@@ -103,7 +103,7 @@ class DetailsPane(TextPane):
             if isinstance(value, dict) and value:
                 lines += [((name, self.palette.dim),), *self._tree(value, indent + 2)]
                 continue
-            first, *rest = wrap(_value(value), max(10, self.size.width - cells(name) - 1))
+            first, *rest = wrap(_value(value), max(10, self.inner_width - cells(name) - 1))
             lines.append(((name, self.palette.dim), (first, self.palette.text)))
             lines += [((" " * cells(name) + line, self.palette.text),) for line in rest]
         return lines

@@ -30,7 +30,7 @@ class KeyBar(LinePane, can_focus=False):
 
     def show_keys(self, keys: Sequence[KeyHint]) -> None:
         """Those that do not fit are left out; the last two always stay."""
-        width = self.size.width - 1
+        width = self.inner_width - 1
         fixed, room = list(keys[-2:]), width - sum(_width(key) for key in keys[-2:])
         chosen: list[KeyHint] = []
         for key in keys[:-2]:

@@ -40,6 +40,11 @@ class LinePane(ScrollView):
         return self._palette
 
     @property
+    def inner_width(self) -> int:
+        """Columns for text; `size` counts the scrollbar too."""
+        return self.scrollable_content_region.width
+
+    @property
     def items(self) -> Sequence[Any]:
         return self._items
 
@@ -70,7 +75,7 @@ class LinePane(ScrollView):
         return None
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.inner_width
         index = y + self.scroll_offset.y
         base = self.rich_style
         if index >= len(self._items):
@@ -84,7 +89,7 @@ class LinePane(ScrollView):
 
     def plain_lines(self) -> list[str]:
         """The text of all lines, for copying."""
-        width = max(self.size.width, 1)
+        width = max(self.inner_width, 1)
         return [
             "".join(text for text, _ in self.draw(item, index, width)).rstrip()
             for index, item in enumerate(self._items)
@@ -97,10 +102,10 @@ class LinePane(ScrollView):
         self.refresh()
 
     def _virtual_width(self) -> int:
-        return max(1, self.size.width)
+        return max(1, self.inner_width)
 
     def _refresh_row(self, y: int) -> None:
-        self.refresh(Region(0, y, self.size.width, 1))
+        self.refresh(Region(0, y, self.inner_width, 1))
 
     def _with_selection(self, strip: Strip, index: int) -> Strip:
         selection = self.text_selection

@@ -13,14 +13,14 @@ from textual.geometry import Size
 from specrun.tui.line_pane import LinePane
 from specrun.tui.messages import LogOpened
 from specrun.tui.palette import Line, Palette
-from specrun.views.text import cells, wrap
+from specrun.views.text import chop
 
 MAX_LINES = 10_000
 SLACK = 1_000
 """Old lines go in bundles of this size: cutting the list for each new one would cost more than drawing it."""
 
 _TROUBLE = re.compile(
-    r"(?P<bad>\b(?:ERROR|CRITICAL|FATAL|Traceback|\w*(?:Error|Exception))\b)|(?P<warn>\b(?:WARN(?:ING)?|\w*Warning|warning)\b)"
+    r"(?P<bad>\b(?:ERROR|CRITICAL|FATAL|FAILED|Traceback|\w*(?:Error|Exception))\b)|(?P<warn>\b(?:WARN(?:ING)?|\w*Warning|warning)\b)"
 )
 
 
@@ -34,12 +34,12 @@ class LogLines(LinePane, can_focus=True):
         Binding("pagedown,space", "page_down", "page down", show=False),
         Binding("home,g", "scroll_home", "first line", show=False),
         Binding("end,G", "to_end", "last line", show=False),
-        Binding("f", "follow", "follow"),
-        Binding("w", "wrap", "wrap"),
+        Binding("f", "follow", "follow", tooltip="follow the end, or hold still"),
+        Binding("w", "wrap", "wrap", tooltip="wrap long lines, or not"),
         Binding("n", "next(1)", "next match", show=False),
         Binding("N", "next(-1)", "previous match", show=False),
-        Binding("v", "open(False)", "open in $PAGER"),
-        Binding("e", "open(True)", "open in $EDITOR"),
+        Binding("v", "open(False)", "pager", tooltip="open the whole log in $PAGER"),
+        Binding("e", "open(True)", "editor", tooltip="open the whole log in $EDITOR"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -108,12 +108,12 @@ class LogLines(LinePane, can_focus=True):
         return _coloured(text, self.palette, self._pattern() if self.wanted else None, here=here)
 
     def repaint(self) -> None:
-        if self.wrapped and self.size.width != self._wrap_width:
+        if self.wrapped and self.inner_width != self._wrap_width:
             self._lay_out()
         super().repaint()
 
     def on_resize(self) -> None:
-        if self.size.width != self._wrap_width:
+        if self.inner_width != self._wrap_width:
             self._lay_out()
         elif self.following:
             self._to_end()
@@ -163,12 +163,10 @@ class LogLines(LinePane, can_focus=True):
     def _parts(self, text: str) -> list[str]:
         if not self.wrapped or self._wrap_width <= 0 or len(text) <= self._wrap_width // 2:
             return [text]
-        if text.isascii():
-            return [text[i : i + self._wrap_width] for i in range(0, len(text), self._wrap_width)] or [""]
-        return [text] if cells(text) <= self._wrap_width else wrap(text, self._wrap_width)
+        return chop(text, self._wrap_width)
 
     def _lay_out(self) -> None:
-        self._wrap_width = self.size.width
+        self._wrap_width = self.inner_width
         self._rows = [(part, index) for index, text in enumerate(self._texts) for part in self._parts(text)]
         self._resize_canvas()
         if self.following:
@@ -189,7 +187,7 @@ class LogLines(LinePane, can_focus=True):
         self._own_scroll = False
 
     def _resize_canvas(self) -> None:
-        width = self.size.width if self.wrapped else max((len(text) for text, _ in self._rows[-500:]), default=0)
+        width = self.inner_width if self.wrapped else max((len(text) for text, _ in self._rows[-500:]), default=0)
         self._items = self._rows or [("", 0), (f"  {self.empty_text}", -1)]
         self.virtual_size = Size(max(1, width), len(self._rows))
 

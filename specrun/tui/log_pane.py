@@ -128,7 +128,7 @@ def _why_empty(node: NodeView) -> str:
         case NodeState.QUEUED:
             return f"queued: waits for {node.waits_for}" if node.waits_for else "queued: it has not started yet"
         case NodeState.WAITING:
-            return "waits: " + (", ".join(node.missing) or "for people")
+            return node.waiting_for
         case NodeState.UNCHANGED:
             return "up to date: nothing was done"
         case NodeState.SKIPPED:

@@ -12,7 +12,7 @@ from specrun.tui.palette import Line
 from specrun.views.machine_view import GpuView
 from specrun.views.quantities import size
 from specrun.views.run_view import RunView
-from specrun.views.text import clip, pad
+from specrun.views.text import clean, clip, pad
 
 _MIB = 1 << 20
 _DISK_WARNING_BYTES = 20 << 30
@@ -33,17 +33,15 @@ class MachinePane(LinePane, can_focus=False):
             self.styles.height = height
 
     def _gpu(self, gpu: GpuView, view: RunView) -> Line:
-        palette, width, sample = self.palette, self.size.width, gpu.sample
-        line: list[tuple[str, Style]] = [(f" GPU {gpu.index} ", palette.bold)]
+        palette, width, sample = self.palette, self.inner_width, gpu.sample
+        parts: list[Line] = [((f" GPU {gpu.index} ", palette.bold),)]
         if sample is None:
-            return (*line, (clip(gpu.name, 30), palette.dim))
+            return self._fitting([*parts, ((gpu.name, palette.dim),)])
         if width >= 110:
-            line.append((pad(gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce "), 16), palette.dim))
-        line += self._load(gpu.utilisation, sample.utilisation, 24 if width >= 150 else 12 if width >= 100 else 8)
+            parts.append(((pad(gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce "), 16), palette.dim),))
+        parts.append(self._load(gpu.utilisation, sample.utilisation))
         if sample.memory_used_mib is not None and sample.memory_total_mib:
-            share = sample.memory_used_mib / sample.memory_total_mib
-            amount = f" {sample.memory_used_mib / 1024:.1f}/{sample.memory_total_mib / 1024:.0f} GiB"
-            line += self._gauge("mem", share, amount, 16 if width >= 130 else 8)
+            parts.append(self._memory(sample.memory_used_mib, sample.memory_total_mib))
         if sample.temperature_c is not None:
             hot = (
                 palette.bad
@@ -52,48 +50,60 @@ class MachinePane(LinePane, can_focus=False):
                 if sample.temperature_c >= 80
                 else palette.dim
             )
-            line.append((f"  {sample.temperature_c:.0f} °C", hot))
+            parts.append(((f"  {sample.temperature_c:.0f} °C", hot),))
         if sample.power_w is not None and width >= 96:
-            line.append((f"  {sample.power_w:3.0f} W", palette.dim))
+            parts.append(((f"  {sample.power_w:3.0f} W", palette.dim),))
         users = self._users(gpu.index, sample.processes, view)
-        room = width - line_width(tuple(line)) - 3
+        room = width - sum(line_width(part) for part in parts) - 3
         if users and room > 8:
-            line.append((f"  {clip(users, room)}", palette.accent))
-        return tuple(line)
+            parts.append(((f"  {clip(users, room)}", palette.accent),))
+        return self._fitting(parts)
 
     def _machine(self, view: RunView) -> Line:
         sample = view.machine.sample
         if sample is None:
             return ()
-        palette, width = self.palette, self.size.width
-        line: list[tuple[str, Style]] = [(" CPU   ", palette.bold)]
-        if width >= 110:
-            line.append((pad(f"{sample.cores} cores", 16) if view.gpus else f"{sample.cores} cores  ", palette.dim))
-        line += self._load(view.machine.cpu, sample.cpu, 24 if width >= 150 else 12 if width >= 100 else 8)
+        palette = self.palette
+        parts: list[Line] = [((" CPU   ", palette.bold),)]
+        if self.inner_width >= 110:
+            parts.append(((pad(f"{sample.cores} cores", 16), palette.dim),))
+        parts.append(self._load(view.machine.cpu, sample.cpu))
         if sample.memory_total_mib:
-            share = sample.memory_used_mib / sample.memory_total_mib
-            amount = f" {sample.memory_used_mib / 1024:.1f}/{sample.memory_total_mib / 1024:.0f} GiB"
-            line += self._gauge("mem", share, amount, 16 if width >= 130 else 8)
+            parts.append(self._memory(sample.memory_used_mib, sample.memory_total_mib))
         low = sample.disk_free_bytes < _DISK_WARNING_BYTES
-        line.append((f"  disk {size(sample.disk_free_bytes)} free", palette.warn if low else palette.dim))
+        parts.append(((f"  disk {size(sample.disk_free_bytes)} free", palette.warn if low else palette.dim),))
+        return self._fitting(parts)
+
+    def _fitting(self, parts: Sequence[Line]) -> Line:
+        """The parts from the left as far as there is room; never half of one."""
+        line: list[tuple[str, Style]] = []
+        room = self.inner_width
+        for part in parts:
+            room -= line_width(part)
+            if room < 0:
+                break
+            line += part
         return tuple(line)
 
-    def _load(self, history: Sequence[float], percent: float | None, width: int) -> Line:
+    def _load(self, history: Sequence[float], percent: float | None) -> Line:
+        width = 24 if self.inner_width >= 150 else 12 if self.inner_width >= 100 else 8
         if percent is None:
-            return ((" " * (width + 6), Style()),)
+            return ((" " * (width + 7), Style()),)
         return ((sparkline(history, width), self.palette.spark), (f" {percent:3.0f}%  ", self.palette.text))
 
-    def _gauge(self, name: str, share: float, amount: str, width: int) -> Line:
-        done, rest = bar(share, width)
-        style = self.palette.load(share * 100)
+    def _memory(self, used_mib: float, total_mib: float) -> Line:
+        share = used_mib / total_mib
+        done, rest = bar(share, 16 if self.inner_width >= 130 else 8)
+        amount = f" {used_mib / 1024:.1f}/{total_mib / 1024:.0f} GiB"
+        palette = self.palette
         return (
-            (f"{name} ", self.palette.dim),
-            (done, style),
-            (rest, self.palette.track),
-            (f"{amount:<15}", self.palette.text),
+            ("mem ", palette.dim),
+            (done, palette.load(share * 100)),
+            (rest, palette.track),
+            (f"{amount:<15}", palette.text),
         )
 
     def _users(self, index: int, processes: Sequence[str], view: RunView) -> str:
+        """Our nodes by name; without any, the processes that hold it. (The processes of a node are not told apart.)"""
         ours = [node.address.text for node in view.node_on_gpu(index)]
-        others = [name for name in processes if name not in ours]
-        return ", ".join([*ours, *others])
+        return ", ".join(ours or [f"process {name}" if name.isdigit() else clean(name) for name in processes])

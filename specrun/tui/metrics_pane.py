@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class MetricsPane(LinePane, can_focus=True):
     def __init__(self, previous: Callable[[str], Mapping[str, Any]] | None, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._load_previous = previous
-        self._previous: Previous = {}
+        self._previous: dict[str, Previous] = {}
+        """By address, as far as they were asked for."""
         self._address: str | None = None
         self._drawn: _Key | None = None
         self._node: NodeView | None = None
@@ -65,11 +67,13 @@ class MetricsPane(LinePane, can_focus=True):
         address = node.address.text if node is not None else ""
         if address != self._address:
             self._address, self.single = address, ""
-            self._previous = _cleaned(self._load_previous(address)) if self._load_previous and address else {}
+            if self._load_previous is not None and address and address not in self._previous:
+                self._previous[address] = {}
+                self.run_worker(self._fetch_previous(address))
             self.scroll_to(y=0, animate=False, immediate=True, force=True)
         self._node = node
         counts = tuple((name, series.count) for name, series in node.metrics.items()) if node else ()
-        key = _Key(address, self.size.width, self.size.height, self.single, counts)
+        key = _Key(address, self.inner_width, self.size.height, self.single, counts)
         if key != self._drawn:
             self._drawn = key
             self.show_items(self._lines(node))
@@ -94,6 +98,14 @@ class MetricsPane(LinePane, can_focus=True):
             self.single = names[(names.index(self.single) + by) % len(names)]
             self.show_node(self._node)
 
+    async def _fetch_previous(self, address: str) -> None:
+        """In a thread: the journals of earlier runs may be long."""
+        if self._load_previous is not None:
+            curves = await asyncio.to_thread(self._load_previous, address)
+            self._previous[address] = _cleaned(curves)
+            self._drawn = None
+            self.show_node(self._node)
+
     def _lines(self, node: NodeView | None) -> list[Line]:
         if node is None or not node.metrics:
             text = (
@@ -101,10 +113,10 @@ class MetricsPane(LinePane, can_focus=True):
             )
             return [(), ((f"  {text}", self.palette.dim),)]
         names = [self.single] if self.single in node.metrics else by_interest(node.metrics)
-        columns = max(1, min(len(names), self.size.width // MIN_CHART_WIDTH))
+        columns = max(1, min(len(names), self.inner_width // MIN_CHART_WIDTH))
         if len(names) in (4, 2) and columns == 3:
             columns = 2
-        width = self.size.width // columns
+        width = self.inner_width // columns
         height = self._chart_height(len(names), columns)
         lines: list[Line] = []
         for begin in range(0, len(names), columns):
@@ -120,7 +132,7 @@ class MetricsPane(LinePane, can_focus=True):
 
     def _block(self, name: str, series: Series, index: int, width: int, height: int) -> list[Line]:
         """A title line, the drawing with its axis, the steps below."""
-        before = self._previous.get(name, ())
+        before = self._previous.get(self._address or "", {}).get(name, ())
         curve = self.palette.curves[index % len(self.palette.curves)]
         drawn = chart((series.points, before), width - GUTTER - 2, height)
         lines = [self._title(name, series, before, width, curve)]

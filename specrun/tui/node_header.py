@@ -46,9 +46,9 @@ class NodeHeader(LinePane, can_focus=False):
                     *self._said(node.hint, "accent"),
                 ]
             case NodeState.WAITING:
-                owed = "needs approval: it writes outside this machine" if node.approval else "for people"
-                lines: list[Line] = [(*head, (f" {owed}", self.palette.text))]
-                return [*lines, *(line for text in node.missing for line in self._said(text, "dim"))]
+                waits: Line = ((f" {node.sign} ", style), (node.waiting_for, style))
+                owed = node.missing if node.waiting_for == "waits for people" else ()
+                return [waits, *(line for text in owed for line in self._said(text, "text"))]
             case NodeState.DONE:
                 took = f" in {duration(node.elapsed(now) or 0.0)}"
                 made = made_text(node.facts)
@@ -66,7 +66,7 @@ class NodeHeader(LinePane, can_focus=False):
         palette, progress = self.palette, node.progress
         parts: list[Line] = []
         if progress.fraction is not None:
-            done, rest = bar(progress.fraction, max(6, min(24, self.size.width // 5)))
+            done, rest = bar(progress.fraction, max(6, min(24, self.inner_width // 5)))
             percent = (f" {progress.fraction:.0%}", palette.busy)
             parts.append((("  ", Style()), (done, palette.busy), (rest, palette.track), percent))
         if progress.phase:
@@ -74,7 +74,7 @@ class NodeHeader(LinePane, can_focus=False):
         parts.append(((f"  {stopwatch(node.elapsed(now) or 0.0)}", palette.text),))
         left = node.remaining(now)
         if left is not None:
-            said = time_left(left, complete=True) if self.size.width >= 72 else f"~{short_duration(left)} left"
+            said = time_left(left, complete=True) if self.inner_width >= 72 else f"~{short_duration(left)} left"
             parts.append(((f"  {said}", palette.accent),))
         if node.attempt > 1:
             parts.append(((f"  attempt {node.attempt}", palette.warn),))
@@ -83,7 +83,7 @@ class NodeHeader(LinePane, can_focus=False):
         if progress.done and progress.unit:
             total = f" of {progress.total:,.0f}" if progress.total else ""
             parts.append(((f"  {progress.done:,.0f}{total} {progress.unit}", palette.dim),))
-        room = self.size.width - 12
+        room = self.inner_width - 12
         fitting: list[tuple[str, Style]] = []
         for part in parts:
             if line_width(part) > room:
@@ -96,4 +96,4 @@ class NodeHeader(LinePane, can_focus=False):
         if not text:
             return []
         chosen = {"text": self.palette.text, "accent": self.palette.accent, "dim": self.palette.dim}[style]
-        return [((f"   {line}", chosen),) for line in wrap(text, max(10, self.size.width - 4))]
+        return [((f"   {line}", chosen),) for line in wrap(text, max(10, self.inner_width - 4))]

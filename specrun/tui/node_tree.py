@@ -149,6 +149,8 @@ class NodeTree(LinePane, can_focus=True):
                 (label, palette.text),
                 (f" ×{total}", palette.dim),
             )
+        if row.fraction is not None and row.sort is RowSort.MATRIX and width >= MIDDLE:
+            amounts = [*self._bar(row.fraction, 6), (f" {row.fraction:4.0%}  ", palette.busy), *amounts]
         return right_aligned(left, tuple(amounts), width - 1)
 
     def _lead(self) -> None:

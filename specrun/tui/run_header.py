@@ -31,7 +31,7 @@ class RunHeader(LinePane, can_focus=False):
         self.show_items([self._line(view, now, notice)])
 
     def _line(self, view: RunView, now: float, notice: str) -> Line:
-        width = self.size.width - 2
+        width = self.inner_width - 2
         done, total = view.done_and_total()
         left: Line = (
             (" ", Style()),

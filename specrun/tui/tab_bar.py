@@ -26,7 +26,7 @@ class TabBar(LinePane, can_focus=False):
     def show_tabs(self, active: str, marks: dict[str, str]) -> None:
         self.active, self.marks = active, marks
         palette = self.palette
-        short = self.size.width < 58
+        short = self.inner_width < 58
         line: list[tuple[str, Style]] = []
         self._ends, at = [], 0
         for number, name in enumerate(TABS, 1):

@@ -36,7 +36,7 @@ class TextPane(LinePane, can_focus=True):
         if node is not self._node:
             self.scroll_to(y=0, animate=False, immediate=True, force=True)
         self._node, self._run = node, view
-        depends = (self.size.width, id(node), self._depends_on(node, view))
+        depends = (self.inner_width, id(node), self._depends_on(node, view))
         if depends != self._made_from:
             self._made_from = depends
             self.show_items(self.lines(node, view))
@@ -60,10 +60,10 @@ class TextPane(LinePane, can_focus=True):
         return [(), ((f" {text}", self.palette.title),)]
 
     def paragraph(self, text: str, style: Style, indent: int = 3) -> list[Line]:
-        width = max(10, self.size.width - indent - 1)
+        width = max(10, self.inner_width - indent - 1)
         return [((" " * indent + line, style),) for line in wrap(text, width)]
 
     def field(self, name: str, value: str, name_width: int = 13) -> list[Line]:
-        first, *rest = wrap(value, max(10, self.size.width - name_width - 4)) or [""]
+        first, *rest = wrap(value, max(10, self.inner_width - name_width - 4)) or [""]
         head: Line = ((f"   {pad(name, name_width)}", self.palette.dim), (first, self.palette.text))
         return [head, *(((" " * (name_width + 3) + line, self.palette.text),) for line in rest)]

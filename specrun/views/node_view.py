@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -139,6 +139,10 @@ class NodeView:
     def action(self) -> Action | None:
         return self.planned.action if self.planned else None
 
+    @property
+    def waiting_for(self) -> str:
+        return waiting_text(self.missing, approval=self.approval)
+
     def elapsed(self, now: float) -> float | None:
         """Seconds of the current or the last attempt; None: never started."""
         if self.duration_s is not None:
@@ -159,3 +163,12 @@ class NodeView:
         progress.fraction = overall_fraction(progress.done, progress.total, progress.phase)
         self.progress = progress
         self.pace.report(time, progress.fraction)
+
+
+def waiting_text(missing: Sequence[str], *, approval: bool = False) -> str:
+    """Whom or what a waiting node waits for, without the single things that are owed."""
+    if approval:
+        return "needs approval (--yes): it writes outside this machine"
+    if missing and all(line.startswith("waits for ") for line in missing):
+        return ", ".join(missing)
+    return "waits for people"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from specrun.model import event as ev
 from specrun.views.eta import run_eta
 from specrun.views.facts import made_text
-from specrun.views.node_view import NodeState, NodeView
+from specrun.views.node_view import NodeState, NodeView, waiting_text
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration, stopwatch, time_left
 from specrun.views.run_view import RunView
@@ -182,12 +182,11 @@ def _started(event: ev.NodeStarted) -> str:
 
 
 def _waiting(event: ev.NodeWaiting) -> str:
-    if event.approval:
-        return "needs approval: it writes outside this machine (--yes)"
     missing = [clean(line) for line in event.missing[:_MAX_MISSING]]
+    said = waiting_text(missing, approval=event.approval)
     if len(event.missing) > _MAX_MISSING:
         missing.append(f"and {len(event.missing) - _MAX_MISSING} more")
-    return f"waits for people: {', '.join(missing)}" if missing else "waits for people"
+    return f"{said}: {', '.join(missing)}" if missing and said == "waits for people" else said
 
 
 def _progress(node: NodeView, now: float) -> str:

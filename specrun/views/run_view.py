@@ -113,8 +113,12 @@ class RunView:
         self.status, self.started_at = "running", event.time
         for gpu in event.gpus:
             self._know_gpu(gpu)
-        plan = Plan.from_json(event.plan)
-        for planned in plan.nodes:
+        try:
+            planned_nodes = Plan.from_json(event.plan).nodes
+        except (KeyError, TypeError, ValueError):
+            # A plan of a newer version: nodes then appear as their events name them.
+            planned_nodes = ()
+        for planned in planned_nodes:
             text = str(planned.address)
             history = event.history.get(text)
             node = NodeView(

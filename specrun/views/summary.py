@@ -174,8 +174,9 @@ def _skipped_block(nodes: Sequence[NodeView], paint: Paint) -> list[str]:
 def _waiting_block(nodes: Sequence[NodeView], paint: Paint, width: int) -> list[str]:
     lines: list[str] = []
     for node in nodes:
-        said = "needs approval (--yes): it writes outside this machine" if node.approval else "waits for people"
-        lines.append(f"  {paint(f'{node.sign} {clean(node.address.text)}', 'blue')} {said}")
+        lines.append(f"  {paint(f'{node.sign} {clean(node.address.text)}', 'blue')} {node.waiting_for}")
+        if node.waiting_for != "waits for people":
+            continue
         for line in node.missing[:MAX_MISSING]:
             lines += [f"      {part}" for part in wrap(line, max(20, width - 6) if width else 0)]
         if len(node.missing) > MAX_MISSING:

@@ -158,7 +158,7 @@ def test_a_queued_node_may_go_first() -> None:
     ("key", "address", "reason"),
     [
         ("R", "models.detector", "has not failed"),
-        ("c", "sources.reef", "is done, not running or queued"),
+        ("c", "sources.reef", "is done, not running"),
         ("P", "models.detector", "not queued"),
     ],
 )
@@ -498,3 +498,52 @@ def test_a_node_that_finished_shows_how_long_it_took() -> None:
         assert "5s" in row
 
     in_dashboard(look)
+
+
+def test_the_mouse_chooses_nodes_folds_groups_picks_tabs_and_presses_keys() -> None:
+    async def look(shown: Shown) -> None:
+        tree = shown.app.query_one(NodeTree)
+        lines = shown.text.splitlines()
+
+        async def click(text: str, *, right: bool = False) -> None:
+            rows = [y for y, line in enumerate(lines) if text in line]
+            column = lines[rows[0]].rindex(text) if right else lines[rows[0]].index(text)
+            await shown.pilot.click(offset=(column + 1, rows[0]))
+            await shown.pilot.pause()
+
+        await click("mmseg")
+        assert tree.cursor_key == "exports.mmseg"
+        await click("sweep ×4")
+        assert FAILED in [row.key for row in tree.rows]
+        await click("Plan", right=True)
+        assert "Needed by" in shown.text
+        await click("help")
+        assert shown.asking == "HelpScreen"
+
+    in_dashboard(look)
+
+
+def test_marked_text_is_copied_by_ctrl_c() -> None:
+    async def look(shown: Shown) -> None:
+        row = next(y for y, line in enumerate(shown.text.splitlines()) if "Ultralytics" in line)
+        column = shown.text.splitlines()[row].index("Ultralytics")
+        await shown.pilot.mouse_down(offset=(column, row))
+        await shown.pilot.hover(offset=(column + 11, row))
+        await shown.pilot.mouse_up(offset=(column + 11, row))
+        await shown.press("ctrl+c")
+        assert shown.app.clipboard.startswith("Ultralytics")
+        assert "\n" not in shown.app.clipboard
+        assert shown.asking == ""
+
+    in_dashboard(look)
+
+
+def test_before_the_first_event_it_says_that_the_run_starts() -> None:
+    async def look(shown: Shown) -> None:
+        assert "starting" in shown.text.splitlines()[0]
+        await shown.press("c", "2", "3", "4", "5", "R", "p")
+        await shown.give(started(planned("steps.a"), project="late"))
+        assert "late" in shown.text
+        assert "○ a" in shown.text
+
+    in_dashboard(look, events=[])
