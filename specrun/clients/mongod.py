@@ -92,8 +92,7 @@ def stop_if_alone(folder: ServerFolder, look: Look | None = None) -> bool:
                 seen = look(uri_of(record.socket)) if look else None
             if _stop(record.pid):
                 write_json(folder.stopped, {"stamp": data_stamp(folder.data), "seen": seen})
-            folder.record.unlink(missing_ok=True)
-            _remove_socket(record.socket)
+        _forget(folder)
         return True
     finally:
         os.close(users)
@@ -338,10 +337,15 @@ def _rotate(log: Path) -> None:
             log.replace(log.with_name("mongod.log.1"))
 
 
-def _remove_socket(socket: Path) -> None:
-    socket.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        socket.parent.rmdir()
+def _forget(folder: ServerFolder) -> None:
+    """The record of a server that is gone, and its socket."""
+    record = read_json(folder.record)
+    if record and record.get("socket"):
+        socket = Path(record["socket"])
+        socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            socket.parent.rmdir()
+    folder.record.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -203,6 +203,17 @@ def test_ctrl_c_at_the_terminal_does_not_reach_the_server(root: Path) -> None:
         await_end(process)
 
 
+def test_a_server_that_died_leaves_no_socket(root: Path) -> None:
+    with shared_server(root):
+        server = running(ServerFolder(root))
+        assert server is not None
+        process = psutil.Process(server.pid)
+        process.kill()
+        await_end(process)
+        assert server.socket.exists()
+    assert not server.socket.parent.exists()
+
+
 def test_a_server_that_does_not_start_says_why(root: Path) -> None:
     folder = ServerFolder(root)
     with shared_server(root):
