@@ -8,6 +8,7 @@ script makes the step stale.
 from __future__ import annotations
 
 import codecs
+import glob
 import json
 import os
 import re
@@ -40,7 +41,7 @@ ALL_SECTIONS = ("sources", "datasets", "exports", "models", "predictions", "eval
 class StepSpec(NodeSpec):
     """A program, what it reads and what it makes."""
 
-    argv: list[str] = Field(min_length=1)
+    argv: list[str | int | float] = Field(min_length=1)
     """Program and arguments, no shell. `${inputs.x}` is the folder of an input, `${outputs.x}` and
     `${output}` the place of an output and of them all, `${seed}` the project's seed, `${project}` its folder."""
     inputs: dict[str, Annotated[str, Ref(*ALL_SECTIONS)]] = {}
@@ -86,7 +87,7 @@ class Step(Kind):
         return Outputs(artifacts=tuple(_made(name, where, staging) for name, where in spec.outputs.items()))
 
     def run(self, spec: StepSpec, ctx: Context) -> Outputs:
-        argv = [_resolve(word, spec, ctx) for word in spec.argv]
+        argv = [_resolve(str(word), spec, ctx) for word in spec.argv]
         environment = _environment(spec, ctx)
         for place in spec.outputs.values():
             (ctx.staging / place).parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ class Step(Kind):
 
 def _place_problems(spec: StepSpec) -> Iterator[Problem]:
     for index, word in enumerate(spec.argv):
-        for group, name, _ in _PLACE.findall(word):
+        for group, name, _ in _PLACE.findall(str(word)):
             known = {"inputs": spec.inputs, "outputs": spec.outputs, "": {name: ""}}[group]
             if name not in known:
                 names = ", ".join(known) or f"none; declare it under {group}:"
@@ -110,7 +111,7 @@ def _place_problems(spec: StepSpec) -> Iterator[Problem]:
 
 
 def _program_problems(spec: StepSpec, project_dir: Path) -> Iterator[Problem]:
-    program = spec.argv[0]
+    program = str(spec.argv[0])
     if "${" in program or (project_dir / program).is_file() or shutil.which(program, path=_search_path()):
         return
     yield Problem(
@@ -119,16 +120,19 @@ def _program_problems(spec: StepSpec, project_dir: Path) -> Iterator[Problem]:
 
 
 def watched_files(spec: StepSpec, project_dir: Path) -> list[Path]:
-    """Files of the project named by `argv` or matched by `files`, sorted."""
-    named = {project_dir / word for word in spec.argv if "${" not in word and _is_project_file(word, project_dir)}
+    """Files of the project named by `argv` or matched by `files` (folders too, which have no digest), sorted."""
+    words = [word for word in map(str, spec.argv) if "${" not in word]
+    named = {project_dir / word for word in words if _is_project_file(word, project_dir)}
     for pattern in spec.files:
-        named.update(path for path in project_dir.glob(pattern) if path.is_file())
+        named.update(project_dir / path for path in glob.glob(pattern, root_dir=project_dir, recursive=True))
     return sorted(named)
 
 
 def _watched_digests(spec: StepSpec, look: Look) -> dict[str, Json]:
-    digests = {path: look.file_digest(path) for path in watched_files(spec, look.project_dir)}
-    return {os.path.relpath(path, look.project_dir): digest for path, digest in digests.items() if digest is not None}
+    """By path relative to the project, so that a project may be moved."""
+    prefix = os.path.join(look.project_dir, "")
+    digests = look.file_digests(watched_files(spec, look.project_dir))
+    return {str(path).removeprefix(prefix): digest for path, digest in digests.items() if digest is not None}
 
 
 def _is_project_file(word: str, project_dir: Path) -> bool:

@@ -117,7 +117,7 @@ class Look(Protocol):
     record: NodeRecord | None
 
     def listing(self, folder: Path, include: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()) -> Listing:
-        """Content listing with cached digests: an unchanged `stat` (size, mtime, inode) is believed.
+        """Content listing with cached digests: an unchanged `stat` (size, mtime, ctime, inode) is believed.
 
         Blocking: call it through `anyio.to_thread.run_sync`. Raises NodeError: no such folder.
         """
@@ -125,6 +125,10 @@ class Look(Protocol):
 
     def file_digest(self, path: Path) -> str | None:
         """Digest of one file by the same cache; None: it does not exist."""
+        ...
+
+    def file_digests(self, paths: Sequence[Path]) -> Mapping[Path, str | None]:
+        """The same for many, much faster."""
         ...
 
     def recall(self, key: str) -> Json:

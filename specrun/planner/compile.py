@@ -89,14 +89,16 @@ def _decide(
     if waiting:
         return Action.WAIT, [Reason(Cause.PEOPLE, f"waits for {waiting[0]}", address=waiting[0])], None
 
-    reasons = _own_reasons(node, record, world, wish, observed)
     moving = [a for a in node.needs if a in planned and planned[a].action.runs]
     read, print_ = None, None
     if not moving and all(used.address in world.records for used in node.inputs):
         read = read_digests(node, world.records.__getitem__, world.observations.get)
         print_ = fingerprint(node, read, observed.value)
-        if record is not None:
-            reasons += explain.input_reasons(node, record, read, world)
+    reasons = _asked_reasons(node, record, world, wish)
+    if record is not None and (print_ is None or record.fingerprint != print_):
+        reasons += explain.config_reasons(node, record)
+        reasons += explain.observation_reasons(node, record, observed)
+        reasons += explain.input_reasons(node, record, read, world) if read is not None else ()
     attempt = world.attempts.get(node.address)
     if attempt is not None and (reasons or moving or record is None):
         failed = attempt.outcome is Outcome.FAILED
@@ -113,21 +115,15 @@ def _decide(
     return Action.NONE, [], print_
 
 
-def _own_reasons(
-    node: Node, record: NodeRecord | None, world: World, wish: Wish, observed: Observation
-) -> list[Reason]:
-    """Reasons that do not come from inputs."""
+def _asked_reasons(node: Node, record: NodeRecord | None, world: World, wish: Wish) -> list[Reason]:
+    """Reasons that a fingerprint does not see."""
     reasons: list[Reason] = []
     if node.address in wish.replace:
         reasons.append(explain.replaced_reason())
     if node.address in world.unreachable:
         reasons.append(explain.unreachable_reason(world.unreachable[node.address]))
-    if record is None:
-        return reasons
-    if node.address in world.gone:
+    if record is not None and node.address in world.gone:
         reasons.append(explain.gone_reason(world.gone[node.address]))
-    reasons += explain.config_reasons(node, record)
-    reasons += explain.observation_reasons(node, record, observed)
     return reasons
 
 

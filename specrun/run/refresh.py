@@ -50,6 +50,9 @@ class NodeLook:
     def file_digest(self, path: Path) -> str | None:
         return self.cache.file_digest(path)
 
+    def file_digests(self, paths: Sequence[Path]) -> Mapping[Path, str | None]:
+        return self.cache.file_digests(paths)
+
     def recall(self, key: str) -> Json:
         return self.remembered(str(self.address), key)
 
@@ -108,13 +111,28 @@ def look_around(
                     tasks.start_soon(observe, node, kind, limit)
 
     anyio.run(observe_all)
+    names = begun_names(paths)
     for node in nodes:
-        if node.address not in attempts and begun(paths, node.address):
+        address = node.address
+        if (address.section, address.name) in names and address not in attempts and begun(paths, address):
             attempts[node.address] = Attempt(
                 node.address, Outcome.INTERRUPTED, "", "", "", "specrun was killed while it ran"
             )
     gone = {a: text for a, r in records.items() if (text := what_is_gone(paths, r))}
     return World(records=records, attempts=attempts, observations=observations, gone=gone, unreachable=unreachable)
+
+
+def begun_names(paths: ProjectPaths) -> set[tuple[str, str]]:
+    """Section and name of everything that has a staging folder: mostly none, and one look for all."""
+    sections = _names(paths.staging_root)
+    return {(section, name) for section in sections for name in _names(paths.staging_root / section)}
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def begun(paths: ProjectPaths, address: Address) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 
 from specrun.errors import NodeError
 from specrun.model.digest import file_digest, files_digest
@@ -41,6 +42,7 @@ class ListingCache:
         self._database = CacheDatabase(cache_db)
         self._hash_file = hash_file
         self._clock_ns = clock_ns
+        self._networks: dict[int, bool] = {}
 
     def close(self) -> None:
         self._database.close()
@@ -73,14 +75,31 @@ class ListingCache:
         return found if with_files else replace(found, files=())
 
     def file_digest(self, path: Path) -> str | None:
-        """Digest of one file's content; None: it does not exist. Raises NodeError: it cannot be read."""
-        try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        files = [(str(path), found.st_size, _believed(stamp_of(found), on_network(path)))]
-        entry = self._read_new(files, found.st_dev).get(str(path))
-        return entry[2] if entry else None
+        """Digest of one file's content; None: there is no such file. Raises NodeError: it cannot be read."""
+        return self.file_digests([path])[path]
+
+    def file_digests(self, paths: Sequence[Path]) -> dict[Path, str | None]:
+        """As `file_digest`, for many files at the price of one question to the cache."""
+        found: dict[Path, str | None] = dict.fromkeys(paths)
+        by_device: dict[int, list[tuple[str, int, str]]] = {}
+        for path in found:
+            try:
+                stat = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if not S_ISREG(stat.st_mode):
+                continue
+            stamp = _believed(stamp_of(stat), self._on_network(stat.st_dev, path))
+            by_device.setdefault(stat.st_dev, []).append((str(path), stat.st_size, stamp))
+        for device, files in by_device.items():
+            known = self._read_new(files, device)
+            found.update((path, entry[2]) for path in found if (entry := known.get(str(path))))
+        return found
+
+    def _on_network(self, device: int, path: Path) -> bool:
+        if device not in self._networks:
+            self._networks[device] = on_network(path)
+        return self._networks[device]
 
     def _look_closer(self, key: str, stat: str, walked: Walked, folder: Path) -> Listing:
         network = on_network(folder)
@@ -122,7 +141,8 @@ class ListingCache:
                 found[place] = (size, _UNSURE, digest)
             else:
                 found[place] = sure[_file_key(place, size, stamp, device)] = (size, stamp, digest)
-        self._database.put_hashes(sure)
+        if sure:
+            self._database.put_hashes(sure)
         return found
 
     def _is_racy(self, stamp: str, started_ns: int) -> bool:
