@@ -28,12 +28,18 @@ class MachinePane(LinePane, can_focus=False):
             lines.append(machine)
         self.show_items(lines)
         height = min(len(lines), max(1, max_height))
-        self.display = height > 0 and bool(lines)
+        if self.display != bool(lines):
+            self.display = bool(lines)
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
 
+    @property
+    def _width(self) -> int:
+        """That of the screen as long as this is hidden and so has none: it appears with the first sample."""
+        return self.inner_width or self.app.size.width
+
     def _gpu(self, gpu: GpuView, view: RunView) -> Line:
-        palette, width, sample = self.palette, self.inner_width, gpu.sample
+        palette, width, sample = self.palette, self._width, gpu.sample
         parts: list[Line] = [((f" GPU {gpu.index} ", palette.bold),)]
         if sample is None:
             return self._fitting([*parts, ((gpu.name, palette.dim),)])
@@ -65,7 +71,7 @@ class MachinePane(LinePane, can_focus=False):
             return ()
         palette = self.palette
         parts: list[Line] = [((" CPU   ", palette.bold),)]
-        if self.inner_width >= 110:
+        if self._width >= 110:
             parts.append(((pad(f"{sample.cores} cores", 16), palette.dim),))
         parts.append(self._load(view.machine.cpu, sample.cpu))
         if sample.memory_total_mib:
@@ -77,7 +83,7 @@ class MachinePane(LinePane, can_focus=False):
     def _fitting(self, parts: Sequence[Line]) -> Line:
         """The parts from the left as far as there is room; never half of one."""
         line: list[tuple[str, Style]] = []
-        room = self.inner_width
+        room = self._width
         for part in parts:
             room -= line_width(part)
             if room < 0:
@@ -86,14 +92,14 @@ class MachinePane(LinePane, can_focus=False):
         return tuple(line)
 
     def _load(self, history: Sequence[float], percent: float | None) -> Line:
-        width = 24 if self.inner_width >= 150 else 12 if self.inner_width >= 100 else 8
+        width = 24 if self._width >= 150 else 12 if self._width >= 100 else 8
         if percent is None:
             return ((" " * (width + 7), Style()),)
         return ((sparkline(history, width), self.palette.spark), (f" {percent:3.0f}%  ", self.palette.text))
 
     def _memory(self, used_mib: float, total_mib: float) -> Line:
         share = used_mib / total_mib
-        done, rest = bar(share, 16 if self.inner_width >= 130 else 8)
+        done, rest = bar(share, 16 if self._width >= 130 else 8)
         amount = f" {used_mib / 1024:.1f}/{total_mib / 1024:.0f} GiB"
         palette = self.palette
         return (

@@ -80,7 +80,7 @@ class NodeHeader(LinePane, can_focus=False):
             parts.append(((f"  attempt {node.attempt}", palette.warn),))
         if node.gpus:
             parts.append(((f"  GPU {', '.join(map(str, node.gpus))}", palette.dim),))
-        if progress.done and progress.unit:
+        if progress.done and progress.unit not in ("", "%"):
             total = f" of {progress.total:,.0f}" if progress.total else ""
             parts.append(((f"  {progress.done:,.0f}{total} {progress.unit}", palette.dim),))
         room = self.inner_width - 12

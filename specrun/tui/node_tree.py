@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.style import Style
@@ -19,6 +20,7 @@ from specrun.views.node_view import NodeState
 from specrun.views.run_view import RunView
 from specrun.views.text import clip
 
+SMALL_MATRIX = 8
 WIDE = 54
 MIDDLE = 40
 
@@ -154,15 +156,23 @@ class NodeTree(LinePane, can_focus=True):
         return right_aligned(left, tuple(amounts), width - 1)
 
     def _lead(self) -> None:
-        """To the first running node, else to the first that failed, else stay."""
-        here = next((row for row in self.rows if row.key == self.cursor_key), None)
-        if here is not None and here.state is NodeState.RUNNING and here.sort is RowSort.NODE:
+        """To the first running node, else to the first that failed, else stay. A small matrix opens for it."""
+        here = self._shown.of(self.cursor_key)
+        if here is not None and here.state is NodeState.RUNNING:
             return
-        for wanted in (NodeState.RUNNING, NodeState.FAILED):
-            for index, row in enumerate(self.rows):
-                if row.sort is RowSort.NODE and row.state is wanted:
-                    self._choose(index)
-                    return
+        nodes = self._shown.nodes.values()
+        found = next((node for node in nodes if node.state is NodeState.RUNNING), None)
+        found = found or next((node for node in nodes if node.state is NodeState.FAILED), None)
+        if found is None or found.address.text == self.cursor_key:
+            return
+        base = found.address.base
+        if found.address.instance and sum(node.address.base == base for node in nodes) <= SMALL_MATRIX:
+            self.wish = replace(self.wish, unfolded=self.wish.unfolded | {base.text})
+            self.show_items(tree_rows(self._shown, self.wish, self._shown_at))
+        for index, row in enumerate(self.rows):
+            if row.key == found.address.text and row.sort is RowSort.NODE:
+                self._choose(index)
+                return
 
     def _choose(self, index: int) -> None:
         index = max(0, min(index, len(self.rows) - 1))

@@ -9,6 +9,9 @@ from specrun.model.address import Address
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.run_view import RunView
 
+WORTH_SAYING_S = 30.0
+"""A lower bound of seconds says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Eta:
@@ -23,13 +26,32 @@ def run_eta(view: RunView, now: float) -> Eta | None:
     left = {node.address: node for node in view.to_do if not node.state.settled}
     if view.finished or not left:
         return None
-    remaining = {address: node.remaining(now) for address, node in left.items()}
+    siblings = _sibling_seconds(view)
+    remaining = {address: _remaining(node, siblings, now) for address, node in left.items()}
     known = [seconds for seconds in remaining.values() if seconds is not None]
     if not known:
         return None
     chain = _longest_chain(left, remaining)
     in_turn = _gpu_seconds(left, remaining) / max(1, len(view.gpus))
-    return Eta(max(chain, in_turn), complete=len(known) == len(remaining))
+    eta = Eta(max(chain, in_turn), complete=len(known) == len(remaining))
+    return eta if eta.complete or eta.seconds >= WORTH_SAYING_S else None
+
+
+def _sibling_seconds(view: RunView) -> dict[Address, float]:
+    """How long instances of one matrix took that are done, by what they are instances of."""
+    took: dict[Address, list[float]] = {}
+    for node in view.nodes.values():
+        if node.address.instance and node.state is NodeState.DONE and node.duration_s is not None:
+            took.setdefault(node.address.base, []).append(node.duration_s)
+    return {base: sum(seconds) / len(seconds) for base, seconds in took.items()}
+
+
+def _remaining(node: NodeView, siblings: Mapping[Address, float], now: float) -> float | None:
+    seconds = node.remaining(now)
+    typical = siblings.get(node.address.base)
+    if seconds is None and typical is not None and node.address.instance:
+        return max(0.0, typical - (node.elapsed(now) or 0.0)) if node.state is NodeState.RUNNING else typical
+    return seconds
 
 
 def _longest_chain(left: Mapping[Address, NodeView], remaining: Mapping[Address, float | None]) -> float:

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from specrun.model.event import LogLine, NodeFailed, NodeFinished, NodeStarted, Notice, RunFinished, RunPaused
+from specrun.model.event import (
+    LogLine,
+    MachineSample,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
+    Notice,
+    RunFinished,
+    RunPaused,
+)
 from specrun.tui.line_pane import LinePane
 from specrun.tui.node_tree import NodeTree
 from tests.support.dashboard import NOON, NotedControl, Shown, shown_dashboard
@@ -252,6 +261,7 @@ def test_a_matrix_is_folded_and_opens() -> None:
     async def look(shown: Shown) -> None:
         tree = shown.app.query_one(NodeTree)
         assert "sweep ×4" in shown.text
+        assert tree.cursor_key == "models.detector"
         assert FAILED not in [row.key for row in tree.rows]
         await shown.press("j", "enter")
         assert FAILED in [row.key for row in tree.rows]
@@ -547,3 +557,27 @@ def test_before_the_first_event_it_says_that_the_run_starts() -> None:
         assert "○ a" in shown.text
 
     in_dashboard(look, events=[])
+
+
+def test_the_machine_appears_with_its_first_sample() -> None:
+    sample = MachineSample(
+        cpu=42, cores=8, memory_used_mib=2048, memory_total_mib=8192, disk_free_bytes=2**40, time=NOON
+    )
+
+    async def look(shown: Shown) -> None:
+        assert "CPU" not in shown.text
+        await shown.give(sample)
+        assert "42%" in shown.text
+        assert "2.0/8 GiB" in shown.text
+
+    in_dashboard(look, events=[started(planned("steps.a"))])
+
+
+def test_while_nobody_steers_a_small_matrix_opens_for_what_runs_in_it() -> None:
+    nodes = [planned(f"steps.s[seed={i}]") for i in range(3)]
+
+    async def look(shown: Shown) -> None:
+        await shown.give(NodeStarted(address="steps.s[seed=1]", time=NOON))
+        assert shown.app.query_one(NodeTree).cursor_key == "steps.s[seed=1]"
+
+    in_dashboard(look, events=[started(*nodes)])

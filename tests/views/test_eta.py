@@ -110,3 +110,16 @@ def test_a_running_node_counts_with_what_is_left() -> None:
 def test_nothing_left_has_no_eta() -> None:
     view = folded((planned("sources.a", seconds=9),), NodeFinished(address="sources.a", duration_s=9))
     assert run_eta(view, START) is None
+
+
+def test_instances_that_are_done_tell_how_long_their_siblings_take() -> None:
+    nodes = tuple(planned(f"steps.s[seed={i}]", needs) for i, needs in enumerate([Action.CREATE] * 3))
+    view = folded(nodes, NodeFinished(address="steps.s[seed=0]", duration_s=50, time=START + 50))
+    eta = run_eta(view, START + 50)
+    assert eta is not None
+    assert (eta.seconds, eta.complete) == (50, True)
+
+
+def test_a_lower_bound_of_seconds_is_not_worth_saying() -> None:
+    nodes = (planned("sources.a", seconds=4), planned("sources.b", Action.UNKNOWN, "sources.a"))
+    assert run_eta(folded(nodes), START) is None
