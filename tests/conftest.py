@@ -8,7 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The gate must say the same every time: examples by seed, and no time limit on a busy machine.
+hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("gate")
 
 _HOME = tempfile.TemporaryDirectory(prefix="specrun-home-")
 _INHERITED = ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR", "FIFTYONE_CONFIG_PATH", "NO_COLOR", "CI")
