@@ -87,7 +87,9 @@ class Dashboard(App[str]):
         environ: Mapping[str, str] = os.environ,
         run_program: Callable[[opening.Opening], None] = opening.run_program,
     ) -> None:
-        super().__init__()
+        # Without colours Textual chooses its filter here, before there is a theme: the other one would
+        # turn the terminal's own colours into black on black.
+        super().__init__(ansi_color=True if environ.get("NO_COLOR") else None)
         self.follower = Follower(feed, clock)
         self._control = control
         self._replayed = finished
