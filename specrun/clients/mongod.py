@@ -50,6 +50,7 @@ from specrun.model.digest import Json
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+GUARD_TIMEOUT_S = 5.0
 CACHE_GB = 1
 LOG_BYTES = 8 << 20
 
@@ -76,7 +77,9 @@ def shared_server(root: Path, look: Look | None = None) -> Iterator[str]:
     finally:
         with locked(folder.gate):
             os.close(users)
-            stop_if_alone(folder, look)
+            stopped = stop_if_alone(folder, look)
+        if stopped:  # nothing is left behind when this returns, so that the folder may be moved or removed
+            wait_until(lambda: not is_locked(folder.guard), GUARD_TIMEOUT_S)
 
 
 def stop_if_alone(folder: ServerFolder, look: Look | None = None) -> bool:
@@ -177,7 +180,7 @@ def _start(folder: ServerFolder) -> Path:
     folder.stopped.unlink(missing_ok=True)
     _rotate(folder.log)
     # The old guard goes when its server does; two servers never share a guard.
-    wait_until(lambda: not is_locked(folder.guard), 5.0)
+    wait_until(lambda: not is_locked(folder.guard), GUARD_TIMEOUT_S)
     said_before = folder.log.stat().st_size if folder.log.exists() else 0
     guard = _spawn_guard(folder, server_argv(mongod.path, folder, socket))
     ready = wait_until(lambda: guard.poll() is not None or (answers(socket) and running(folder) is not None))
