@@ -81,6 +81,8 @@ def _import(
     if merge.report.counts["added"] or merge.report.counts["updated"]:
         declare_attributes(db, name)
     finish_dataset(spec, ctx, db, name, taxonomy, list(facts.classes))
+    for line in merge.report.lines():
+        ctx.log(line)
     notes = [*merge.report.notes(), *preparation.notes()]
     if facts.duplicates:
         notes.append(f"{facts.duplicates} samples came from two inputs; the first one counts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, TypeVar
@@ -69,6 +69,10 @@ def merge_fields(
     return changes, conflicts
 
 
+ORDINARY = frozenset({"added", "updated", "unchanged"})
+"""What every import does."""
+
+
 @dataclass
 class Report:
     """What a synchronisation did, for the notes. Examples are the names of samples."""
@@ -82,10 +86,19 @@ class Report:
         if name is not None and len(shown) < 3:
             shown.append(name)
 
+    def lines(self) -> list[str]:
+        """`64 samples added`: everything, for the log of the run."""
+        return self._lines(frozenset())
+
     def notes(self) -> list[str]:
-        """`2 samples kept as they were mended in FiftyOne: a.png, b.png`, one a sort of event."""
+        """`2 samples kept as they were mended in FiftyOne: a.png, b.png`: what still matters after the run."""
+        return self._lines(ORDINARY)
+
+    def _lines(self, without: Collection[str]) -> list[str]:
         lines = []
         for what, count in sorted(self.counts.items()):
+            if what in without:
+                continue
             shown = self.examples.get(what) or []
             names = f": {', '.join(shown)}{' …' if count > len(shown) else ''}" if shown else ""
             lines.append(f"{count} {'sample' if count == 1 else 'samples'} {what}{names}")

@@ -88,11 +88,11 @@ class Executor:
         self._gpus = gpus
         self._secrets_of = resolve_secret
         self._clock = clock
-        self._ledger = Ledger(job, paths, state.records())
+        self.ledger = Ledger(job, paths, state.records())
         self._nodes = {node.address: node for node in job.nodes}
         planned = [p for p in job.plan.nodes if p.action.runs]
         self._scheduler = Scheduler([self._nodes[p.address] for p in planned], self._capacity())
-        self._publisher = Publisher(State.open(paths.state_db), paths)
+        self._publisher = Publisher(paths)
         self._pool = WorkerPool(paths.run(job.run) / "workers.log", paths.state_dir, job.settings)
         self._going: dict[Address, _Going] = {}
         self._wake = anyio.Event()
@@ -125,6 +125,7 @@ class Executor:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._pool.close()
+                    self._publisher.close()
             tasks.cancel_scope.cancel()
 
     async def _warm_up(self) -> None:
@@ -194,8 +195,8 @@ class Executor:
         address = node.address
         if address in self.job.unreachable:
             raise NodeError(self.job.unreachable[address])
-        read, wanted = self._ledger.wanted(node)
-        if self._ledger.is_made(address, wanted):
+        read, wanted = self.ledger.wanted(node)
+        if self.ledger.is_made(address, wanted):
             self.tally.unchanged += 1
             self._emit(NodeSkipped(address=str(address), reason="unchanged", unchanged=True))
             self._settle(address, Status.DONE)
@@ -217,10 +218,10 @@ class Executor:
         if staged is not None:
             await self._publish(node, staged, self._paths.staging(node.address, wanted), 0.0)
             return True
-        found = published(self._paths, node.address, wanted) if node.address not in self._ledger.records else None
+        found = published(self._paths, node.address, wanted) if node.address not in self.ledger.records else None
         if found is None:
             return False
-        record = self._ledger.record(node, found, 0.0)
+        record = self.ledger.record(node, found, 0.0)
         self._state.put_record(record)
         self._made(node, record)
         return True
@@ -277,7 +278,7 @@ class Executor:
             node,
             fingerprint=wanted,
             read=read,
-            inputs=self._ledger.inputs(node),
+            inputs=self.ledger.inputs(node),
             staging=staging,
             resumed=resumed,
             gpus=gpus,
@@ -316,12 +317,12 @@ class Executor:
     # How a node ends.
 
     async def _publish(self, node: Node, manifest: Manifest, staging: Path, duration_s: float) -> None:
-        record = self._ledger.record(node, manifest, duration_s)
+        record = self.ledger.record(node, manifest, duration_s)
         await self._publisher.publish(record, staging, keep=node.keep)
         self._made(node, record)
 
     def _made(self, node: Node, record: NodeRecord) -> None:
-        self._ledger.add(record)
+        self.ledger.add(record)
         self.tally.finished += 1
         self._emit(
             NodeFinished(

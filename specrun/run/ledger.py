@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from specrun.errors import NodeError
 from specrun.model.address import Address
@@ -83,3 +84,16 @@ class Ledger:
         record = self.records.get(address)
         asked_anew = address in self._gone or address in self._job.replace
         return record is not None and record.fingerprint == wanted and not asked_anew
+
+    def lived_on(self) -> list[NodeRecord]:
+        """Records of outputs that people changed by hand, with the parts as they are now.
+
+        What they changed has reached those who read it, so the next difference starts from here.
+        """
+        return [
+            replace(record, parts=observed.parts)
+            for address, observed in self._observations.items()
+            if observed.parts is not None
+            and (record := self.records.get(address)) is not None
+            and dict(record.parts) != dict(observed.parts)
+        ]

@@ -26,9 +26,9 @@ class _Entry:
 class Publisher:
     """`publish` returns when the output is in place and the state says so, durably."""
 
-    def __init__(self, state: State, paths: ProjectPaths) -> None:
-        """state: a connection of its own, since it is used in a thread."""
-        self._state = state
+    def __init__(self, paths: ProjectPaths) -> None:
+        # A connection of its own, since it is used in a thread.
+        self._state = State.open(paths.state_db)
         self._paths = paths
         self._waiting: list[_Entry] = []
         self._wake = anyio.Event()
@@ -54,6 +54,9 @@ class Publisher:
             for entry in batch:
                 entry.error = failures.get(entry.publication.record.address)
                 entry.done.set()
+
+    def close(self) -> None:
+        self._state.close()
 
     def _publish(self, publications: list[Publication]) -> dict[Address, Exception]:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

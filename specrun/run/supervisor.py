@@ -145,6 +145,9 @@ class _Run:
                 waiting=tally.waiting,
             )
         )
+        if code is ExitCode.DONE:
+            for record in executor.ledger.lived_on():
+                self._state.put_record(record)
         self._put_run(status, code, done=tally.finished + tally.unchanged)
         return code
 
