@@ -54,3 +54,13 @@ def loopback_only() -> Iterator[None]:
     socket.socket.connect = connect  # type: ignore[method-assign, assignment]
     yield
     socket.socket.connect = real  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def unpatched_pillow() -> Iterator[None]:
+    """Ultralytics replaces PIL.Image.open when it is imported; what specrun reads must not depend on that."""
+    from PIL import Image
+
+    real = Image.open
+    yield
+    Image.open = real

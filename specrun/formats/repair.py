@@ -25,8 +25,9 @@ def repair_ring(points: Points) -> tuple[Part, ...]:
     ring = open_ring(points)
     if len(ring) < 3:
         return ()
-    simple = [loop for loop in _untangled(_with_crossings(ring)) if abs(signed_area(loop)) > 0]
-    if len(simple) == 1 and len(simple[0]) == len(ring):
+    crossed = _with_crossings(ring)
+    simple = [loop for loop in _untangled(crossed) if abs(signed_area(loop)) > 0]
+    if len(simple) == 1 and len(simple[0]) == len(crossed) == len(ring):
         return (Part(ring),)
     exteriors: list[Points] = []
     holes: list[Points] = []

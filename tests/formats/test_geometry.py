@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -102,6 +102,7 @@ def test_a_star_drawn_in_one_stroke_keeps_its_hole():
 
 
 @given(st.lists(st.tuples(st.floats(0, 20, width=16), st.floats(0, 20, width=16)), min_size=3, max_size=9))
+@example([(1.0, 1.0), (0.0, 0.0), (2.0, 1.0), (0.0, 0.0), (0.0, 2.0), (3.0, 0.0)])
 @settings(max_examples=300)
 def test_repaired_rings_do_not_cross_themselves_and_fill_the_same_pixels(points):
     # The offset keeps edges off pixel centres, where the last bit of a crossing decides.
