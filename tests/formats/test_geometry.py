@@ -106,7 +106,7 @@ def test_a_star_drawn_in_one_stroke_keeps_its_hole():
 @settings(max_examples=300)
 def test_repaired_rings_do_not_cross_themselves_and_fill_the_same_pixels(points):
     # The offset keeps edges off pixel centres, where the last bit of a crossing decides.
-    drawn = np.array(points, dtype=np.float64) + [0.0123, 0.0311]
+    drawn = np.array(points, dtype=np.float64) + np.array([0.0123, 0.0311])
     parts = repair_ring(drawn)
     assert np.count_nonzero(rasterize(parts, (21, 21)) ^ rasterize([Part(drawn)], (21, 21))) <= 1
     for part in parts:
