@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from textual.widgets import ContentSwitcher, Input
 
 from specrun.model.event import Event, NodeFailed, Notice, RunFinished
 from specrun.tui import opening
-from specrun.tui.acting import Act, why_not
+from specrun.tui.acting import Act
 from specrun.tui.artifacts_pane import ArtifactsPane
-from specrun.tui.ask_screen import Answer, AskScreen
+from specrun.tui.asking import Asking
 from specrun.tui.bindings import ACT_OF, APP_BINDINGS
 from specrun.tui.clipboard import copy_through_tmux
+from specrun.tui.closing import Closing
 from specrun.tui.control import Control
 from specrun.tui.details_pane import DetailsPane
 from specrun.tui.follower import Feed, Follower
@@ -54,7 +55,6 @@ NARROW, LOW = 64, 18
 """Columns and rows below which panes stand one above the other, and the machine goes."""
 TICK_S = 0.25
 """Everything that arrived is drawn at once, four times a second: line by line costs a whole core."""
-CLOSE_AFTER_S = 10.0
 LIVE_S = 5.0
 """A failure older than this is history that is read again, and raises no alarm."""
 
@@ -91,17 +91,15 @@ class Dashboard(App[str]):
         # turn the terminal's own colours into black on black.
         super().__init__(ansi_color=True if environ.get("NO_COLOR") else None)
         self.follower = Follower(feed, clock)
-        self._control = control
         self._replayed = finished
-        self._close_when_done = close_when_done
         self._wall_clock = clock
         self._environ = environ
         self._run_program = run_program
         self._chosen = RUN_KEY
         self._tab = TABS[0]
         self._drawn: object = None
-        self._closes_at: float | None = None
-        self._touched = False
+        self._farewell = Closing(clock, wanted=close_when_done)
+        self._asking = Asking(self, control, self.run_view, chosen=lambda: self.chosen_node, say=self._say)
         for theme in OURS:
             self.register_theme(theme)
         self._guard = TerminalGuard(lambda result, status: self.exit(result, status))
@@ -176,19 +174,20 @@ class Dashboard(App[str]):
         if not (self._replayed and self.follower.last_time):
             for event in await self.follower.poll():
                 self._raise_alarm(event)
-        self._maybe_close()
+        if self._farewell.due:
+            self.exit("left")
         if self._can_draw:
             self.draw()
 
     def draw(self) -> None:
         """Data down. Nothing is asked to draw itself unless something that it shows may have changed."""
         view, now, node = self.run_view, self.now, self.chosen_node
-        depends = (view.version, int(now), self._chosen, self._tab, self.size, self._notice(), self.focused)
+        depends = (view.version, int(now), self._chosen, self._tab, self.size, self._farewell.notice, self.focused)
         self._draw_tab(node, view)
         if depends == self._drawn:
             return
         self._drawn = depends
-        self._header.show_run(view, now, self._notice())
+        self._header.show_run(view, now, self._farewell.notice)
         self._tree_pane.show_run(view, now)
         self._node_header.show_node(node, view, now)
         self._machine_pane.show_run(view, self.size.height // 5)
@@ -229,7 +228,7 @@ class Dashboard(App[str]):
         for hint in hints(self.BINDINGS):
             act = ACT_OF.get(hint.action)
             label = "go on" if act is Act.PAUSE and self.run_view.paused else hint.label
-            disabled = (self._why_not(act) or "") if act else ""
+            disabled = (self._asking.why_not(act) or "") if act else ""
             found.append(replace(hint, label=label, disabled=disabled))
         return found
 
@@ -268,10 +267,10 @@ class Dashboard(App[str]):
         self._close_filter(forget=False)
 
     def on_key(self) -> None:
-        self._touched = True
+        self._farewell.stay()
 
     def on_click(self) -> None:
-        self._touched = True
+        self._farewell.stay()
 
     def on_resize(self, event: events.Resize) -> None:
         base = self.screen_stack[0]
@@ -304,55 +303,34 @@ class Dashboard(App[str]):
             tree.focus()
 
     def action_cancel(self) -> None:
-        node = self._allowed(Act.CANCEL)
-        if node is not None and self._control is not None:
-            text = node.address.text
-            question = f"Cancel {text}? What it has done so far stays for a resume; what needs it is skipped."
-            self._ask(
-                "Cancel a node", question, "cancel it", partial(self._control.cancel, text), f"{text} is cancelled"
-            )
+        self._asking.cancel()
 
     def action_retry(self) -> None:
-        node = self._allowed(Act.RETRY)
-        if node is not None and self._control is not None:
-            self._send(partial(self._control.retry, node.address.text), f"{node.address.text} is tried again")
+        self._asking.retry()
 
     def action_prioritise(self) -> None:
-        node = self._allowed(Act.PRIORITISE)
-        if node is not None and self._control is not None:
-            self._send(partial(self._control.prioritise, node.address.text), f"{node.address.text} goes first")
+        self._asking.prioritise()
 
     def action_pause(self) -> None:
-        if reason := self._why_not(Act.PAUSE):
-            self._say(f"pause: {reason}")
-        elif self._control is not None:
-            paused = not self.run_view.paused
-            said = "paused: what runs goes on, nothing new starts" if paused else "the run goes on"
-            self._send(partial(self._control.pause, paused), said)
+        self._asking.pause()
 
     def action_stop_run(self) -> None:
-        if reason := self._why_not(Act.STOP):
-            self._say(f"stop the run: {reason}")
-        elif self._control is not None:
-            question = "Stop the run? Running nodes may save a checkpoint first; the next apply goes on from there."
-            self._ask("Stop the run", question, "stop it", self._control.stop_run, "the run is asked to stop")
+        self._asking.stop_run()
 
     def action_interrupt(self) -> None:
-        """ctrl+c means stop to some and go away to others, so it asks; unless text was marked to copy."""
+        """ctrl+c copies marked text, as elsewhere; else it asks what it should mean."""
         if self.screen.get_selected_text():
             self.action_copy()
-        elif self._why_not(Act.STOP):
+        elif self._asking.why_not(Act.STOP):
             self.action_leave()
         elif len(self.screen_stack) == 1:
-            question = "Stop the run, or only leave the dashboard? The run goes on without it."
-            answers = (Answer("s", "stop the run"), Answer("l", "leave"))
-            self.push_screen(AskScreen("ctrl+c", question, answers), self._interrupted)
+            self._asking.stop_or_leave(self.action_leave)
 
     def action_open_output(self) -> None:
         if isinstance(self.focused, ArtifactsPane) and self.focused.place:
             self._open_place(self.focused.place)
             return
-        node = self._allowed(Act.OPEN)
+        node = self._asking.allowed(Act.OPEN)
         if node is not None:
             self._open_place(node.folder)
 
@@ -416,39 +394,6 @@ class Dashboard(App[str]):
         yield SystemCommand("Theme", "Choose another theme", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save an SVG picture of the screen", self.deliver_screenshot)
 
-    def _why_not(self, act: Act) -> str | None:
-        if self._control is None and act is not Act.OPEN:
-            return "this dashboard only looks on"
-        return why_not(act, self.chosen_node, self.run_view)
-
-    def _allowed(self, act: Act) -> NodeView | None:
-        """The selected node, or None after having said why not."""
-        reason = self._why_not(act)
-        if reason:
-            self._say(f"{act}: {reason}")
-            return None
-        return self.chosen_node
-
-    def _ask(self, title: str, question: str, yes: str, call: Callable[[], str | None], said: str) -> None:
-        def answered(key: str | None) -> None:
-            if key:
-                self._send(call, said)
-
-        self.push_screen(AskScreen(title, question, (Answer("y", yes),)), answered)
-
-    def _interrupted(self, key: str | None) -> None:
-        if key == "l":
-            self.action_leave()
-        elif key == "s" and self._control is not None:
-            self._send(self._control.stop_run, "the run is asked to stop")
-
-    def _send(self, call: Callable[[], str | None], said: str) -> None:
-        async def send() -> None:
-            error = await asyncio.to_thread(call)
-            self._say(error or said, "error" if error else "information")
-
-        self.run_worker(send(), exit_on_error=True)
-
     def _say(self, text: str, severity: Any = "information") -> None:
         self.notify(text, severity=severity, markup=False, timeout=4)
 
@@ -464,19 +409,9 @@ class Dashboard(App[str]):
                 self._say(event.text, "error" if event.level == "error" else "warning")
             case RunFinished():
                 self.bell()
-                if self._close_when_done and not self._touched:
-                    self._closes_at = self._wall_clock() + CLOSE_AFTER_S
+                self._farewell.begin()
             case _:
                 pass
-
-    def _notice(self) -> str:
-        if self._closes_at is None or self._touched:
-            return ""
-        return f"closes in {max(0, round(self._closes_at - self._wall_clock()))} s, any key stays"
-
-    def _maybe_close(self) -> None:
-        if self._closes_at is not None and not self._touched and self._wall_clock() >= self._closes_at:
-            self.exit("left")
 
     def _show_tab(self, tab: str) -> None:
         inside = self.focused is not None and self.query_one("#tabs") in self.focused.ancestors
@@ -514,14 +449,13 @@ class Dashboard(App[str]):
         self._open(opening.place(path, self._environ), f"nothing here can open {place}")
 
     def _open(self, program: opening.Opening | None, otherwise: str) -> None:
+        """Steps aside while the program has the terminal."""
         if program is None:
             self._say(otherwise, "warning")
             return
+        aside = self.suspend() if program.in_terminal and not self.is_headless else nullcontext()
         try:
-            if program.in_terminal and not self.is_headless:
-                with self.suspend():
-                    self._run_program(program)
-            else:
+            with aside:
                 self._run_program(program)
         except OSError as error:
             self._say(f"{program.argv[0]}: {error.strerror}", "error")

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.markup import escape
 
 
 class Commanded(Protocol):
@@ -19,18 +20,18 @@ class Commanded(Protocol):
 
 
 class NodeCommands(Provider):
-    """Titles are plain content: an address with brackets is no markup."""
+    """Titles are plain content: an address with brackets is no markup. Textual reads the help as markup."""
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._entries():
-            yield DiscoveryHit(Content(title), partial(_run, act), text=title, help=help_text)
+            yield DiscoveryHit(Content(title), partial(_run, act), text=title, help=escape(help_text))
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for title, help_text, act in self._entries():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, Content(title), partial(_run, act), text=title, help=help_text)
+                yield Hit(score, Content(title), partial(_run, act), text=title, help=escape(help_text))
 
     def _entries(self) -> list[tuple[str, str, Callable[[], object]]]:
         return cast(Commanded, self.app).palette_entries()

@@ -433,6 +433,22 @@ def test_the_command_palette_goes_to_a_node() -> None:
     in_dashboard(look)
 
 
+def test_in_the_command_palette_brackets_are_only_brackets() -> None:
+    address = "models.m[@click=app.quit]"
+
+    async def look(shown: Shown) -> None:
+        shown.app.query_one(NodeTree).reveal(address)
+        await shown.press("ctrl+p", *"again")
+        await shown.pilot.pause(0.3)
+        await shown.pilot.pause()
+        assert f"{address} has not failed" in shown.text
+        await shown.press("escape", "ctrl+p", *"click")
+        await shown.pilot.pause(0.3)
+        assert f"Go to {address}" in shown.text
+
+    in_dashboard(look, events=[started(planned(address))], size=(120, 45))
+
+
 @pytest.mark.parametrize("theme", ["specrun-light", "ansi-dark", "ansi-light", "textual-dark", "dracula"])
 def test_every_theme_shows_the_same_text(theme: str) -> None:
     async def look(shown: Shown) -> None:
