@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import Input
 
 from specrun.model.event import Event, NodeFailed, Notice, RunFinished
 from specrun.tui import opening
@@ -27,29 +26,23 @@ from specrun.tui.bindings import ACT_OF, APP_BINDINGS
 from specrun.tui.clipboard import copy_through_tmux
 from specrun.tui.closing import Closing
 from specrun.tui.control import Control
-from specrun.tui.details_pane import DetailsPane
 from specrun.tui.follower import Feed, Follower
 from specrun.tui.help_screen import HelpScreen
 from specrun.tui.key_bar import KeyBar
 from specrun.tui.keys import KeyHint, hints
 from specrun.tui.line_pane import LinePane
 from specrun.tui.log_lines import LogLines
-from specrun.tui.log_pane import LogPane
-from specrun.tui.machine_pane import MachinePane
 from specrun.tui.messages import LogOpened, NodeChosen, PlaceOpened, TabChosen
-from specrun.tui.metrics_pane import MetricsPane
 from specrun.tui.node_commands import NodeCommands
-from specrun.tui.node_header import NodeHeader
-from specrun.tui.node_tree import NodeTree
-from specrun.tui.plan_pane import PlanPane
-from specrun.tui.run_header import RunHeader
-from specrun.tui.tab_bar import TABS, TabBar
+from specrun.tui.panes import Panes, Shown
+from specrun.tui.tab_bar import TABS
 from specrun.tui.terminal import TerminalGuard
 from specrun.tui.themes import OURS, fitting_theme, other_theme
 from specrun.tui.titles import set_title
 from specrun.tui.tree_rows import RUN_KEY
 from specrun.views.node_view import NodeView
 from specrun.views.run_view import RunView
+from specrun.views.text import clean
 
 NARROW, LOW = 64, 18
 """Columns and rows below which panes stand one above the other, and the machine goes."""
@@ -96,26 +89,13 @@ class Dashboard(App[str]):
         self._environ = environ
         self._run_program = run_program
         self._chosen = RUN_KEY
-        self._tab = TABS[0]
         self._drawn: object = None
         self._farewell = Closing(clock, wanted=close_when_done)
         self._asking = Asking(self, control, self.run_view, chosen=lambda: self.chosen_node, say=self._say)
         for theme in OURS:
             self.register_theme(theme)
         self._guard = TerminalGuard(lambda result, status: self.exit(result, status))
-        self._header = RunHeader(id="run-header")
-        self._tree_pane = NodeTree(id="tree")
-        self._filter = Input(id="filter", placeholder="part of an address", compact=True, classes="hidden")
-        self._right = Vertical(id="right")
-        self._node_header = NodeHeader(id="node-header")
-        self._tab_bar = TabBar(id="tab-bar")
-        self._log_pane = LogPane(log_path, id="log")
-        self._metrics_pane = MetricsPane(previous_metrics, id="metrics")
-        self._plan_pane = PlanPane(id="plan")
-        self._artifacts_pane = ArtifactsPane(id="artifacts")
-        self._details_pane = DetailsPane(log_path, id="details")
-        self._machine_pane = MachinePane(id="machine")
-        self._key_bar = KeyBar(id="keys")
+        self._panes = Panes(log_path, previous_metrics)
 
     @property
     def run_view(self) -> RunView:
@@ -134,22 +114,7 @@ class Dashboard(App[str]):
         return self._wall_clock()
 
     def compose(self) -> ComposeResult:
-        yield self._header
-        with Horizontal(id="body"):
-            with Vertical(id="left"):
-                yield self._tree_pane
-                yield self._filter
-            with self._right:
-                yield self._node_header
-                yield self._tab_bar
-                with ContentSwitcher(id="tabs", initial="log"):
-                    yield self._log_pane
-                    yield self._metrics_pane
-                    yield self._plan_pane
-                    yield self._artifacts_pane
-                    yield self._details_pane
-        yield self._machine_pane
-        yield self._key_bar
+        yield from self._panes.compose()
 
     def run(self, **options: Any) -> str | None:
         """As App.run; whatever becomes of the terminal, this returns or the process ends."""
@@ -164,8 +129,8 @@ class Dashboard(App[str]):
         self.theme = fitting_theme(self._environ, self.console.color_system)
         if not self.is_headless:
             self._guard.start()
-        set_title(self._tree_pane, "Nodes")
-        self._tree_pane.focus()
+        set_title(self._panes.tree, "Nodes")
+        self._panes.tree.focus()
         await self.tick()
         self.set_interval(TICK_S, self.tick)
 
@@ -181,19 +146,14 @@ class Dashboard(App[str]):
 
     def draw(self) -> None:
         """Data down. Nothing is asked to draw itself unless something that it shows may have changed."""
-        view, now, node = self.run_view, self.now, self.chosen_node
-        depends = (view.version, int(now), self._chosen, self._tab, self.size, self._farewell.notice, self.focused)
-        self._draw_tab(node, view)
+        view, now, node, notice = self.run_view, self.now, self.chosen_node, self._farewell.notice
+        depends = (view.version, int(now), self._chosen, self._panes.tab, self.size, notice, self.focused)
+        self._panes.draw_tab(node, self.follower)
         if depends == self._drawn:
             return
         self._drawn = depends
-        self._header.show_run(view, now, self._farewell.notice)
-        self._tree_pane.show_run(view, now)
-        self._node_header.show_node(node, view, now)
-        self._machine_pane.show_run(view, self.size.height // 5)
-        set_title(self._right, node.address.text if node else view.project or "run")
-        self._tab_bar.show_tabs(self._tab, _marks(node))
-        self._key_bar.show_keys([hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown])
+        keys = tuple(hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown)
+        self._panes.draw(Shown(node, now, notice, keys), self.follower, self.size.height)
 
     def redraw(self) -> None:
         self._drawn = None
@@ -203,22 +163,7 @@ class Dashboard(App[str]):
     @property
     def _can_draw(self) -> bool:
         """Not below a question, and not while the screen is taken down."""
-        return self._tree_pane.is_attached and len(self.screen_stack) == 1
-
-    def _draw_tab(self, node: NodeView | None, view: RunView) -> None:
-        match self._tab:
-            case "Log" if node is None:
-                self._log_pane.show_story(self.follower.story, self.follower.told)
-            case "Log" if node is not None:
-                self._log_pane.show_node(node)
-            case "Metrics":
-                self._metrics_pane.show_node(node)
-            case "Plan":
-                self._plan_pane.show_node(node, view)
-            case "Artifacts":
-                self._artifacts_pane.show_node(node, view)
-            case _:
-                self._details_pane.show_node(node, view)
+        return self._panes.tree.is_attached and len(self.screen_stack) == 1
 
     def _pane_hints(self) -> list[KeyHint]:
         return hints(type(self.focused).BINDINGS) if isinstance(self.focused, LinePane) else []
@@ -237,7 +182,7 @@ class Dashboard(App[str]):
         self.draw()
 
     def on_node_entered(self) -> None:
-        self._focus_tab()
+        self._panes.focus_tab()
 
     def on_tab_chosen(self, message: TabChosen) -> None:
         self._show_tab(message.tab)
@@ -247,7 +192,7 @@ class Dashboard(App[str]):
         await self.run_action(message.hint.action, self.focused if mine and self.focused else self)
 
     def on_log_opened(self, message: LogOpened) -> None:
-        path = self._log_pane.path
+        path = self._panes.log.path
         if path is None:
             self._say("there is no log file yet")
             return
@@ -260,11 +205,11 @@ class Dashboard(App[str]):
         self._open_place(message.place)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._tree_pane.filter(event.value)
+        self._panes.tree.filter(event.value)
         self.redraw()
 
     def on_input_submitted(self) -> None:
-        self._close_filter(forget=False)
+        self._panes.close_filter(forget=False)
 
     def on_key(self) -> None:
         self._farewell.stay()
@@ -280,24 +225,22 @@ class Dashboard(App[str]):
 
     def action_find(self) -> None:
         if isinstance(self.focused, LogLines):
-            self._log_pane.open_search()
+            self._panes.log.open_search()
             return
-        box = self._filter
-        box.remove_class("hidden")
-        box.focus()
+        self._panes.open_filter()
 
     def action_step_back(self) -> None:
         """Escape: out of the search, the filter, the full screen, the pane; in this order."""
-        tree, log = self._tree_pane, self._log_pane
+        tree, log = self._panes.tree, self._panes.log
         focused = self.focused.id if self.focused else ""
         if focused == "filter":
-            self._close_filter(forget=True)
+            self._panes.close_filter(forget=True)
         elif focused == "log-search" or (focused == "log-lines" and log.lines.wanted):
             log.close_search(forget=True)
         elif self.screen.has_class("zoomed"):
             self.action_zoom()
         elif focused == "tree" and tree.wish.narrowed:
-            self._close_filter(forget=True)
+            self._panes.close_filter(forget=True)
             tree.action_show_all()
         else:
             tree.focus()
@@ -335,7 +278,7 @@ class Dashboard(App[str]):
             self._open_place(node.folder)
 
     def action_copy(self) -> None:
-        text = self.screen.get_selected_text() or self._pane_text()
+        text = self.screen.get_selected_text() or self._panes.text_of(self.focused, self._chosen or self.run_view.run)
         if not text:
             self._say("there is nothing to copy")
             return
@@ -345,18 +288,18 @@ class Dashboard(App[str]):
         self._say(f"copied {text}" if lines == 1 and len(text) < 60 else f"copied {lines} lines")
 
     def action_walk(self, by: int) -> None:
-        self._tree_pane.action_move(by)
+        self._panes.tree.action_move(by)
 
     def action_tab(self, number: int) -> None:
         self._show_tab(TABS[number])
 
     def action_turn(self, by: int) -> None:
-        self._show_tab(TABS[(TABS.index(self._tab) + by) % len(TABS)])
+        self._show_tab(TABS[(TABS.index(self._panes.tab) + by) % len(TABS)])
 
     def action_zoom(self) -> None:
         self.screen.toggle_class("zoomed")
         if self.screen.has_class("zoomed"):
-            self._focus_tab()
+            self._panes.focus_tab()
         self.call_after_refresh(self.redraw)
 
     def action_machine(self) -> None:
@@ -368,7 +311,7 @@ class Dashboard(App[str]):
     def action_help(self) -> None:
         focused = self.focused.id if self.focused else ""
         names = {"tree": "the nodes", "log-lines": "the log"}
-        pane = names.get(focused or "", f"the tab {self._tab}")
+        pane = names.get(focused or "", f"the tab {self._panes.tab}")
         self.push_screen(HelpScreen(pane, self._pane_hints(), self._app_hints()))
 
     def action_leave(self) -> None:
@@ -378,7 +321,7 @@ class Dashboard(App[str]):
         self.exit("left")
 
     def palette_entries(self) -> list[tuple[str, str, Callable[[], object]]]:
-        tree = self._tree_pane
+        tree = self._panes.tree
         entries: list[tuple[str, str, Callable[[], object]]] = []
         for hint in self._app_hints():
             if hint.action != "command_palette":
@@ -395,7 +338,7 @@ class Dashboard(App[str]):
         yield SystemCommand("Screenshot", "Save an SVG picture of the screen", self.deliver_screenshot)
 
     def _say(self, text: str, severity: Any = "information") -> None:
-        self.notify(text, severity=severity, markup=False, timeout=4)
+        self.notify(clean(text), severity=severity, markup=False, timeout=4)
 
     def _raise_alarm(self, event: Event) -> None:
         """Only what happens while somebody looks; never what an old journal tells again."""
@@ -414,31 +357,8 @@ class Dashboard(App[str]):
                 pass
 
     def _show_tab(self, tab: str) -> None:
-        inside = self.focused is not None and self.query_one("#tabs") in self.focused.ancestors
-        self._tab = tab
-        self.query_one("#tabs", ContentSwitcher).current = tab.lower()
-        if inside:
-            self._focus_tab()
+        self._panes.show_tab(tab, self.focused)
         self.call_after_refresh(self.redraw)
-
-    def _focus_tab(self) -> None:
-        pane = self.query_one(f"#{self._tab.lower()}")
-        (self._log_pane.lines if isinstance(pane, LogPane) else pane).focus()
-
-    def _close_filter(self, *, forget: bool) -> None:
-        box = self._filter
-        if forget:
-            box.value = ""
-        box.set_class(not box.value, "hidden")
-        self._tree_pane.focus()
-
-    def _pane_text(self) -> str:
-        pane = self.focused
-        if isinstance(pane, ArtifactsPane):
-            return pane.place
-        if isinstance(pane, NodeTree):
-            return self._chosen or self.run_view.run
-        return "\n".join(pane.plain_lines()) if isinstance(pane, LinePane) else ""
 
     def _open_place(self, place: str) -> None:
         path = Path(place)
@@ -462,11 +382,3 @@ class Dashboard(App[str]):
             return
         if program.said:
             self._say(program.said)
-
-
-def _marks(node: NodeView | None) -> dict[str, str]:
-    """How much there is behind a tab."""
-    amounts: Sequence[tuple[str, int]] = ()
-    if node is not None:
-        amounts = (("Metrics", len(node.metrics)), ("Artifacts", len(node.artifacts)))
-    return {name: str(amount) for name, amount in amounts if amount}
