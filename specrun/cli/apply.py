@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from specrun.cli.project import Planned, add_choice, add_spec, load, plan_project
+from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, plan_project
 from specrun.errors import ApprovalMissing, ExitCode, PlanOutdated, UsageError
 from specrun.model.plan import Action
 from specrun.run.job import Job
@@ -70,15 +71,16 @@ def saved_plan(arguments: argparse.Namespace) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text())
         if content["specrun_plan"] != 1:
             raise ValueError("unknown format")
+        asked, arguments.spec = dict(content["asked"]), str(content["spec"])
+        content["plan"]["nodes"], content["graph"]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path}: neither a project spec (.yaml) nor a saved plan", hint="`specrun plan --out FILE` saves one."
         ) from error
-    given = [name for name in content["asked"] if getattr(arguments, name)]
+    given = [name for name in asked if getattr(arguments, name)]
     if given:
         raise UsageError(f"--{given[0]} cannot be given with a saved plan", hint="Make a new plan with it.")
-    arguments.spec = content["spec"]
-    for name, value in content["asked"].items():
+    for name, value in asked.items():
         setattr(arguments, name, value)
     return content
 
@@ -91,11 +93,20 @@ def check_saved(saved: dict[str, Any], planned: Planned) -> None:
     before = {n["address"]: (n["action"], n["fingerprint"]) for n in saved["plan"]["nodes"]}
     after = {n["address"]: (n["action"], n["fingerprint"]) for n in now["nodes"]}
     moved = [a for a in {**before, **after} if before.get(a) != after.get(a)]
+    # Nodes below one that runs have no fingerprint yet: what they would do is compared itself.
+    graph = {node["address"]: node for node in json.loads(json.dumps(graph_of(planned)))}
+    was = {node["address"]: node for node in saved["graph"]}
+    moved += [a for a in {**was, **graph} if was.get(a) != graph.get(a)]
     if moved:
         raise PlanOutdated(f"the saved plan is out of date: {moved[0]} has changed since", hint="Make a new plan.")
 
 
 def nothing_to_do(planned: Planned, ui: str) -> int:
+    if ui == "json":
+        # Nothing happened, and that is what a reader of events should see.
+        from specrun.cli.foreground import JsonLines
+
+        JsonLines().begin()
     if ui in ("tui", "plain"):
         show_plan(planned, verbose=False)
     return ExitCode.WAITING if planned.plan.with_action(Action.WAIT) else ExitCode.DONE
@@ -105,7 +116,9 @@ def show_plan(planned: Planned, *, verbose: bool) -> None:
     # An apply that draws nothing does not need it.
     from specrun.cli.plan import show
 
-    show(planned, verbose=verbose)
+    with contextlib.suppress(BrokenPipeError):  # whoever reads may stop reading; the work goes on
+        show(planned, verbose=verbose)
+        sys.stdout.flush()
 
 
 def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str) -> int:
@@ -118,7 +131,11 @@ def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str) -> int:
     if ui == "tui":
         # Textual is imported when there is a dashboard to draw.
         from specrun.cli.dashboard import run_with_dashboard
+        from specrun.tui.terminal import dashboard_refusal
 
+        refusal = dashboard_refusal(os.environ)
+        if refusal is not None:
+            raise UsageError(f"--ui tui: {refusal}", hint="Leave --ui away, or write --ui plain.")
         return run_with_dashboard(job, planned.paths, previous_facts(planned))
     if ui == "plain":
         show_plan(planned, verbose=False)
@@ -170,7 +187,10 @@ def in_the_foreground(job: Job, planned: Planned, ui: str, *, verbose: bool) -> 
 
     printer = printer_for(ui, verbose=verbose)
     code = supervise(job, Supervision(listeners=[printer.handle], tick=printer.tick))
-    printer.summarise(planned.paths.run(job.run), Path.cwd(), previous_facts(planned))
+    try:
+        printer.summarise(planned.paths.run(job.run), Path.cwd(), previous_facts(planned))
+    except OSError:  # nobody reads any more: the run's own end counts
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 
 

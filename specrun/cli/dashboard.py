@@ -24,6 +24,8 @@ from specrun.store.paths import ProjectPaths
 from specrun.tui.app import Dashboard
 
 START_TIMEOUT_S = 20.0
+GONE = {"gone": 129, "terminated": int(ExitCode.TERMINATED)}
+"""How the dashboard ended when nobody reads a summary any more."""
 
 
 class RunControl:
@@ -95,8 +97,11 @@ def watch(
         finished=finished,
         close_when_done=close_when_done,
     )
-    dashboard.run()
-    print_summary(dashboard.run_view, folder, Path.cwd(), previous)
+    left = dashboard.run()
+    if left in GONE:
+        return GONE[left]
+    still_on = feed.finished is None
+    print_summary(dashboard.run_view, folder, Path.cwd(), previous, now=time.time() if still_on else None)
     if feed.finished is not None:
         return feed.finished.exit_code
     if alive():

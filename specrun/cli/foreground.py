@@ -58,6 +58,9 @@ class JsonLines:
     def __init__(self) -> None:
         self._printer = JsonLinesPrinter(_write)
 
+    def begin(self) -> None:
+        self._printer.begin()
+
     def handle(self, event: Event) -> None:
         self._printer.handle(event)
 
@@ -82,11 +85,23 @@ class Quiet:
         """Nothing is said."""
 
 
-def print_summary(view: RunView, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
-    width = shutil.get_terminal_size((100, 24)).columns
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def print_summary(
+    view: RunView,
+    run_folder: Path,
+    base: Path,
+    previous: Mapping[str, Mapping[str, Any]],
+    *,
+    now: float | None = None,
+) -> None:
+    """now: seconds since the epoch, for a run that still goes on."""
     text = summary_text(
-        view, color=color, width=width, previous=previous, run_folder=os.path.relpath(run_folder), base=os.fspath(base)
+        view,
+        color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+        width=shutil.get_terminal_size((100, 24)).columns,
+        previous=previous,
+        run_folder=os.path.relpath(run_folder),
+        base=os.fspath(base),
+        now=now,
     )
     _write("\n" + text.rstrip("\n") + "\n")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,10 @@ _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without Unicode shows question marks instead of stopping the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(words[0] if words and words[0] in COMMANDS else None)
     arguments = parser.parse_args(words)
@@ -47,22 +52,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.WRONG_INPUT
     try:
         return int(_module(arguments.command).run(arguments))
-    except SpecError as error:
+    except Exception as error:
+        return _exit(_only(error))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _only(error: Exception) -> Exception:
+    """The one error in a task group's wrapping."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _exit(error: Exception) -> int:
+    """Says what went wrong; returns the exit code."""
+    if isinstance(error, SpecError):
         # Only a wrong spec needs the renderer.
         from specrun.spec.diagnostics import render_diagnostics
 
         sys.stderr.write(render_diagnostics(error.diagnostics, color=_color()))
         return error.exit_code
-    except SpecrunError as error:
+    if isinstance(error, SpecrunError):
         _say_error(error.message, error.hint)
         return error.exit_code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.DONE
-    except Exception as error:
-        return _our_fault(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        _say_error(f"{place}{error.strerror or error}", "Mend that, and give the command again.")
+        return ExitCode.NODE_FAILED
+    return _our_fault(error)
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:

@@ -10,8 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from specrun.cli.project import Planned, add_choice, add_spec, load, plan_project
-from specrun.errors import ExitCode
+from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, plan_project
+from specrun.errors import ExitCode, UsageError
 from specrun.views.plan_text import plan_json, plan_text
 
 
@@ -48,13 +48,19 @@ def show(planned: Planned, *, verbose: bool) -> None:
 
 
 def save(planned: Planned, arguments: argparse.Namespace, path: Path) -> None:
-    """The plan with the command line that made it: `apply FILE` makes it again and compares."""
+    """The plan with the command line that made it: `apply FILE` makes it again and compares.
+
+    Raises UsageError: the name would be taken for a spec.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        raise UsageError(f"--out {path}: {path.suffix} is for specs", hint="Name it plan.json, for example.")
     asked = {name: getattr(arguments, name) for name in ("var", "set", "target", "replace", "exclude")}
     content = {
         "specrun_plan": 1,
         "spec": os.fspath(planned.project.spec_file.resolve()),
         "asked": asked,
         "plan": planned.plan.to_json(),
+        "graph": graph_of(planned),
     }
     staged = path.with_name(path.name + ".partial")
     staged.write_text(json.dumps(content, ensure_ascii=False))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from specrun.errors import UsageError
 from specrun.graph import with_needs
@@ -121,13 +122,21 @@ def plan_project(project: Project, arguments: argparse.Namespace) -> Planned:
     return Planned(project, paths, world, plan, wish)
 
 
+def graph_of(planned: Planned) -> list[dict[str, Any]]:
+    """The planned nodes as JSON, without where they stand in the spec."""
+    addresses = {node.address for node in planned.plan.nodes}
+    nodes = [node.to_json() for node in planned.project.nodes if node.address in addresses]
+    return [{key: value for key, value in node.items() if key != "marks"} for node in nodes]
+
+
 def wish_of(project: Project, arguments: argparse.Namespace) -> Wish:
     """Raises UsageError: an address that names nothing."""
     known = {node.address: node.needs for node in project.nodes}
     targets = expand(arguments.target, known, "target")
+    replace = expand(arguments.replace, known, "replace")
     return Wish(
-        targets=set(with_needs(known, targets)) if targets else None,
-        replace=tuple(expand(arguments.replace, known, "replace")),
+        targets=set(with_needs(known, [*targets, *replace])) if targets else None,
+        replace=tuple(replace),
         exclude=tuple(expand(arguments.exclude, known, "exclude")),
     )
 

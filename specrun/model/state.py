@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from specrun.errors import CredentialsError, ExitCode, NodeError
 from specrun.model.address import Address
 from specrun.model.digest import Json
 
@@ -27,6 +28,19 @@ class Observation:
     parts: Mapping[str, str] | None = None
     part_changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Why a node could not be observed; exit_code: of the error that said so."""
+
+    cause: str
+    hint: str = ""
+    exit_code: int = int(ExitCode.NODE_FAILED)
+
+    def as_error(self) -> NodeError:
+        refused = self.exit_code == ExitCode.CREDENTIALS
+        return (CredentialsError if refused else NodeError)(self.cause, hint=self.hint or None)
 
 
 class Outcome(StrEnum):

@@ -121,7 +121,7 @@ def _asked_reasons(node: Node, record: NodeRecord | None, world: World, wish: Wi
     if node.address in wish.replace:
         reasons.append(explain.replaced_reason())
     if node.address in world.unreachable:
-        reasons.append(explain.unreachable_reason(world.unreachable[node.address]))
+        reasons.append(explain.unreachable_reason(world.unreachable[node.address].cause))
     if record is not None and node.address in world.gone:
         reasons.append(explain.gone_reason(world.gone[node.address]))
     return reasons

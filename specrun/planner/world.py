@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from specrun.model.address import Address
-from specrun.model.state import Attempt, NodeRecord, Observation
+from specrun.model.state import Attempt, NodeRecord, Observation, Unreachable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,4 +21,4 @@ class World:
     attempts: Mapping[Address, Attempt] = field(default_factory=dict)
     observations: Mapping[Address, Observation] = field(default_factory=dict)
     gone: Mapping[Address, str] = field(default_factory=dict)
-    unreachable: Mapping[Address, str] = field(default_factory=dict)
+    unreachable: Mapping[Address, Unreachable] = field(default_factory=dict)

@@ -42,6 +42,9 @@ class Halt:
         if at_once:
             self._now.set()
 
+    async def wait(self) -> None:
+        await self._asked.wait()
+
     async def carry_out(self, worker: WorkerProcess) -> None:
         """Wait to be asked, then: a request, a grace, the end of the whole group."""
         await self._asked.wait()
@@ -133,7 +136,7 @@ async def attempt(
     if result is not None and result.ok:
         return result
     if halt.asked:
-        return Result(ok=False, error="StopRequested", cause=halt.reason, exit_code=130)
+        return stopped(halt)
     if timed_out:
         cause = f"it took longer than its timeout of {node.timeout_s:g} s"
         return Result(
@@ -143,6 +146,10 @@ async def attempt(
         how = f"exit status {status}" if answered or status is not None else "no exit status"
         return Result(ok=False, error="Died", cause=f"the worker ended without an answer ({how})", exit_code=1)
     return result
+
+
+def stopped(halt: Halt) -> Result:
+    return Result(ok=False, error="StopRequested", cause=halt.reason, exit_code=130)
 
 
 class Follower:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import anyio
 import anyio.abc
+import anyio.to_thread
+import psutil
 
-from specrun.errors import ExitCode, NodeError, SpecrunError
+from specrun.errors import ExitCode, SpecrunError, StateError
 from specrun.model.address import Address
 from specrun.model.artifact import Manifest
 from specrun.model.event import (
@@ -31,14 +33,15 @@ from specrun.model.event import (
 from specrun.model.node import Node
 from specrun.model.plan import Action
 from specrun.model.state import Attempt, NodeRecord, Outcome
-from specrun.run.attempt import Halt, attempt, end_of_log, make_request, worker_environment
+from specrun.run.attempt import Halt, attempt, end_of_log, make_request, stopped, worker_environment
 from specrun.run.gpu import Gpus, Lease
 from specrun.run.job import Job
 from specrun.run.ledger import Ledger
 from specrun.run.publisher import Publisher
 from specrun.run.request import LOG_NAME, Result
 from specrun.run.scheduler import Capacity, Scheduler, Skip, Status
-from specrun.run.tally import Tally, failure
+from specrun.run.secrets import Secrets
+from specrun.run.tally import Tally, tally_of
 from specrun.run.workers import WorkerPool, WorkerProcess
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
@@ -48,6 +51,8 @@ from specrun.store.state import State
 RETRY_FIRST_S = 2.0
 RETRY_MOST_S = 120.0
 GPU_POLL_S = 2.0
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""That this process may use: containers and job systems often give fewer than there are."""
 NEVER_RETRIED = {
     "OutOfMemory",
     "CredentialsError",
@@ -77,16 +82,18 @@ class Executor:
         emit: Callable[[Event], None],
         *,
         gpus: Gpus,
-        resolve_secret: Callable[[Node], Mapping[str, str]],
+        secrets: Secrets,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
-        self.tally = Tally()
+        self._codes: dict[Address, int] = {}
+        self._unchanged: set[Address] = set()
+        self._wanted: dict[Address, str] = {}
         self._paths = paths
         self._state = state
         self._emit = emit
         self._gpus = gpus
-        self._secrets_of = resolve_secret
+        self._secrets = secrets
         self._clock = clock
         self.ledger = Ledger(job, paths, state.records())
         self._nodes = {node.address: node for node in job.nodes}
@@ -103,9 +110,15 @@ class Executor:
         settings = self.job.settings.get("executor", {})
         return Capacity(
             max_parallel=int(settings.get("max_parallel", 4)),
-            cpus=float(os.cpu_count() or 1),
+            cpus=float(CORES),
+            memory_mib=psutil.virtual_memory().total >> 20,
             gpus=len(self._gpus.usable),
         )
+
+    @property
+    def tally(self) -> Tally:
+        waiting = len(self.job.plan.with_action(Action.WAIT))
+        return tally_of(self._scheduler.status, self._unchanged, self._codes, waiting)
 
     async def run(self) -> None:
         """Returns when nothing is left to do or the run was stopped."""
@@ -136,7 +149,6 @@ class Executor:
 
     def _announce_waiting(self) -> None:
         for planned in self.job.plan.with_action(Action.WAIT):
-            self.tally.waiting += 1
             self._emit(NodeWaiting(address=str(planned.address), missing=tuple(r.text for r in planned.reasons)))
 
     # What people ask for while it runs.
@@ -146,7 +158,6 @@ class Executor:
         if not self._stopping:
             self._stopping = True
             for address in self._scheduler.skip_pending():
-                self.tally.skipped += 1
                 self._emit(NodeSkipped(address=str(address), reason="the run was stopped"))
         for going in self._going.values():
             going.halt.ask(reason, at_once=at_once)
@@ -163,8 +174,6 @@ class Executor:
     def retry(self, address: Address) -> str:
         if self._stopping or not self._scheduler.retry(address):
             return f"{address} did not fail"
-        self.tally.failed -= 1
-        self.tally.codes.pop()
         self._emit(NodeQueued(address=str(address)))
         self._wake.set()
         return ""
@@ -184,7 +193,7 @@ class Executor:
         try:
             await self._make(node)
         except SpecrunError as error:
-            self._failed(node, failure(error))
+            self._failed(node, Result.of_error(error))
         except OSError as error:
             self._failed(node, Result(ok=False, error="OSError", cause=str(error), exit_code=ExitCode.NODE_FAILED))
         finally:
@@ -193,16 +202,17 @@ class Executor:
 
     async def _make(self, node: Node) -> None:
         address = node.address
-        if address in self.job.unreachable:
-            raise NodeError(self.job.unreachable[address])
+        unreachable = self.job.unreachable.get(address)
+        if unreachable is not None:
+            raise unreachable.as_error()
         read, wanted = self.ledger.wanted(node)
+        self._wanted[address] = wanted
         if self.ledger.is_made(address, wanted):
-            self.tally.unchanged += 1
+            self._unchanged.add(address)
             self._emit(NodeSkipped(address=str(address), reason="unchanged", unchanged=True))
             self._settle(address, Status.DONE)
             return
         if node.external and not self.job.approved:
-            self.tally.waiting += 1
             self._emit(NodeWaiting(address=str(address), missing=("needs approval: --yes",), approval=True))
             self._settle(address, Status.WAITING)
             return
@@ -233,6 +243,9 @@ class Executor:
         lease = await self._lease(node, going.halt)
         try:
             for number in range(1, node.retries + 2):
+                if going.halt.asked:
+                    self._failed(node, stopped(going.halt))
+                    return
                 result = await self._attempt(node, wanted, read, going, lease, number)
                 if result.ok:
                     manifest = read_manifest(self._paths.staging(node.address, wanted))
@@ -244,7 +257,7 @@ class Executor:
                 if number > node.retries or result.error in NEVER_RETRIED or going.halt.asked:
                     self._failed(node, result)
                     return
-                await self._pause_before_retry(node, number, result)
+                await self._pause_before_retry(node, going.halt, number, result)
         finally:
             if lease is not None:
                 lease.release()
@@ -282,7 +295,7 @@ class Executor:
             staging=staging,
             resumed=resumed,
             gpus=gpus,
-            cpus=max(1, int(min(node.resources.cpus, os.cpu_count() or 1))),
+            cpus=max(1, int(min(node.resources.cpus, CORES))),
         )
 
         def started(worker: WorkerProcess) -> None:
@@ -303,16 +316,17 @@ class Executor:
             node,
             self._pool,
             environment=worker_environment(gpus, has_gpus=bool(self._gpus.all)),
-            secrets=self._secrets_of(node),
+            secrets=await anyio.to_thread.run_sync(self._secrets.of, node),
             halt=going.halt,
             emit=self._emit,
             started=started,
         )
 
-    async def _pause_before_retry(self, node: Node, number: int, result: Result) -> None:
+    async def _pause_before_retry(self, node: Node, halt: Halt, number: int, result: Result) -> None:
         delay = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (number - 1)) * random.uniform(0.5, 1.5)
         self._emit(NodeRetrying(address=str(node.address), attempt=number + 1, delay_s=delay, cause=result.cause))
-        await anyio.sleep(delay)
+        with anyio.move_on_after(delay):
+            await halt.wait()
 
     # How a node ends.
 
@@ -323,7 +337,6 @@ class Executor:
 
     def _made(self, node: Node, record: NodeRecord) -> None:
         self.ledger.add(record)
-        self.tally.finished += 1
         self._emit(
             NodeFinished(
                 address=str(node.address),
@@ -339,17 +352,12 @@ class Executor:
     def _failed(self, node: Node, result: Result) -> None:
         address, folder = node.address, self._paths.node_run(self.job.run, node.address)
         if result.error == "WaitingForPeople":
-            self.tally.waiting += 1
             self._emit(NodeWaiting(address=str(address), missing=result.missing))
             self._settle(address, Status.WAITING)
             return
         interrupted = result.error == "StopRequested"
-        self.tally.failed += 1
-        self.tally.codes.append(result.exit_code or ExitCode.NODE_FAILED)
-        outcome = Outcome.INTERRUPTED if interrupted else Outcome.FAILED
-        self._state.put_attempt(
-            Attempt(address, outcome, "", self.job.run, datetime.now(UTC).isoformat(), result.cause, node.resume)
-        )
+        self._codes[address] = result.exit_code or ExitCode.NODE_FAILED
+        self._remember_attempt(node, Outcome.INTERRUPTED if interrupted else Outcome.FAILED, result.cause)
         self._emit(
             NodeFailed(
                 address=str(address),
@@ -363,16 +371,22 @@ class Executor:
         )
         self._settle(address, Status.FAILED)
 
+    def _remember_attempt(self, node: Node, outcome: Outcome, cause: str) -> None:
+        """Best effort: the disk may be full, and the journal tells it too."""
+        wanted, now = self._wanted.get(node.address, ""), datetime.now(UTC).isoformat()
+        try:
+            self._state.put_attempt(Attempt(node.address, outcome, wanted, self.job.run, now, cause, node.resume))
+        except (StateError, OSError) as error:
+            self.notice(f"{node.address}: its failure could not be kept in the state: {error}", "warning")
+
     def _settle(self, address: Address, status: Status) -> None:
         for skip in self._scheduler.settle(address, status):
             self._skipped(skip)
 
     def _skipped(self, skip: Skip) -> None:
         if skip.status is Status.WAITING:
-            self.tally.waiting += 1
             self._emit(NodeWaiting(address=str(skip.address), missing=(f"waits for {skip.because}",)))
         else:
-            self.tally.skipped += 1
             self._emit(NodeSkipped(address=str(skip.address), reason=f"needs {skip.because}, which failed"))
 
     def notice(self, text: str, level: str = "info") -> None:

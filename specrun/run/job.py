@@ -12,7 +12,7 @@ from typing import Any
 from specrun.model.address import Address, parse_address
 from specrun.model.node import Node
 from specrun.model.plan import Plan
-from specrun.model.state import Observation
+from specrun.model.state import Observation, Unreachable
 
 JOB_NAME = "job.json"
 PLAN_NAME = "plan.json"
@@ -36,7 +36,7 @@ class Job:
     plan: Plan
     observations: Mapping[Address, Observation] = field(default_factory=dict)
     gone: Mapping[Address, str] = field(default_factory=dict)
-    unreachable: Mapping[Address, str] = field(default_factory=dict)
+    unreachable: Mapping[Address, Unreachable] = field(default_factory=dict)
     replace: tuple[Address, ...] = ()
     approved: bool = False
 
@@ -65,7 +65,7 @@ class Job:
             "plan": self.plan.to_json(),
             "observations": {str(a): _observation_to_json(o) for a, o in self.observations.items()},
             "gone": {str(a): text for a, text in self.gone.items()},
-            "unreachable": {str(a): text for a, text in self.unreachable.items()},
+            "unreachable": {str(a): [u.cause, u.hint, u.exit_code] for a, u in self.unreachable.items()},
             "replace": [str(a) for a in self.replace],
             "approved": self.approved,
         }
@@ -82,7 +82,7 @@ class Job:
                 "plan": Plan.from_json(data["plan"]),
                 "observations": {parse_address(a): _observation_from_json(o) for a, o in data["observations"].items()},
                 "gone": {parse_address(a): text for a, text in data["gone"].items()},
-                "unreachable": {parse_address(a): text for a, text in data["unreachable"].items()},
+                "unreachable": {parse_address(a): Unreachable(*row) for a, row in data["unreachable"].items()},
                 "replace": tuple(parse_address(a) for a in data["replace"]),
             }
         )

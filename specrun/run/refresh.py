@@ -11,16 +11,17 @@ from typing import Any
 
 import anyio
 
-from specrun.errors import NodeError
+from specrun.errors import SpecrunError
 from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.digest import Json
 from specrun.model.node import Node
-from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
+from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.model.work import Listing
 from specrun.planner.world import World
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.listing import ListingCache
+from specrun.store.locks import ProjectLock
 from specrun.store.manifest import NOTE_NAME, read_manifest
 from specrun.store.paths import ProjectPaths
 from specrun.store.staging import staging_folders
@@ -79,7 +80,7 @@ def look_around(
     attempts = dict(state.attempts()) if state else {}
     cache = ListingCache(paths.cache_db)
     observations: dict[Address, Observation] = {}
-    unreachable: dict[Address, str] = {}
+    unreachable: dict[Address, Unreachable] = {}
 
     def look_of(node: Node) -> NodeLook:
         return NodeLook(
@@ -99,8 +100,10 @@ def look_around(
             try:
                 spec = kind.Spec.model_validate(dict(node.config))
                 observations[node.address] = await kind.observe(spec, look_of(node))
-            except NodeError as error:
-                unreachable[node.address] = str(error)
+            except SpecrunError as error:
+                unreachable[node.address] = Unreachable(error.message, error.hint or "", int(error.exit_code))
+            except OSError as error:
+                unreachable[node.address] = Unreachable(f"{error.filename or node.address}: {error.strerror}")
 
     async def observe_all() -> None:
         limit = anyio.CapacityLimiter(PARALLEL)
@@ -111,7 +114,8 @@ def look_around(
                     tasks.start_soon(observe, node, kind, limit)
 
     anyio.run(observe_all)
-    names = begun_names(paths)
+    # While somebody else's run goes on, its staging folders say nothing about a crash.
+    names = set() if others_run(paths) else begun_names(paths)
     for node in nodes:
         address = node.address
         if (address.section, address.name) in names and address not in attempts and begun(paths, address):
@@ -120,6 +124,14 @@ def look_around(
             )
     gone = {a: text for a, r in records.items() if (text := what_is_gone(paths, r))}
     return World(records=records, attempts=attempts, observations=observations, gone=gone, unreachable=unreachable)
+
+
+def others_run(paths: ProjectPaths) -> bool:
+    try:
+        holder = ProjectLock(paths.lock).holder()
+    except OSError:  # a read-only project: nobody can run there
+        return False
+    return holder is not None and holder.pid != os.getpid()
 
 
 def begun_names(paths: ProjectPaths) -> set[tuple[str, str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from specrun.errors import SpecrunError, WaitingForPeople
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact
 from specrun.model.digest import Json
@@ -76,6 +77,19 @@ class Result:
     hint: str = ""
     exit_code: int = 0
     missing: tuple[str, ...] = ()
+
+    @classmethod
+    def of_error(cls, error: SpecrunError) -> Result:
+        """An expected failure; people who are waited for are named line by line."""
+        missing = tuple(error.message.splitlines()) if isinstance(error, WaitingForPeople) else ()
+        return cls(
+            ok=False,
+            error=type(error).__name__,
+            cause=error.message,
+            hint=error.hint or "",
+            exit_code=int(error.exit_code),
+            missing=missing,
+        )
 
     def save(self, folder: Path) -> None:
         staged = folder / f".{RESULT_NAME}.{os.getpid()}"

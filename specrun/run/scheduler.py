@@ -7,7 +7,7 @@ done (made or unchanged), failed, waiting or skipped. Whatever needs an unsettle
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,10 +87,6 @@ class Scheduler:
     def finished(self) -> bool:
         return self._unsettled == 0
 
-    @property
-    def running(self) -> Collection[Address]:
-        return [a for a, s in self.status.items() if s is Status.RUNNING]
-
     def start(self) -> list[Node]:
         """Nodes to start now; they count as running from here on."""
         if self.paused:
@@ -168,12 +164,14 @@ class Scheduler:
         return pending
 
     def retry(self, address: Address) -> bool:
-        """Put a failed node, and what was skipped because of it, back; False when it did not fail."""
+        """Put a failed node, and what was skipped because of it alone, back; False when it did not fail."""
         if self.status.get(address) is not Status.FAILED:
             return False
         self._revive(address)
-        for dependent in self._below(address):
-            if self.status[dependent] is Status.SKIPPED:
+        for dependent in sorted(self._below(address), key=self._order.__getitem__):
+            needs = [self.status[need] for need in self.nodes[dependent].needs if need in self.nodes]
+            hopeless = any(status.settled and status is not Status.DONE for status in needs)
+            if self.status[dependent] is Status.SKIPPED and not hopeless:
                 self._revive(dependent)
         return True
 

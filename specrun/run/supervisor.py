@@ -6,6 +6,7 @@ RUN_FOLDER`, in a session of its own, so that closing the terminal does not end 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,15 +21,15 @@ from typing import Any
 import anyio
 import psutil
 
-from specrun.errors import ExitCode, SpecrunError
-from specrun.model.event import Event, LogLine, MachineSample, Notice, Progress, RunFinished, RunStarted
-from specrun.model.node import Node
+from specrun.errors import ExitCode, SpecrunError, StateError
+from specrun.model.event import Event, MachineSample, Notice, RunFinished, RunStarted
 from specrun.model.state import RunRecord
 from specrun.run.control import Ask, ControlReader, Wanted
 from specrun.run.executor import Executor
 from specrun.run.gpu import Gpus, load_nvml
 from specrun.run.job import JOB_NAME, Job
-from specrun.run.secrets import secrets_of
+from specrun.run.listeners import UNHURRIED, Listener, Listeners
+from specrun.run.secrets import Secrets
 from specrun.run.tally import exit_code
 from specrun.spec.environment import with_env_files
 from specrun.store.filesystem import disk_free
@@ -41,9 +42,6 @@ from specrun.store.state import State
 SAMPLE_INTERVAL_S = 2.0
 CONTROL_INTERVAL_S = 0.25
 MIB = 1 << 20
-_UNHURRIED = (LogLine, Progress)
-
-Listener = Callable[[Event], None]
 
 
 @dataclass(kw_only=True)
@@ -67,42 +65,72 @@ def supervise(job: Job, how: Supervision | None = None) -> ExitCode:
         recover(state, paths)
         folder = paths.run(job.run)
         job.save(folder)
+        listeners = Listeners(asked.listeners, asked.tick)
         with JournalWriter(folder / JOURNAL_NAME, job.run) as journal:
-            run = _Run(job, paths, state, journal, asked)
-            code = anyio.run(run.main)
+            run = _Run(job, paths, state, journal, asked, listeners.hear)
+            try:
+                code = anyio.run(run.main)
+            except BaseException:
+                # Whatever it was is told by the exception; a second trouble must not hide it.
+                with contextlib.suppress(Exception):
+                    run.put_run("crashed", ExitCode.OUR_FAULT)
+                raise
+            finally:
+                listeners.close()
+        if run.trouble is not None:
+            raise run.trouble
         empty_trash(state, paths)
     return code
 
 
 class _Run:
-    def __init__(self, job: Job, paths: ProjectPaths, state: State, journal: JournalWriter, how: Supervision) -> None:
+    """trouble: what kept the journal from being written; the run was stopped because of it."""
+
+    def __init__(
+        self,
+        job: Job,
+        paths: ProjectPaths,
+        state: State,
+        journal: JournalWriter,
+        how: Supervision,
+        hear: Listener,
+    ) -> None:
         self._job = job
         self._paths = paths
         self._state = state
         self._journal = journal
         self._how = how
+        self._hear = hear
+        self.trouble: StateError | None = None
+        self._executor: Executor | None = None
         self._gpus = how.gpus if how.gpus is not None else find_gpus(job.settings)
         self._stopped_by: ExitCode | None = None
         self._interrupts = 0
 
     def emit(self, event: Event) -> None:
-        data = self._journal.append(event)
-        if not isinstance(event, _UNHURRIED):
-            self._journal.flush()
-        if self._how.listeners:
-            stamped = replace(event, run=data["run"], seq=data["seq"], time=data["time"])
-            for listener in self._how.listeners:
-                listener(stamped)
+        """Never raises: a full disk stops the run gracefully instead of tearing it apart."""
+        try:
+            data = self._journal.append(event)
+            if not isinstance(event, UNHURRIED):
+                self._journal.flush()
+        except StateError as error:
+            self._in_trouble(error)
+            return
+        self._hear(replace(event, run=data["run"], seq=data["seq"], time=data["time"]))
+
+    def _in_trouble(self, error: StateError) -> None:
+        if self.trouble is None:
+            self.trouble = error
+            if self._executor is not None:
+                self._executor.stop(error.message)
 
     async def main(self) -> ExitCode:
         began = time.monotonic()
         self._start()
         environ = with_env_files(self._job.project_dir, self._how.environ or os.environ)
-
-        def secrets(node: Node) -> Mapping[str, str]:
-            return secrets_of(node, self._job.settings, environ, self._job.project_dir)
-
-        executor = Executor(self._job, self._paths, self._state, self.emit, gpus=self._gpus, resolve_secret=secrets)
+        secrets = Secrets(self._job.settings, environ, self._job.project_dir)
+        executor = Executor(self._job, self._paths, self._state, self.emit, gpus=self._gpus, secrets=secrets)
+        self._executor = executor
         self._say_no_gpu(executor)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen_to_signals, executor)
@@ -114,7 +142,7 @@ class _Run:
 
     def _start(self) -> None:
         history = {str(a): r.duration_s for a, r in self._state.records().items() if r.duration_s}
-        self._put_run("running", None)
+        self.put_run("running", None)
         self.emit(
             RunStarted(
                 project=self._job.project,
@@ -148,10 +176,10 @@ class _Run:
         if code is ExitCode.DONE:
             for record in executor.ledger.lived_on():
                 self._state.put_record(record)
-        self._put_run(status, code, done=tally.finished + tally.unchanged)
+        self.put_run(status, code, done=tally.finished + tally.unchanged)
         return code
 
-    def _put_run(self, status: str, code: ExitCode | None, done: int = 0) -> None:
+    def put_run(self, status: str, code: ExitCode | None, done: int = 0) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if code is None:
             self._began_at = now
@@ -194,8 +222,10 @@ class _Run:
             await anyio.sleep(CONTROL_INTERVAL_S)
             for wanted in reader.poll():
                 self._obey(wanted, executor)
-            self._how.tick()
-            self._journal.flush()
+            try:
+                self._journal.flush()
+            except StateError as error:
+                self._in_trouble(error)
 
     def _obey(self, wanted: Wanted, executor: Executor) -> None:
         answer = ""

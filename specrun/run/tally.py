@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-from specrun.errors import CredentialsError, ExitCode, SpecrunError
-from specrun.run.request import Result
+from specrun.errors import CredentialsError, ExitCode
+from specrun.model.address import Address
+from specrun.run.scheduler import Status
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Tally:
-    """How the nodes of a run ended. codes: exit codes of the failed ones."""
+    """codes: exit codes of the nodes that failed."""
 
-    finished: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    skipped: int = 0
-    waiting: int = 0
-    codes: list[int] = field(default_factory=list)
+    finished: int
+    unchanged: int
+    failed: int
+    skipped: int
+    waiting: int
+    codes: tuple[int, ...]
 
 
-def failure(error: SpecrunError) -> Result:
-    return Result(
-        ok=False,
-        error=type(error).__name__,
-        cause=error.message,
-        hint=error.hint or "",
-        exit_code=error.exit_code,
+def tally_of(
+    status: Mapping[Address, Status], unchanged: Collection[Address], codes: Mapping[Address, int], waiting_before: int
+) -> Tally:
+    """codes: of every node that failed at some time. waiting_before: nodes that the plan held back for people."""
+    ended = list(status.values())
+    failed = [address for address, how in status.items() if how is Status.FAILED]
+    same = sum(status[address] is Status.DONE for address in unchanged)
+    return Tally(
+        finished=ended.count(Status.DONE) - same,
+        unchanged=same,
+        failed=len(failed),
+        skipped=ended.count(Status.SKIPPED),
+        waiting=ended.count(Status.WAITING) + waiting_before,
+        codes=tuple(codes.get(address, ExitCode.NODE_FAILED) for address in failed),
     )
 
 

@@ -113,6 +113,69 @@ def test_a_saved_plan_is_refused_when_a_file_has_changed_since(run: Run, tmp_pat
     assert run("apply", "saved.plan", "--ui", "quiet")[0] == 7
 
 
+def test_a_saved_plan_is_refused_when_a_node_below_would_do_something_else(run: Run, tmp_path: Path) -> None:
+    run("plan", "--out", "saved.plan")
+    (tmp_path / "project.yaml").write_text(SPEC.replace("copy.txt", "other.txt"))
+    code, _, err = run("apply", "saved.plan", "--ui", "quiet")
+    assert code == 7
+    assert "steps.second" in err
+
+
+def test_a_plan_is_not_saved_under_the_name_of_a_spec(run: Run) -> None:
+    assert run("plan", "--out", "saved.yaml")[0] == 2
+
+
+def test_an_unreadable_saved_plan_is_a_mistake_of_the_command_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "saved.plan").write_text('{"specrun_plan": 1}')
+    assert run("apply", "saved.plan")[0] == 2
+
+
+def test_json_says_that_nothing_happened(run: Run) -> None:
+    run("apply", "--ui", "quiet")
+    assert json.loads(run("apply", "--ui", "json")[1])["type"] == "Journal"
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(run: Run, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    argv = [sys.executable, "-m", "specrun.cli.main", "apply", "--ui", "plain"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "outputs/steps/second/copy.txt").exists()
+
+
+def test_the_dashboard_is_refused_where_it_cannot_be_drawn(run: Run) -> None:
+    code, _, err = run("apply", "--ui", "tui")
+    assert code == 2
+    assert "--ui plain" in err
+
+
+def test_during_a_run_nothing_is_called_interrupted(run: Run, tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+    import time
+
+    wait = (
+        "import os, time\nopen('../../../../../began', 'w').close()\nwhile not os.path.exists({!r}): time.sleep(0.01)"
+    )
+    (tmp_path / "first.py").write_text(wait.format(str(tmp_path / "go")) + "\nopen('text.txt', 'w').close()")
+    argv = [sys.executable, "-m", "specrun.cli.main", "apply", "--ui", "quiet"]
+    process = subprocess.Popen(argv, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("**/began")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    actions = {n["address"]: n["action"] for n in json.loads(run("plan", "--json")[1])["nodes"]}
+    open(tmp_path / "go", "w").close()
+    assert process.wait(60) == 0
+    assert actions["steps.first"] == "create"
+    assert os.path.exists(tmp_path / "outputs/steps/second/copy.txt")
+
+
 def test_target_makes_a_node_and_what_it_needs(run: Run, tmp_path: Path) -> None:
     assert run("apply", "--ui", "quiet", "--target", "steps.first")[0] == 0
     assert not (tmp_path / "outputs/steps/second").exists()

@@ -10,7 +10,7 @@ from specrun.model.address import Address, parse_address
 from specrun.model.diagnostic import Position
 from specrun.model.node import Input, Node
 from specrun.model.plan import Action, Cause
-from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
+from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.planner.compile import Wish, make_plan
 from specrun.planner.fingerprint import fingerprint, read_digests
 from specrun.planner.world import World
@@ -134,6 +134,6 @@ def test_where_things_stand_in_the_spec_changes_nothing() -> None:
 
 
 def test_what_cannot_be_looked_at_says_why_and_what_needs_it_is_open() -> None:
-    plan = make_plan("p", [A, B], World(records=made(A, B), unreachable={A.address: "no such folder"}))
+    plan = make_plan("p", [A, B], World(records=made(A, B), unreachable={A.address: Unreachable("no such folder")}))
     assert plan.nodes[0].reasons[0].text == "could not be looked at: no such folder"
     assert actions(plan) == {"steps.a": Action.UPDATE, "steps.b": Action.UNKNOWN}

@@ -114,3 +114,15 @@ def test_stopping_gives_up_what_has_not_started() -> None:
     assert s.skip_pending() == [at("b")]
     s.settle(at("a"), Status.FAILED)
     assert s.finished
+
+
+def test_a_retry_leaves_what_another_failure_keeps_from_running() -> None:
+    s = Scheduler([node("a"), node("b"), node("c", "a", "b")], TWO)
+    s.start()
+    s.settle(at("a"), Status.FAILED)
+    s.settle(at("b"), Status.FAILED)
+    assert s.retry(at("a"))
+    s.start()
+    s.settle(at("a"), Status.DONE)
+    assert s.finished
+    assert s.status[at("c")] is Status.SKIPPED
