@@ -56,10 +56,10 @@ def mend(paths: ProjectPaths) -> None:
 
 
 def default_ui() -> str:
-    """The dashboard needs all three to be a terminal that can draw, and a person before it."""
-    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-    able = os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
-    return "tui" if terminal and able else "plain"
+    # Light, but a run in the background does not need it.
+    from specrun.tui.terminal import dashboard_refusal
+
+    return "plain" if dashboard_refusal(os.environ) else "tui"
 
 
 def saved_plan(arguments: argparse.Namespace) -> dict[str, Any] | None:

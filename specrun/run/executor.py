@@ -100,7 +100,8 @@ class Executor:
         planned = [p for p in job.plan.nodes if p.action.runs]
         self._scheduler = Scheduler([self._nodes[p.address] for p in planned], self._capacity())
         self._publisher = Publisher(paths)
-        self._pool = WorkerPool(paths.run(job.run) / "workers.log", paths.state_dir, job.settings)
+        no_gpu = worker_environment((), has_gpus=bool(gpus.all))
+        self._pool = WorkerPool(paths.run(job.run) / "workers.log", paths.state_dir, job.settings, no_gpu)
         self._going: dict[Address, _Going] = {}
         self._wake = anyio.Event()
         self._stopping = False

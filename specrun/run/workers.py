@@ -100,11 +100,13 @@ def _appending(path: Path) -> BinaryIO:
 
 @dataclass(eq=False)
 class WorkerPool:
-    """Idle warm workers by sort. log: where a worker's own start-up messages go."""
+    """Idle warm workers by sort. log: where a worker's own start-up messages go.
+    environment: of every worker, unless a node's own says otherwise."""
 
     log: Path
     state_dir: Path
     settings: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
     _idle: dict[str, list[WorkerProcess]] = field(default_factory=dict)
     _all: set[WorkerProcess] = field(default_factory=set)
 
@@ -140,6 +142,7 @@ class WorkerPool:
                 stderr=log,
                 env={
                     **os.environ,
+                    **self.environment,
                     **environment,
                     "SPECRUN_SETTINGS": json.dumps(self.settings),
                     "SPECRUN_STATE_DIR": str(self.state_dir),
