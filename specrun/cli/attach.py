@@ -6,6 +6,7 @@ import argparse
 
 from specrun.cli.project import paths_of
 from specrun.cli.state import add_project, load_project_of, reading, run_named
+from specrun.store.locks import ProjectLock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,4 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Textual is imported when there is a dashboard to draw.
     from specrun.cli.dashboard import attach
 
-    return attach(paths_of(project).run(found.id), found.pid if found.ended_at is None else None)
+    paths = paths_of(project)
+    # The lock tells who runs now: a recorded process may be another one by today.
+    holder = ProjectLock(paths.lock).holder()
+    return attach(paths.run(found.id), holder.pid if holder and found.ended_at is None else None)
