@@ -1,7 +1,4 @@
-"""Publishing: a finished staging folder becomes the output, whole or not at all; see store.moves for the order.
-
-The whole life of outputs is reached from here: publish, recover, rollback, adopt, resume, the trash.
-"""
+"""Publishing: a finished staging folder becomes the output, whole or not at all; see store.moves for the order."""
 
 from __future__ import annotations
 
@@ -15,31 +12,10 @@ from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.state import NodeRecord
 from specrun.store.manifest import manifest_digest, read_manifest
-from specrun.store.moves import STEPS, Step, carry_out, no_step, place_aside
+from specrun.store.moves import Step, carry_out, no_step, place_aside
 from specrun.store.paths import ProjectPaths
-from specrun.store.recover import Ending, Recovered, discard, empty_trash, recover
-from specrun.store.rollback import rollback
 from specrun.store.rows import Intent
-from specrun.store.staging import adoptable, find_resumable, open_staging, published, write_staging_note
 from specrun.store.state import State
-
-__all__ = [
-    "STEPS",
-    "Ending",
-    "Publication",
-    "Recovered",
-    "adoptable",
-    "discard",
-    "empty_trash",
-    "find_resumable",
-    "open_staging",
-    "publish",
-    "publish_many",
-    "published",
-    "recover",
-    "rollback",
-    "write_staging_note",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from specrun.store.publish import Publication, publish, publish_many, recover, rollback
+from specrun.store.publish import Publication, publish, publish_many
+from specrun.store.recover import recover
+from specrun.store.rollback import rollback
 from specrun.store.state import State
 from tests.support.outputs import NODE, project_paths, stage
 

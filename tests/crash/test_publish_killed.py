@@ -11,8 +11,10 @@ import pytest
 
 from specrun.model.address import parse_address
 from specrun.store.manifest import collect_files, read_manifest
+from specrun.store.moves import STEPS
 from specrun.store.paths import ProjectPaths
-from specrun.store.publish import STEPS, empty_trash, publish, recover
+from specrun.store.publish import publish
+from specrun.store.recover import empty_trash, recover
 from specrun.store.state import State
 from tests.support.outputs import NODE, content_of, project_paths, stage
 

@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from specrun.errors import NodeError, StateError, UsageError
 from specrun.model.address import parse_address
 from specrun.store.paths import ProjectPaths
-from specrun.store.publish import (
-    Ending,
-    Publication,
-    discard,
-    empty_trash,
-    open_staging,
-    publish,
-    publish_many,
-    recover,
-    rollback,
-)
+from specrun.store.publish import Publication, publish, publish_many
+from specrun.store.recover import Ending, discard, empty_trash, recover
+from specrun.store.rollback import rollback
+from specrun.store.staging import open_staging
 from specrun.store.state import State
 from tests.support.outputs import NODE, content_of, fingerprint_of, make_record, project_paths, stage
 

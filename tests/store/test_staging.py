@@ -7,8 +7,15 @@ import pytest
 
 from specrun.errors import NodeError
 from specrun.model.address import Address
-from specrun.store.publish import adoptable, find_resumable, open_staging, published, write_staging_note
-from specrun.store.staging import remove, staging_folders
+from specrun.store.staging import (
+    adoptable,
+    find_resumable,
+    open_staging,
+    published,
+    remove,
+    staging_folders,
+    write_staging_note,
+)
 from tests.support.outputs import NODE, fingerprint_of, project_paths, stage
 
 A, B, C = (fingerprint_of(letter) for letter in "abc")
