@@ -18,7 +18,7 @@ from specrun.model.plan import Plan
 from specrun.planner.compile import Wish, make_plan
 from specrun.planner.world import World
 from specrun.run.estimates import estimate_of
-from specrun.run.refresh import look_around
+from specrun.run.refresh import LookedAt, look_around
 from specrun.spec.compiled import load_compiled
 from specrun.spec.project import Project
 from specrun.store.paths import ProjectPaths
@@ -29,6 +29,10 @@ SPEC_NAMES = ("project.yaml", "project.yml", "specrun.yaml", "specrun.yml")
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", nargs="?", help=f"the project spec (default: {SPEC_NAMES[0]} here)")
+    add_values(parser)
+
+
+def add_values(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a variable of the spec")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="set a field: models.unet.train.epochs=5"
@@ -106,14 +110,14 @@ def paths_of(project: Project) -> ProjectPaths:
     return ProjectPaths(project.project_dir, project.output_root)
 
 
-def plan_project(project: Project, arguments: argparse.Namespace) -> Planned:
-    """Observe and plan; writes caches at most."""
+def plan_project(project: Project, arguments: argparse.Namespace, *, looked_at: LookedAt | None = None) -> Planned:
+    """Observe and plan; writes caches at most. looked_at: is told which files and folders the plan depends on."""
     paths = paths_of(project)
     wish = wish_of(project, arguments)
     state = State.open(paths.state_db, read_only=True) if paths.state_db.exists() else None
     try:
         wanted = [n for n in project.nodes if wish.targets is None or n.address in wish.targets]
-        world = look_around(wanted, paths, state, project.settings, REGISTRY)
+        world = look_around(wanted, paths, state, project.settings, REGISTRY, looked_at=looked_at)
         digest = state.digest() if state else ""
     finally:
         if state:

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from specrun.cli.project import find_spec, paths_of
+from specrun.cli.project import add_values, find_spec, load, paths_of
 from specrun.errors import UsageError
-from specrun.kinds.registry import REGISTRY
 from specrun.model.address import Address, parse_address
 from specrun.model.state import RunRecord
-from specrun.spec.compiled import load_compiled
 from specrun.spec.project import Project
 from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
@@ -22,20 +20,31 @@ from specrun.store.state import State
 
 def add_project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", help="the project spec (default: project.yaml here)")
+    add_values(parser)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """For commands that look at runs: they work while the spec is broken."""
+    parser.add_argument("--spec", help="the project spec, or its folder (default: here)")
 
 
 def load_project_of(arguments: argparse.Namespace) -> Project:
     """Raises SpecError; UsageError: no spec."""
-    path = find_spec(arguments.spec)
-    return load_compiled(path, REGISTRY, cache_dir=path.resolve().parent / ".specrun" / "cache")
+    return load(arguments)
+
+
+def place_of(arguments: argparse.Namespace) -> ProjectPaths:
+    """The project's state without its spec, so without its output root. Raises UsageError: no spec."""
+    folder = find_spec(arguments.spec).resolve().parent
+    return ProjectPaths(folder, folder)
 
 
 @contextmanager
-def reading(project: Project) -> Iterator[State]:
+def reading(project: Project | ProjectPaths) -> Iterator[State]:
     """Raises UsageError: never applied."""
-    paths = paths_of(project)
+    paths = project if isinstance(project, ProjectPaths) else paths_of(project)
     if not paths.state_db.exists():
-        raise UsageError(f"{project.name} was never applied here", hint="Run `specrun apply` first.")
+        raise UsageError(f"nothing was ever applied in {paths.project_dir}", hint="Run `specrun apply` first.")
     with State.open(paths.state_db, read_only=True) as state:
         yield state
 
