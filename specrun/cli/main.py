@@ -20,6 +20,7 @@ COMMANDS = {
     "apply": "make everything in the spec so, with a dashboard",
     "plan": "show what is out of date and why; changes nothing",
     "validate": "show every mistake in the spec",
+    "watch": "keep everything so while the spec and its sources change",
     "attach": "return to the dashboard of a run",
     "runs": "list earlier runs",
     "logs": "print the log of a node",

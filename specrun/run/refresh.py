@@ -30,9 +30,17 @@ from specrun.store.state import State
 PARALLEL = 16
 
 
+@dataclass(frozen=True)
+class LookedAt:
+    """Files and folders of this machine that an observation depends on."""
+
+    files: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+
+
 @dataclass(kw_only=True)
 class NodeLook:
-    """Implements model.work.Look for one node."""
+    """Implements model.work.Look for one node. looked_at: where every file and folder that it asks for is noted."""
 
     address: Address
     project_dir: Path
@@ -43,15 +51,19 @@ class NodeLook:
     record: NodeRecord | None
     cache: ListingCache
     remembered: Callable[[str, str], Json] = field(repr=False)
+    looked_at: LookedAt = field(default_factory=LookedAt, repr=False)
 
     def listing(self, folder: Path, include: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()) -> Listing:
+        self.looked_at.folders.add(folder)
         since = set(_digests_in(self.record.observation)) if self.record else ()
         return self.cache.listing(folder, include, exclude, since=since)
 
     def file_digest(self, path: Path) -> str | None:
+        self.looked_at.files.add(path)
         return self.cache.file_digest(path)
 
     def file_digests(self, paths: Sequence[Path]) -> Mapping[Path, str | None]:
+        self.looked_at.files.update(paths)
         return self.cache.file_digests(paths)
 
     def recall(self, key: str) -> Json:
@@ -74,11 +86,15 @@ def look_around(
     state: State | None,
     settings: Mapping[str, Any],
     registry: Registry,
+    *,
+    looked_at: LookedAt | None = None,
 ) -> World:
-    """Everything that the planner needs to know. state: None for a project that was never applied."""
+    """Everything that the planner needs to know. state: None for a project that was never applied.
+    looked_at: is told what the observations depend on."""
     records = dict(state.records()) if state else {}
     attempts = dict(state.attempts()) if state else {}
     cache = ListingCache(paths.cache_db)
+    noted = looked_at if looked_at is not None else LookedAt()
     observations: dict[Address, Observation] = {}
     unreachable: dict[Address, Unreachable] = {}
 
@@ -93,6 +109,7 @@ def look_around(
             record=records.get(node.address),
             cache=cache,
             remembered=state.recall if state else lambda _address, _key: None,
+            looked_at=noted,
         )
 
     async def observe(node: Node, kind: Kind, limit: anyio.CapacityLimiter) -> None:

@@ -1,0 +1,315 @@
+"""`specrun watch`: keep everything so, while the spec and its sources change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from specrun.cli.apply import make_job, mend, previous_facts
+from specrun.cli.foreground import Printer
+from specrun.cli.project import Planned, add_spec, find_spec, pairs, paths_of, plan_project
+from specrun.cli.watch_voice import Voice, voice_for
+from specrun.errors import ExitCode, LockedError, SpecError, SpecrunError, UsageError
+from specrun.kinds.registry import REGISTRY
+from specrun.model.address import Address
+from specrun.model.diagnostic import Diagnostic
+from specrun.model.plan import Action, Plan
+from specrun.run.notifier import Notifier
+from specrun.run.ongoing import Ongoing
+from specrun.run.places import places_of
+from specrun.run.refresh import LookedAt
+from specrun.run.watching import (
+    Debounce,
+    Said,
+    hold_back,
+    mark_of_attempt,
+    overtaken,
+    said_of,
+    started_again,
+    what_to_say,
+)
+from specrun.spec.compiled import load_compiled
+from specrun.spec.environment import ENV_FILES
+from specrun.spec.project import Project
+from specrun.spec.quantities import duration_s
+from specrun.store.locks import ProjectLock
+from specrun.views.quantities import count
+
+FOLLOW_S = 0.1
+LOCK_POLL_S = 1.0
+SHORTEST_POLL_S = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_spec(parser)
+    parser.add_argument("--target", action="append", default=[], metavar="ADDRESS", help="only it and what it needs")
+    parser.add_argument("--exclude", action="append", default=[], metavar="ADDRESS", help="leave it as it is")
+    parser.add_argument("--poll", default="60s", help="how often everything is looked at anew (default: 60s)")
+    parser.add_argument("--ui", choices=("plain", "json"), default="plain", help="lines, or events as JSON")
+    parser.add_argument("--yes", action="store_true", help="agree to writing outside this machine")
+    parser.add_argument("-v", "--verbose", action="store_true", help="the nodes' own output too")
+    parser.set_defaults(replace=[])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        poll_s = max(SHORTEST_POLL_S, duration_s(arguments.poll))
+    except ValueError as error:
+        raise UsageError(f"--poll: {error}") from None
+    spec = find_spec(arguments.spec)
+    watch = Watch(spec, arguments, voice_for(arguments.ui, verbose=arguments.verbose), poll_s=poll_s)
+    with heard(watch.signalled):
+        try:
+            return watch.run()
+        finally:
+            watch.close()
+
+
+@contextmanager
+def heard(listener: signal._HANDLER) -> Iterator[None]:
+    """The three signals that end programs go to the listener."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, listener) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Watch:
+    """One loop: wait for news, follow the run, look, say what is new, stop what is overtaken, start what is due."""
+
+    def __init__(self, spec: Path, arguments: argparse.Namespace, voice: Voice, *, poll_s: float) -> None:
+        self._spec = spec
+        self._arguments = arguments
+        self._voice = voice
+        self._poll_s = poll_s
+        # The one queue whose put may be called by a signal handler.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._debounce = Debounce()
+        self._signals: list[int] = []
+        self._obeyed = 0
+        self._notifier: Notifier | None = None
+        self._files: tuple[Path, ...] = ()
+        self._ongoing: Ongoing | None = None
+        self._printer: Printer | None = None
+        self._planned: Planned | None = None
+        self._previous: dict[str, dict[str, Any]] = {}
+        self._said: dict[Address, Said] | None = None
+        self._failed: dict[Address, str] = {}
+        self._mistakes = ""
+        self._status = ""
+        self._next_poll = 0.0
+
+    def signalled(self, number: int, _frame: object) -> None:
+        self._signals.append(number)
+        if len(self._signals) > 2:
+            # Something blocks: a full pipe, a file system that hangs.
+            raise KeyboardInterrupt
+        self._news.put(None)
+
+    def close(self) -> None:
+        if self._notifier is not None:
+            self._notifier.close()
+
+    def run(self) -> int:
+        with suppress(SpecrunError):
+            mend(paths_of(self._load()))
+        self._look()
+        while True:
+            self._obey()
+            if self._signals and (self._ongoing is None or signal.SIGHUP in self._signals):
+                return ExitCode.INTERRUPTED if self._signals[0] == signal.SIGINT else ExitCode.TERMINATED
+            self._wait()
+            self._follow()
+            if not self._signals and (self._debounce.take(time.monotonic()) or time.monotonic() >= self._next_poll):
+                self._look()
+
+    def _wait(self) -> None:
+        """Until something is heard, or something is due."""
+        now = time.monotonic()
+        due_at = self._debounce.due_at
+        until = self._next_poll if due_at is None else min(due_at, self._next_poll)
+        if self._ongoing is not None:
+            until = now + FOLLOW_S
+        with suppress(queue.Empty):
+            self._news.get(timeout=max(0.0, until - now))
+            if not self._signals:
+                self._debounce.touch(time.monotonic())
+            while True:
+                self._news.get_nowait()
+
+    def _obey(self) -> None:
+        """Of the signals: once, the run is asked to stop; twice, it ends at once."""
+        if len(self._signals) > self._obeyed and self._ongoing is not None and signal.SIGHUP not in self._signals:
+            self._obeyed = len(self._signals)
+            self._ongoing.stop(at_once=self._obeyed > 1)
+
+    # The run.
+
+    def _follow(self) -> None:
+        if self._ongoing is None or self._printer is None:
+            return
+        gone = self._ongoing.ended
+        events = self._ongoing.poll()
+        for event in events:
+            self._printer.handle(event)
+        self._printer.tick()
+        if gone and not events:
+            self._settle(self._ongoing, self._printer)
+
+    def _settle(self, ongoing: Ongoing, printer: Printer) -> None:
+        """The run is over: look again, for it may have been overtaken."""
+        self._ongoing = self._printer = None
+        if ongoing.locked_out:
+            self._look()
+            return
+        printer.summarise(ongoing.folder, Path.cwd(), self._previous)
+        if ongoing.finished is not None and ongoing.finished.exit_code == ExitCode.OUR_FAULT:
+            with suppress(LockedError):
+                mend(ongoing.paths)
+        self._failed.update(ongoing.failed)
+        if ongoing.given_up:
+            self._failed.update(ongoing.untouched)
+        for address in ongoing.doomed | ongoing.settled - set(self._failed):
+            self._failed.pop(address, None)
+        if not self._signals:
+            self._look(after=ongoing)
+
+    # The look.
+
+    def _look(self, *, after: Ongoing | None = None) -> None:
+        began = time.monotonic()
+        self._next_poll = began + self._poll_s
+        looked_at = LookedAt()
+        try:
+            project = self._load()
+            planned = plan_project(project, self._arguments, looked_at=looked_at)
+        except (SpecError, UsageError) as error:
+            self._broken(error)
+            return
+        if self._mistakes:
+            self._mistakes = ""
+            self._voice.say("the spec has no mistakes any more")
+        self._files = project.files
+        self._listen(project, looked_at)
+        self._planned = planned = self._held_back(planned)
+        self._compare(planned, after)
+        self._start_or_say(planned)
+        self._debounce.looked(began, time.monotonic())
+
+    def _load(self) -> Project:
+        """Raises SpecError."""
+        return load_compiled(
+            self._spec,
+            REGISTRY,
+            variables=pairs(self._arguments.var, "var"),
+            sets=pairs(self._arguments.set, "set"),
+            environ=os.environ,
+            cache_dir=self._spec.resolve().parent / ".specrun" / "cache",
+        )
+
+    def _broken(self, error: SpecrunError) -> None:
+        """Said once; what was planned before goes on."""
+        if str(error) != self._mistakes:
+            self._mistakes = str(error)
+            self._voice.broken(error)
+        found = error.diagnostics if isinstance(error, SpecError) else ()
+        places = [d.where.file for d in found if isinstance(d, Diagnostic) and d.where is not None and d.where.line]
+        self._files = tuple(dict.fromkeys([*self._files, *map(Path, places)]))
+        if self._notifier is None or self._planned is None:
+            self._listen(None, LookedAt())
+
+    def _listen(self, project: Project | None, looked_at: LookedAt) -> None:
+        """Watch the folders that the plan depends on now."""
+        folder = self._spec.absolute().parent
+        files = {self._spec, *self._files, *(folder / name for name in ENV_FILES), *looked_at.files}
+        own = [folder / ".specrun"] if project is None else [paths_of(project).state_dir, project.output_root]
+        places = places_of(files, looked_at.folders, own)
+        if self._notifier is not None and self._notifier.places == places:
+            return
+        if self._notifier is not None:
+            self._notifier.close()
+        self._notifier = Notifier(places, lambda: self._news.put(None))
+        for problem in self._notifier.problems:
+            self._voice.say(f"{problem}; it is looked at every {self._arguments.poll}")
+        # What changed between the look and the listening was not heard.
+        self._debounce.touch(time.monotonic())
+
+    def _held_back(self, planned: Planned) -> Planned:
+        for node in planned.plan.nodes:
+            if self._failed.get(node.address) == "":
+                self._failed[node.address] = mark_of_attempt(node)
+        return replace(planned, plan=hold_back(planned.plan, self._failed, approved=self._arguments.yes))
+
+    def _compare(self, planned: Planned, after: Ongoing | None) -> None:
+        """Say what is new, and stop what is overtaken."""
+        plan = planned.plan
+        if self._said is None:
+            self._voice.plan(plan)
+            self._said = {node.address: said_of(node) for node in plan.nodes}
+            return
+        quiet: set[Address] = set()
+        if after is not None:
+            made = {node.address for node in plan.nodes if not node.action.runs}
+            quiet = made & (after.settled | set(after.underway.waiting))
+        if self._ongoing is not None:
+            plan, quiet = self._stop_overtaken(self._ongoing, planned)
+        news = what_to_say(self._said, plan, quiet=quiet)
+        if news:
+            self._voice.difference(plan.project, news)
+            self._status = ""
+        told = {node.address: said_of(node) for node in plan.nodes}
+        kept = {address: self._said[address] for address in quiet if address in self._said and self._ongoing}
+        self._said = {**told, **kept}
+
+    def _stop_overtaken(self, ongoing: Ongoing, planned: Planned) -> tuple[Plan, set[Address]]:
+        """The plan as it is shown, and the nodes whose news the run tells."""
+        world, nodes = planned.world, planned.project.nodes
+        underway = ongoing.underway
+        observed = {address: seen.value for address, seen in world.observations.items()}
+        late = overtaken(underway, planned.plan, nodes, observed, world.unreachable)
+        declared = {node.address: node for node in nodes}
+        shown = tuple(
+            started_again(node, underway.nodes[node.address], declared.get(node.address))
+            if node.address in late and node.address in underway.running
+            else node
+            for node in planned.plan.nodes
+        )
+        ongoing.doom(late)
+        begun = {*underway.running, *underway.waiting, *ongoing.settled}
+        made = {node.address for node in planned.plan.nodes if node.action is Action.NONE}
+        return replace(planned.plan, nodes=shown), ((begun & made) | {*underway.running, *underway.waiting}) - late
+
+    def _start_or_say(self, planned: Planned) -> None:
+        if self._ongoing is not None:
+            return
+        holder = ProjectLock(planned.paths.lock).holder() if planned.plan.has_changes else None
+        if holder is not None:
+            self._say_once(f"waits for {holder}")
+            self._next_poll = min(self._next_poll, time.monotonic() + LOCK_POLL_S)
+        elif planned.plan.has_changes:
+            self._status = ""
+            self._previous = previous_facts(planned)
+            self._ongoing = Ongoing(make_job(planned, approved=self._arguments.yes), planned.paths)
+            self._printer = self._voice.new_run()
+        else:
+            places = self._notifier.places if self._notifier is not None else None
+            folders = len(places.flat | places.deep) if places is not None else 0
+            failed = sum(node.address in self._failed for node in planned.plan.with_action(Action.DISABLED))
+            held = f"; {count(failed, 'failed node')} to be mended" if failed else ""
+            self._say_once(f"watching {count(folders, 'folder')}; looks around every {self._arguments.poll}{held}")
+
+    def _say_once(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            self._voice.say(text)

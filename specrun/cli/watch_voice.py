@@ -1,0 +1,135 @@
+"""What `watch` prints beside the lines of its runs: for people, or one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from specrun.cli.foreground import Printer, print_summary
+from specrun.errors import SpecError, SpecrunError
+from specrun.model.diagnostic import Diagnostic
+from specrun.model.event import Event
+from specrun.model.plan import Plan, PlannedNode
+from specrun.spec.diagnostics import diagnostic_json, render_diagnostics
+from specrun.views.difference_text import difference_text
+from specrun.views.json_lines import JsonLinesPrinter
+from specrun.views.plain import PlainPrinter
+from specrun.views.plan_text import plan_json, plan_text
+from specrun.views.text import clean
+
+
+class Voice(Protocol):
+    def plan(self, plan: Plan) -> None: ...
+    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None: ...
+    def broken(self, error: SpecrunError) -> None: ...
+    def say(self, text: str) -> None: ...
+    def new_run(self) -> Printer: ...
+
+
+def voice_for(ui: str, *, verbose: bool) -> Voice:
+    return JsonVoice() if ui == "json" else PlainVoice(verbose=verbose)
+
+
+class PlainVoice:
+    """Standard output, mistakes of the spec on standard error as everywhere."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def plan(self, plan: Plan) -> None:
+        _write(plan_text(plan, color=self._color, width=_width()) + "\n")
+
+    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
+        self.say("changed:")
+        _write(difference_text(project, nodes, color=self._color, width=_width()) + "\n")
+
+    def broken(self, error: SpecrunError) -> None:
+        if isinstance(error, SpecError):
+            text = render_diagnostics(error.diagnostics, color=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+        else:
+            text = f"{error}\n"
+        self.say("the spec has mistakes; what was planned before goes on:")
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        _write(f"{time.strftime('%H:%M:%S')} {clean(text)}\n")
+
+    def new_run(self) -> Printer:
+        return _RunLines(verbose=self._verbose, color=self._color)
+
+
+class _RunLines:
+    """The lines of one run, and its summary without what the lines said."""
+
+    def __init__(self, *, verbose: bool, color: bool) -> None:
+        github = bool(os.environ.get("GITHUB_ACTIONS"))
+        self._printer = PlainPrinter(_write, clock=time.time, color=color, github=github, verbose=verbose)
+
+    def handle(self, event: Event) -> None:
+        self._printer.handle(event)
+
+    def tick(self) -> None:
+        self._printer.tick()
+
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+        print_summary(self._printer.view, run_folder, base, previous)
+
+
+class JsonVoice:
+    """The events of every run as they are, and between them objects of its own types:
+    Planned and PlanChanged (nodes), SpecBroken (diagnostics), Watching (text)."""
+
+    def __init__(self) -> None:
+        self._printer = JsonLinesPrinter(_write)
+        self._printer.begin()
+
+    def plan(self, plan: Plan) -> None:
+        self._line("Planned", nodes=plan_json(plan)["nodes"])
+
+    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
+        self._line("PlanChanged", nodes=plan_json(Plan(project, tuple(nodes)))["nodes"])
+
+    def broken(self, error: SpecrunError) -> None:
+        found = error.diagnostics if isinstance(error, SpecError) else (Diagnostic(None, error.message, error.hint),)
+        shown = [d if isinstance(d, Diagnostic) else Diagnostic(None, str(d)) for d in found]
+        self._line("SpecBroken", diagnostics=[diagnostic_json(diagnostic) for diagnostic in shown])
+
+    def say(self, text: str) -> None:
+        self._line("Watching", text=clean(text))
+
+    def new_run(self) -> Printer:
+        return _RunEvents(self._printer)
+
+    def _line(self, kind: str, **values: Any) -> None:
+        _write(json.dumps({"type": kind, "time": time.time(), **values}) + "\n")
+
+
+class _RunEvents:
+    def __init__(self, printer: JsonLinesPrinter) -> None:
+        self._printer = printer
+
+    def handle(self, event: Event) -> None:
+        self._printer.handle(event)
+
+    def tick(self) -> None:
+        """Nothing is due."""
+
+    def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
+        """The events said it."""
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
