@@ -17,6 +17,8 @@ from specrun.model.event import ArtifactMade, Event, LogLine, Metric, Progress
 from specrun.model.work import Made
 
 PROGRESS_INTERVAL_S = 0.1
+LONGEST_LINE = 1 << 12
+"""Characters; a longer line of the log is broken."""
 
 
 class Memory(Protocol):
@@ -62,7 +64,13 @@ class WorkerContext:
         return found[0]
 
     def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
-        """At most ten a second reach the journal; the last one of a phase always does."""
+        """At most ten a second reach the journal; the last one of a phase always does.
+
+        What is not finite is not told: JSON has no NaN.
+        """
+        if not math.isfinite(done):
+            return
+        total = total if total is not None and math.isfinite(total) else None
         now = self.clock()
         phase_before, sent_at = self._last_progress
         finished = total is not None and done >= total
@@ -72,15 +80,16 @@ class WorkerContext:
         self.emit(Progress(address=str(self.address), done=done, total=total, unit=unit, phase=phase))
 
     def metric(self, name: str, step: float, value: float) -> None:
-        """A value that is not finite is logged instead: JSON has no NaN."""
-        if not math.isfinite(value):
+        """A value or step that is not finite is logged instead: JSON has no NaN."""
+        if not (math.isfinite(value) and math.isfinite(step)):
             self.log(f"{name} is {value} at step {step}")
             return
         self.emit(Metric(address=str(self.address), name=name, step=step, value=value))
 
     def log(self, text: str) -> None:
         for line in text.splitlines():
-            self.emit(LogLine(address=str(self.address), text=line))
+            for start in range(0, max(1, len(line)), LONGEST_LINE):
+                self.emit(LogLine(address=str(self.address), text=line[start : start + LONGEST_LINE]))
 
     def artifact(self, artifact: Artifact) -> None:
         place = artifact.place if ":" in artifact.place else str(self.output / artifact.place)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 READ_BYTES = 1 << 20
+LONGEST_LINE = 1 << 16
+"""Bytes after which a line is taken to end: what prints no line ends is passed on as well."""
 
 
 class Tail:
@@ -32,6 +34,9 @@ class Tail:
         while chunk := os.read(self._descriptor, READ_BYTES):
             *whole, self._rest = (self._rest + chunk).split(b"\n")
             lines += whole
+            while len(self._rest) >= LONGEST_LINE:
+                lines.append(self._rest[:LONGEST_LINE])
+                self._rest = self._rest[LONGEST_LINE:]
             if not final:
                 break
         if final and self._rest:

@@ -2,7 +2,7 @@
 
 It reads lines of JSON from standard input, `{"request": PATH, "secrets": {…}}`, carries each out and
 answers `done` on standard output. While a node runs, its standard output and error are the node's log.
-The end of standard input means that the supervisor is gone: the whole group dies at once.
+The end of standard input means that the supervisor is gone: the whole group dies, at once when a node runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,10 +31,15 @@ from specrun.model.digest import Json
 from specrun.model.event import Event, LogLine
 from specrun.planner.fingerprint import fingerprint_of
 from specrun.run.context import Memory, WorkerContext
+from specrun.run.guard import guard_group
 from specrun.run.request import EVENTS_NAME, LOG_NAME, Request, Result, made_from_json
+from specrun.run.veil import Veil, VeiledPipe
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.manifest import collect_files, write_manifest
 from specrun.store.state import State
+
+EXIT_GRACE_S = 5.0
+"""For an idle worker to leave by itself."""
 
 
 def run_request(
@@ -155,8 +161,9 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 class EventFile:
     """Events of one node, a JSON line each; log lines go to the log instead. The file comes with the first event."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, veil: Veil) -> None:
         self._path = folder / EVENTS_NAME
+        self._veil = veil
         self._file: TextIO | None = None
         self._lock = threading.Lock()
 
@@ -164,10 +171,11 @@ class EventFile:
         if isinstance(event, LogLine):
             print(event.text, flush=True)
             return
+        data = self._veil.json(event.to_json()) if self._veil else event.to_json()
         with self._lock:
             if self._file is None:
                 self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
-            self._file.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
             self._file.flush()
 
     def close(self) -> None:
@@ -187,7 +195,9 @@ class Worker:
 
     def serve(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Not SIG_IGN: programs would inherit it.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        guard_group()
         threading.Thread(target=self._listen, daemon=True).start()
         while (message := self._requests.get()) is not None:
             self._serve_one(message)
@@ -200,19 +210,21 @@ class Worker:
         if self._busy.is_set():
             os.killpg(0, signal.SIGKILL)
         self._requests.put(None)
+        time.sleep(EXIT_GRACE_S)
+        os.killpg(0, signal.SIGKILL)
 
     def _serve_one(self, message: dict[str, Any]) -> None:
         self._stop.clear()
         request = Request.load(Path(message["request"]))
         folder = Path(request.run_folder)
-        emit = EventFile(folder)
-        with _logging_to(folder / LOG_NAME):
-            result = run_request(
-                request, message.get("secrets", {}), memory=self._memory(request), emit=emit, stop=self._stop.is_set
-            )
+        secrets = message.get("secrets", {})
+        veil = Veil(secrets.values())
+        emit = EventFile(folder, veil)
+        with _logging_to(folder / LOG_NAME, veil):
+            result = run_request(request, secrets, memory=self._memory(request), emit=emit, stop=self._stop.is_set)
         emit.close()
         self._busy.clear()
-        result.save(folder)
+        veil.result(result).save(folder)
         self._control.write("done\n")
         self._control.flush()
 
@@ -223,20 +235,24 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _logging_to(path: Path, veil: Veil) -> Iterator[None]:
     """Descriptors 1 and 2 become the log, so that libraries and child processes write there too."""
     saved = [os.dup(1), os.dup(2)]
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    pipe = VeiledPipe(log, veil) if veil else None
+    target = pipe.descriptor if pipe else log
     try:
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(target, 1)
+        os.dup2(target, 2)
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for target, descriptor in enumerate(saved, start=1):
-            os.dup2(descriptor, target)
+        for standard, descriptor in enumerate(saved, start=1):
+            os.dup2(descriptor, standard)
             os.close(descriptor)
+        if pipe:
+            pipe.close()
         os.close(log)
 
 
