@@ -1,39 +1,42 @@
 """steps: any other program as a node.
 
 The program runs inside its output folder, so whatever it writes there by relative path is its
-output. Words of `argv` that name files of the project are made absolute and watched: an edited
-script makes the step stale.
+output. Words of `argv` that name files of the project, or with a slash its folders, are made absolute
+and watched: an edited script makes the step stale.
 """
 
 from __future__ import annotations
 
-import codecs
-import glob
-import json
 import os
 import re
-import selectors
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from specrun.errors import NodeError, StopRequested
-from specrun.model.artifact import Artifact, Outputs
+from specrun.kinds.step_files import (
+    differences,
+    digests,
+    is_bare_folder,
+    named_path,
+    seen_while_running,
+    watched,
+)
+from specrun.kinds.step_output import made, mend_links
+from specrun.kinds.step_program import run_program
+from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.state import Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
 from specrun.spec.secrets import SecretRef
+from specrun.store.manifest import OWN_NAMES
 
-STOP_GRACE_S = 10.0
-_PERCENT = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d+)?)\s?%")
 _PLACE = re.compile(r"\$\{(inputs|outputs)\.([A-Za-z][A-Za-z0-9_-]*)\}|\$\{(output|seed|project)\}")
 ALL_SECTIONS = ("sources", "datasets", "exports", "models", "predictions", "evaluations", "steps")
 
@@ -43,7 +46,8 @@ class StepSpec(NodeSpec):
 
     argv: list[str | int | float] = Field(min_length=1)
     """Program and arguments, no shell. `${inputs.x}` is the folder of an input, `${outputs.x}` and
-    `${output}` the place of an output and of them all, `${seed}` the project's seed, `${project}` its folder."""
+    `${output}` the place of an output and of them all, `${seed}` the project's seed, `${project}` its folder.
+    A word that names a file of the project stands for that file, and with a slash (`data/`) for that folder."""
     inputs: dict[str, Annotated[str, Ref(*ALL_SECTIONS)]] = {}
     """What it reads: a word for it → address."""
     outputs: dict[str, str] = {}
@@ -62,16 +66,18 @@ class Step(Kind):
     Spec = StepSpec
 
     def check(self, spec: StepSpec, lookup: Lookup) -> Sequence[Problem]:
-        return [*_place_problems(spec), *_program_problems(spec, Path(lookup.project_dir))]
+        project_dir = Path(lookup.project_dir)
+        return [*_place_problems(spec), *_program_problems(spec, project_dir), *_folder_problems(spec, project_dir)]
 
     def inputs(self, spec: StepSpec) -> Sequence[Need]:
         return [Need(role, address) for role, address in spec.inputs.items()]
 
     async def observe(self, spec: StepSpec, look: Look) -> Observation:
         """Digests of the project's files that it names."""
-        found = _watched_digests(spec, look)
+        files, folders = _watched(spec, look.project_dir, look.output_root)
+        found = digests(files, folders, look, look.project_dir)
         before = look.record.observation if look.record is not None else None
-        return Observation(found or None, _file_differences(before, found))
+        return Observation(found or None, differences(before, found))
 
     def resume_key(self, spec: StepSpec) -> Json:
         return {"argv": list(spec.argv)} if spec.resume else None
@@ -84,16 +90,39 @@ class Step(Kind):
             shutil.copy2(place, target)
         else:
             super().adopt(spec, place, staging)
-        return Outputs(artifacts=tuple(_made(name, where, staging) for name, where in spec.outputs.items()))
+        return Outputs(artifacts=tuple(made(name, where, staging) for name, where in spec.outputs.items()))
 
     def run(self, spec: StepSpec, ctx: Context) -> Outputs:
         argv = [_resolve(str(word), spec, ctx) for word in spec.argv]
         environment = _environment(spec, ctx)
         for place in spec.outputs.values():
             (ctx.staging / place).parent.mkdir(parents=True, exist_ok=True)
-        _run_program(argv, environment, ctx)
-        artifacts = tuple(_made(name, place, ctx.staging) for name, place in spec.outputs.items())
-        return Outputs(artifacts=artifacts)
+        before = _digests_now(spec, ctx)
+        run_program(argv, environment, ctx)
+        mend_links(ctx.staging)
+        seen, changed = seen_while_running(before, _digests_now(spec, ctx))
+        return Outputs(
+            artifacts=tuple(made(name, place, ctx.staging) for name, place in spec.outputs.items()),
+            notes=tuple(f"{name} changed while it ran: the next apply makes it again" for name in changed),
+            observation=seen or None,
+        )
+
+
+def _digests_now(spec: StepSpec, ctx: Context) -> dict[str, Json]:
+    """In the worker; most steps watch nothing, and open no cache."""
+    files, folders = _watched(spec, ctx.project_dir, ctx.output_root)
+    if not files and not folders:
+        return {}
+    # Only a worker opens the cache by itself; planning is handed one.
+    from specrun.store.listing import ListingCache
+
+    with closing(ListingCache(ctx.cache_dir.parent / "cache.db")) as cache:
+        return digests(files, folders, cache, ctx.project_dir)
+
+
+def _watched(spec: StepSpec, project_dir: Path, output_root: Path) -> tuple[list[Path], list[Path]]:
+    words = [word for word in map(str, spec.argv) if "${" not in word]
+    return watched(words, spec.files, project_dir, output_root)
 
 
 def _place_problems(spec: StepSpec) -> Iterator[Problem]:
@@ -108,6 +137,24 @@ def _place_problems(spec: StepSpec) -> Iterator[Problem]:
     for name, place in spec.outputs.items():
         if Path(place).is_absolute() or ".." in Path(place).parts:
             yield Problem(f"outputs.{name}", f'"{place}" is not inside the output folder', "Write a relative path.")
+        elif Path(place).parts[:1] and Path(place).parts[0] in OWN_NAMES:
+            yield Problem(
+                f"outputs.{name}", f'"{place}" is a name that specrun uses itself', "Write it under another name."
+            )
+
+
+def _folder_problems(spec: StepSpec, project_dir: Path) -> Iterator[Problem]:
+    """A bare word may be a command, so it is left as it is; but a person should know."""
+    outputs = {Path(place).parts[0] for place in spec.outputs.values() if Path(place).parts}
+    words = list(map(str, spec.argv))
+    for index, (before, word) in enumerate(pairwise(words), start=1):
+        if before != "-m" and word not in outputs and is_bare_folder(word, project_dir):
+            yield Problem(
+                f"argv.{index}",
+                f'"{word}" is a folder of the project, but it is handed on as a mere word',
+                f"Write {word}/ if the folder is meant.",
+                warning=True,
+            )
 
 
 def _program_problems(spec: StepSpec, project_dir: Path) -> Iterator[Problem]:
@@ -117,34 +164,6 @@ def _program_problems(spec: StepSpec, project_dir: Path) -> Iterator[Problem]:
     yield Problem(
         "argv.0", f'there is no program "{program}" on PATH or in {project_dir}', "Install it, or mend its name."
     )
-
-
-def watched_files(spec: StepSpec, project_dir: Path) -> list[Path]:
-    """Files of the project named by `argv` or matched by `files` (folders too, which have no digest), sorted."""
-    words = [word for word in map(str, spec.argv) if "${" not in word]
-    named = {project_dir / word for word in words if _is_project_file(word, project_dir)}
-    for pattern in spec.files:
-        named.update(project_dir / path for path in glob.glob(pattern, root_dir=project_dir, recursive=True))
-    return sorted(named)
-
-
-def _watched_digests(spec: StepSpec, look: Look) -> dict[str, Json]:
-    """By path relative to the project, so that a project may be moved."""
-    prefix = os.path.join(look.project_dir, "")
-    digests = look.file_digests(watched_files(spec, look.project_dir))
-    return {str(path).removeprefix(prefix): digest for path, digest in digests.items() if digest is not None}
-
-
-def _is_project_file(word: str, project_dir: Path) -> bool:
-    return not word.startswith("-") and not os.path.isabs(word) and len(word) < 4096 and (project_dir / word).is_file()
-
-
-def _file_differences(before: Json, now: Mapping[str, Json]) -> tuple[str, ...]:
-    old = before if isinstance(before, dict) else {}
-    changed = [f"{name} changed" for name in now if name in old and old[name] != now[name]]
-    added = [f"{name} is new" for name in now if name not in old]
-    removed = [f"{name} is gone" for name in old if name not in now]
-    return (*changed, *added, *removed)
 
 
 def _search_path() -> str:
@@ -166,8 +185,9 @@ def _resolve(word: str, spec: StepSpec, ctx: Context) -> str:
             case _:
                 return str(ctx.project_dir)
 
-    if "${" not in word and _is_project_file(word, ctx.project_dir):
-        return str(ctx.project_dir / word)
+    named = named_path(word, ctx.project_dir, ctx.output_root) if "${" not in word else None
+    if named is not None:
+        return str(named)
     return _PLACE.sub(place, word)
 
 
@@ -186,87 +206,3 @@ def _environment(spec: StepSpec, ctx: Context) -> dict[str, str]:
         **{f"SPECRUN_INPUT_{role.upper().replace('-', '_')}": str(ctx.input(role).folder) for role in spec.inputs},
         **values,
     }
-
-
-def _run_program(argv: list[str], environment: Mapping[str, str], ctx: Context) -> None:
-    program = shutil.which(argv[0], path=environment["PATH"]) or argv[0]
-    try:
-        process = subprocess.Popen(
-            [program, *argv[1:]],
-            cwd=ctx.staging,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    except OSError as error:
-        raise NodeError(f"{argv[0]} could not be started: {error.strerror}") from error
-    assert process.stdout is not None
-    with process.stdout as output:
-        _follow(output, process, ctx)
-    status = process.wait()
-    if ctx.stop_requested():
-        raise StopRequested(f"{Path(argv[0]).name} was stopped")
-    if status:
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-        raise NodeError(f"{Path(argv[0]).name} {how}", hint="Its output is in the log.")
-
-
-def _follow(output: IO[bytes], process: subprocess.Popen[bytes], ctx: Context) -> None:
-    """Log what it prints, turn progress lines into events, pass on a wish to stop."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    rest, asked_at = "", None
-    with selectors.DefaultSelector() as selector:
-        selector.register(output, selectors.EVENT_READ)
-        while True:
-            if selector.select(timeout=0.2):
-                chunk = os.read(output.fileno(), 1 << 16)
-                *lines, rest = re.split(r"\r\n|\n|\r", rest + decoder.decode(chunk, final=not chunk))
-                for line in lines:
-                    _report(line, ctx)
-                if not chunk:
-                    break
-            if ctx.stop_requested():
-                asked_at = asked_at or time.monotonic()
-                process.send_signal(signal.SIGTERM if time.monotonic() - asked_at < STOP_GRACE_S else signal.SIGKILL)
-    if rest:
-        _report(rest, ctx)
-
-
-def _report(line: str, ctx: Context) -> None:
-    """`{"progress": 0.4}`, `{"done": 3, "total": 10, "unit": "images"}`, `{"metric": "loss", "step": 1, "value": 2}`
-    or a percentage; anything else is a line of the log."""
-    data = _json_object(line)
-    match data:
-        case {"progress": float() | int() as done}:
-            ctx.progress(done, 1.0, phase=str(data.get("phase", "")))
-        case {"done": float() | int() as done}:
-            total = data.get("total") if isinstance(data.get("total"), (int, float)) else None
-            ctx.progress(done, total, str(data.get("unit", "")), str(data.get("phase", "")))
-        case {"metric": str(name), "step": float() | int() as step, "value": float() | int() as value}:
-            ctx.metric(name, step, value)
-        case _:
-            ctx.log(line)
-            percent = _PERCENT.search(line)
-            if percent and float(percent[1]) <= 100:
-                ctx.progress(float(percent[1]), 100.0, "%")
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    if not line.startswith("{"):
-        return {}
-    try:
-        data = json.loads(line)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _made(name: str, place: str, folder: Path) -> Artifact:
-    path = folder / place
-    if not path.exists():
-        raise NodeError(
-            f"there is no {place} (outputs.{name}) in what was made",
-            hint="It runs inside its output folder: write there by relative path, or to ${outputs." + name + "}.",
-        )
-    return Artifact(name, "folder" if path.is_dir() else "file", place)
