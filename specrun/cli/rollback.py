@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 from specrun.cli.project import one_address
-from specrun.cli.state import add_project, changing, load_project_of
+from specrun.cli.state import add_project, changing, load_project_of, reading
 from specrun.store.rollback import rollback
 
 
@@ -21,16 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     project = load_project_of(arguments)
     address = one_address(arguments.address, [node.address for node in project.nodes])
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    with changing(project, "rollback") as (state, paths):
-        if arguments.list:
+    if arguments.list:
+        with reading(project) as state:
             for earlier in state.earlier(address):
                 record = earlier.record
                 sys.stdout.write(f"{record.fingerprint[:12]}  made {record.made_at[:19]}  run {record.run}\n")
-            return 0
+        return 0
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with changing(project, "rollback") as (state, paths):
         record = rollback(state, paths, address, to=arguments.to, now=now)
     sys.stdout.write(f"{address} is again what run {record.run} made on {record.made_at[:19]}\n")
-    sys.stdout.write(
-        "The next apply makes it anew unless you change the spec, or `specrun accept` it.\n"
-    )
+    sys.stdout.write("The next apply makes it anew unless you change the spec, or `specrun accept` it.\n")
     return 0

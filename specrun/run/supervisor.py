@@ -36,8 +36,9 @@ from specrun.store.filesystem import disk_free
 from specrun.store.journal import JOURNAL_NAME, JournalWriter
 from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
-from specrun.store.recover import empty_trash, recover
+from specrun.store.recover import recover
 from specrun.store.state import State
+from specrun.store.trash import empty_trash
 
 SAMPLE_INTERVAL_S = 2.0
 CONTROL_INTERVAL_S = 0.25

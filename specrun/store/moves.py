@@ -93,7 +93,7 @@ def commit(state: State, intents: Iterable[Intent]) -> None:
             if intent.old:
                 state.put_earlier(Earlier(intent.old, intent.aside, intent.at))
             for earlier in state.earlier(address)[intent.keep :]:
-                state.drop_earlier(address, earlier.folder)
+                state.give_up_earlier(address, earlier.folder)
 
 
 def sweep(paths: ProjectPaths, intent: Intent) -> None:

@@ -4,7 +4,7 @@
     <output_root>/<section>/<name>/     what was made
     <output_root>/.staging/<section>/<name>/<fingerprint>/   what is being made
     <output_root>/.kept/<section>/<name>/<fingerprint>/      earlier outputs, for a rollback
-    <output_root>/.trash/               what was replaced; emptied by recover.empty_trash
+    <output_root>/.trash/               what was replaced; emptied by trash.empty_trash
 
 Staging, kept and trash lie under the output root because renames must stay on one file system.
 """

@@ -11,6 +11,7 @@ from specrun.errors import NodeError, SpecrunError, StateError
 from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.state import NodeRecord
+from specrun.store.kept import is_output_of, record_in
 from specrun.store.manifest import manifest_digest, read_manifest
 from specrun.store.moves import Step, carry_out, no_step, place_aside
 from specrun.store.paths import ProjectPaths
@@ -72,10 +73,12 @@ def _intend(state: State, paths: ProjectPaths, publication: Publication, now: st
     known_by = manifest_digest(staging)
     if manifest is None or known_by is None or manifest.fingerprint != record.fingerprint:
         raise StateError(f"{staging}: has no manifest of fingerprint {record.fingerprint}; it cannot be published.")
-    current = state.record(record.address)
     output = paths.output(record.address)
-    _check_place(state, paths, record.address, ours=current is not None)
-    old = current if publication.keep > 0 and (output / MANIFEST_NAME).exists() else None
+    current = state.record(record.address)
+    check_place(state, paths, record.address, recorded=current is not None)
+    old = None
+    if publication.keep > 0 and (output / MANIFEST_NAME).exists():
+        old = current or record_in(output, record.address)
     return Intent(
         record=record,
         staging=paths.relative(staging),
@@ -89,18 +92,21 @@ def _intend(state: State, paths: ProjectPaths, publication: Publication, now: st
     )
 
 
-def _check_place(state: State, paths: ProjectPaths, address: Address, *, ours: bool) -> None:
+def check_place(state: State, paths: ProjectPaths, address: Address, *, recorded: bool) -> None:
     """Raises NodeError: something that does not belong to the old output would be moved away with it."""
+    for other in state.nested(address):
+        if is_output_of(paths.output(other), other):
+            raise NodeError(
+                f"{address}: its folder lies in or around that of {other}, which the spec no longer declares.",
+                hint=f"Run `specrun prune {other}`, then apply again.",
+            )
     output = paths.output(address)
-    other = state.nested(address)
-    if other and os.path.lexists(paths.output(other)):
+    if not os.path.lexists(output) or is_output_of(output, address) or not _holds_files(output):
+        return
+    damaged = (output / MANIFEST_NAME).exists() and read_manifest(output) is None
+    if not (recorded and damaged):
         raise NodeError(
-            f"{address}: its folder lies in or around that of {other}, which the spec no longer declares.",
-            hint=f"Run `specrun prune {other}`, then apply again.",
-        )
-    if not ours and os.path.lexists(output) and not (output / MANIFEST_NAME).exists() and _holds_files(output):
-        raise NodeError(
-            f"{address}: {output} exists and was not made by specrun.", hint="Move it away, then apply again."
+            f"{address}: {output} exists and was not made by specrun for it.", hint="Move it away, then apply again."
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from specrun.errors import NodeError, StateError
+from specrun.errors import StateError
 from specrun.model.address import Address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.store.filesystem import sync_filesystem
@@ -15,7 +15,6 @@ from specrun.store.manifest import is_whole, manifest_digest, read_manifest
 from specrun.store.moves import Step, commit, move, no_step, sweep
 from specrun.store.paths import ProjectPaths
 from specrun.store.rows import Intent
-from specrun.store.staging import remove, staging_folders, throw_away
 from specrun.store.state import State
 
 
@@ -81,45 +80,3 @@ def _put_back(paths: ProjectPaths, intent: Intent) -> None:
         os.rename(aside, output)
     if not intent.restored:
         (staging / MANIFEST_NAME).unlink(missing_ok=True)
-
-
-def empty_trash(state: State, paths: ProjectPaths) -> None:
-    """Deletes what was replaced, and kept outputs that state no longer counts. Under the project lock.
-
-    What an unfinished publish still needs stays.
-    """
-    needed = {earlier.folder for earlier in state.earlier()}
-    needed |= {place for intent in state.intents() for place in (intent.aside, intent.staging)}
-    for folder in _kept_folders(paths.kept_root):
-        if paths.relative(folder) not in needed:
-            remove(folder)
-    if paths.trash.is_dir():
-        for place in sorted(paths.trash.iterdir()):
-            if paths.relative(place) not in needed:
-                remove(place)
-
-
-def _kept_folders(root: Path) -> list[Path]:
-    """Folders under .kept that hold an output: those with a manifest; the way down to them has none."""
-    found = []
-    for folder, names, files in os.walk(root):
-        if MANIFEST_NAME in files:
-            found.append(Path(folder))
-            names.clear()
-    return found
-
-
-def discard(state: State, paths: ProjectPaths, address: Address) -> None:
-    """Moves everything that was made for a node to the trash and forgets it, for `specrun prune`.
-
-    Raises NodeError: something cannot be moved; then nothing is forgotten.
-    """
-    places = [paths.output_root / earlier.folder for earlier in state.earlier(address)]
-    try:
-        for place in (*places, *staging_folders(paths, address), paths.output(address)):
-            throw_away(paths, place, address)
-    except OSError as error:
-        raise NodeError(f"{address}: {error.filename} cannot be moved away ({error.strerror}).") from error
-    if paths.output_root.exists():
-        sync_filesystem(paths.output_root)
-    state.forget(address)

@@ -9,6 +9,7 @@ from specrun.model.state import NodeRecord
 from specrun.store.manifest import is_whole, manifest_digest, read_manifest
 from specrun.store.moves import Step, carry_out, no_step, place_aside
 from specrun.store.paths import ProjectPaths
+from specrun.store.publish import check_place
 from specrun.store.rows import Earlier, Intent
 from specrun.store.state import State
 
@@ -33,6 +34,7 @@ def rollback(
     if manifest is None or known_by is None or not is_whole(folder, manifest):
         raise NodeError(f"{address}: the earlier output in {folder} is no longer whole.", hint="Choose another one.")
     output = paths.output(address)
+    check_place(state, paths, address, recorded=state.record(address) is not None)
     old = state.record(address) if (output / MANIFEST_NAME).exists() else None
     intent = Intent(
         record=earlier.record,

@@ -91,19 +91,16 @@ class State:
         found = self._rows("SELECT data FROM nodes WHERE address = ?", address.text)
         return rows.record_from_json(found[0]) if found else None
 
-    def nested(self, address: Address) -> Address | None:
-        """A recorded node whose folder lies in or around this one's: left by a matrix that was there, or was not."""
+    def nested(self, address: Address) -> tuple[Address, ...]:
+        """Recorded nodes whose folders lie in or around this one's: left by a matrix that was there, or was not."""
         around = [Address(address.section, address.name, address.instance[:n]) for n in range(len(address.instance))]
-        for other in around:
-            if self.record(other):
-                return other
         inside = address.text[:-1] + "," if address.instance else address.text + "["
         beyond = inside[:-1] + chr(ord(inside[-1]) + 1)
         with self._lock, _explained(self._path):
             found = self._connection.execute(
-                "SELECT address FROM nodes WHERE address >= ? AND address < ? LIMIT 1", (inside, beyond)
-            ).fetchone()
-        return parse_address(found[0]) if found else None
+                "SELECT address FROM nodes WHERE address >= ? AND address < ? ORDER BY address", (inside, beyond)
+            ).fetchall()
+        return (*filter(self.record, around), *(parse_address(text) for (text,) in found))
 
     def attempts(self) -> dict[Address, Attempt]:
         found = (rows.attempt_from_json(data) for data in self._rows("SELECT data FROM attempts ORDER BY address"))
@@ -195,11 +192,25 @@ class State:
 
     def earlier(self, address: Address | None = None) -> tuple[Earlier, ...]:
         """Kept earlier outputs of one node, newest first; None: of all nodes."""
-        where, values = ("", ()) if address is None else ("WHERE address = ?", (address.text,))
-        query = f"SELECT data, folder, kept_at FROM earlier {where} ORDER BY address, kept_at DESC, rowid DESC"
+        where, values = ("", ()) if address is None else ("AND address = ?", (address.text,))
+        order = "ORDER BY address, kept_at DESC, rowid DESC"
+        query = f"SELECT data, folder, kept_at FROM earlier WHERE kept_at != '' {where} {order}"
         with self._lock, _explained(self._path):
             found = self._connection.execute(query, values).fetchall()
         return tuple(rows.earlier_from_json(json.loads(data), folder, at) for data, folder, at in found)
+
+    def give_up_earlier(self, address: Address, folder: str) -> None:
+        """No longer counted; the state knows its folder until it is dropped, so that it can be deleted."""
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE earlier SET kept_at = '' WHERE address = ? AND folder = ?", (address.text, folder)
+            )
+
+    def given_up(self) -> dict[str, Address]:
+        """Folders of earlier outputs that no longer count."""
+        with self._lock, _explained(self._path):
+            found = self._connection.execute("SELECT folder, address FROM earlier WHERE kept_at = ''").fetchall()
+        return {folder: parse_address(address) for folder, address in found}
 
     def drop_earlier(self, address: Address, folder: str) -> None:
         with self.transaction():

@@ -14,8 +14,9 @@ from specrun.store.manifest import collect_files, read_manifest
 from specrun.store.moves import STEPS
 from specrun.store.paths import ProjectPaths
 from specrun.store.publish import publish
-from specrun.store.recover import empty_trash, recover
+from specrun.store.recover import recover
 from specrun.store.state import State
+from specrun.store.trash import empty_trash
 from tests.support.outputs import NODE, content_of, project_paths, stage
 
 SCRIPT = Path(__file__).with_name("publish_and_die.py")

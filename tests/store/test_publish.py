@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from specrun.errors import NodeError, StateError, UsageError
 from specrun.model.address import parse_address
 from specrun.store.paths import ProjectPaths
 from specrun.store.publish import Publication, publish, publish_many
-from specrun.store.recover import Ending, discard, empty_trash, recover
+from specrun.store.recover import Ending, recover
 from specrun.store.rollback import rollback
 from specrun.store.staging import open_staging
 from specrun.store.state import State
+from specrun.store.trash import discard, empty_trash
 from tests.support.outputs import NODE, content_of, fingerprint_of, make_record, project_paths, stage
 
 NOW = "2025-01-01T00:00:00+00:00"
@@ -308,3 +310,77 @@ def test_any_history_of_kills_loses_nothing(tmp_path_factory: pytest.TempPathFac
             assert (record.run if record else None) == (f"run-{current}" if current else None)
             empty_trash(state, paths)
         assert kept(state, paths) == earlier
+
+
+BASE, INSTANCE, OTHER_INSTANCE = (parse_address(text) for text in ("steps.u", "steps.u[e=x]", "steps.u[e=y]"))
+
+
+def test_a_node_whose_output_is_gone_is_no_obstacle_to_its_instances(state: State, paths: ProjectPaths) -> None:
+    publish(state, paths, *stage(paths, "a", address=BASE), now=NOW)
+    shutil.rmtree(paths.output(BASE))
+    for address in (INSTANCE, OTHER_INSTANCE):
+        publish(state, paths, *stage(paths, "b", address=address), now=NOW)
+    assert [content_of(paths.output(address)) for address in (INSTANCE, OTHER_INSTANCE)] == ["b", "b"]
+
+
+def test_discarding_a_node_whose_output_is_gone_leaves_the_instances_in_its_folder(
+    state: State, paths: ProjectPaths
+) -> None:
+    publish(state, paths, *stage(paths, "a", address=BASE), now=NOW)
+    shutil.rmtree(paths.output(BASE))
+    publish(state, paths, *stage(paths, "b", address=INSTANCE), now=NOW)
+    assert discard(state, paths, BASE) == (paths.output(BASE),)
+    empty_trash(state, paths)
+    assert content_of(paths.output(INSTANCE)) == "b"
+    assert list(state.records()) == [INSTANCE]
+
+
+def test_discarding_leaves_what_the_node_did_not_make(state: State, paths: ProjectPaths) -> None:
+    publish(state, paths, *stage(paths, "a"), now=NOW)
+    shutil.rmtree(paths.output(NODE))
+    paths.output(NODE).mkdir()
+    (paths.output(NODE) / "thesis.tex").write_text("years of work")
+    assert discard(state, paths, NODE) == (paths.output(NODE),)
+    assert (paths.output(NODE) / "thesis.tex").exists()
+    assert state.records() == {}
+
+
+def test_an_output_is_never_discarded_with_another_one_inside(state: State, paths: ProjectPaths) -> None:
+    publish(state, paths, *stage(paths, "a", address=INSTANCE), now=NOW)
+    inside, record = stage(paths, "b", address=BASE)
+    for entry in inside.iterdir():
+        entry.rename(paths.output(BASE) / entry.name)
+    state.put_record(record)
+    with pytest.raises(NodeError, match=r"the output of steps.u\[e=x\] lies inside"):
+        discard(state, paths, BASE)
+    assert content_of(paths.output(INSTANCE)) == "a"
+    assert BASE in state.records()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_was_put_in_the_place_of_a_vanished_output_is_left_alone(
+    state: State, paths: ProjectPaths, recorded: bool
+) -> None:
+    """Also when it is the output of another node."""
+    if recorded:
+        publish(state, paths, *stage(paths, "a"), now=NOW)
+        shutil.rmtree(paths.output(NODE))
+    other, _ = stage(paths, "b", address="models.other")
+    paths.output(NODE).parent.mkdir(parents=True, exist_ok=True)
+    other.rename(paths.output(NODE))
+    staging, record = stage(paths, "c")
+    with pytest.raises(NodeError, match="was not made by"):
+        publish(state, paths, staging, record, now=NOW)
+    assert content_of(paths.output(NODE)) == "b"
+    (paths.output(NODE) / "manifest.json").unlink()
+    with pytest.raises(NodeError, match="was not made by"):
+        publish(state, paths, staging, record, now=NOW)
+    assert (paths.output(NODE) / "weights" / "best.pt").exists()
+
+
+def test_an_output_that_the_state_lost_is_kept_like_any_other(state: State, paths: ProjectPaths) -> None:
+    publish(state, paths, *stage(paths, "a"), now=NOW)
+    state.forget(NODE)
+    publish(state, paths, *stage(paths, "b"), keep=1, now=NOW)
+    assert kept(state, paths) == ["a"]
+    assert rollback(state, paths, NODE, now=NOW).run == "run-a"

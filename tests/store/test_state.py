@@ -133,7 +133,7 @@ def test_runs_and_earlier_outputs_come_newest_first(state: State) -> None:
 )
 def test_nodes_whose_folders_lie_in_each_other_are_found(state: State, recorded: str, asked: str, nested: bool) -> None:
     state.put_record(make_record(recorded))
-    assert state.nested(parse_address(asked)) == (parse_address(recorded) if nested else None)
+    assert state.nested(parse_address(asked)) == ((parse_address(recorded),) if nested else ())
 
 
 def test_reading_a_state_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
