@@ -17,6 +17,7 @@ from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.kinds.datasets import Dataset, DatasetSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Outputs
+from specrun.model.event import LogLine
 from specrun.model.labels import AnyLabel, Part, Polygon, Sample
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.taxonomy import ResolvedTaxonomy
@@ -39,6 +40,7 @@ class DatasetProject:
     name: str
     memory: DictMemory = field(default_factory=DictMemory)
     last: Outputs | None = None
+    said: tuple[str, ...] = ()
     taxonomies: dict[str, ResolvedTaxonomy] = field(default_factory=dict)
 
     @property
@@ -74,6 +76,7 @@ class DatasetProject:
             declarations={f"taxonomies.{name}": found.to_json() for name, found in self.taxonomies.items()},
         )
         self.last = Dataset().run(wanted, context)
+        self.said = tuple(event.text for event in context.events if isinstance(event, LogLine))  # type: ignore[attr-defined]
         shutil.rmtree(self.output, ignore_errors=True)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         context.staging.rename(self.output)
