@@ -1,30 +1,79 @@
-"""`specrun runs`: earlier runs, newest last."""
+"""`specrun runs`: earlier runs, newest first; `specrun runs show RUN`: what one did, from its journal alone."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
-from dataclasses import asdict
+import time
+from itertools import islice
 
-from specrun.cli.state import add_project, load_project_of, reading
+from specrun.cli.state import add_place, is_going_on, place_of, reading, run_named
+from specrun.errors import UsageError
 from specrun.model.state import RunRecord
+from specrun.store.journal import JOURNAL_NAME, read_journal
+from specrun.store.paths import ProjectPaths
+from specrun.views.run_text import PastRun, past_run, run_json, run_text, runs_text
+from specrun.views.run_view import RunView
+
+LISTED = 30
+CHATTER = ("LogLine", "Progress", "Metric", "GpuSample", "MachineSample")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_project(parser)
+    parser.add_argument("verb", nargs="?", choices=("show",), metavar="show", help="what one run did")
+    parser.add_argument("run_id", nargs="?", metavar="RUN", help="its id or the beginning of it (default: the last)")
+    parser.add_argument("--all", action="store_true", help=f"more than the last {LISTED}")
     parser.add_argument("--json", action="store_true", help="as JSON")
+    add_place(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with reading(load_project_of(arguments)) as state:
-        runs = sorted(state.runs(), key=lambda found: found.id)
+    paths = place_of(arguments)
+    with reading(paths) as state:
+        runs = state.runs()
+        wanted = run_named(state, arguments.run_id) if arguments.verb else None
+    if wanted is not None:
+        _show(paths, wanted, as_json=arguments.json)
+        return 0
+    found = [_past(paths, record)[0] for record in islice(runs, None if arguments.all else LISTED)]
     if arguments.json:
-        sys.stdout.write(json.dumps([asdict(found) for found in runs], indent=2) + "\n")
-    else:
-        sys.stdout.writelines(f"{_line(found)}\n" for found in runs)
+        sys.stdout.write(json.dumps([one.to_json() for one in found], indent=2) + "\n")
+        return 0
+    sys.stdout.write(runs_text(found, color=_color()))
+    if len(runs) > len(found):
+        sys.stderr.write(f"and {len(runs) - len(found)} earlier ones; --all lists them\n")
     return 0
 
 
-def _line(found: RunRecord) -> str:
-    return f"{found.id}  {found.started_at[:19].replace('T', ' ')}  {found.status:<12} {found.done}/{found.total}"
+def _show(paths: ProjectPaths, record: RunRecord, *, as_json: bool) -> None:
+    folder = paths.run(record.id)
+    if not (folder / JOURNAL_NAME).exists():
+        raise UsageError(f"the journal of run {record.id} was removed", hint=f"It would lie in {folder}.")
+    found, view = _past(paths, record)
+    now = time.time()
+    if as_json:
+        sys.stdout.write(json.dumps(run_json(found, view, now=now), indent=2, ensure_ascii=False) + "\n")
+        return
+    width = shutil.get_terminal_size((100, 24)).columns
+    place = os.path.relpath(folder)
+    sys.stdout.write(run_text(found, view, color=_color(), width=width, run_folder=place, now=now))
+
+
+def _past(paths: ProjectPaths, record: RunRecord) -> tuple[PastRun, RunView]:
+    view = view_of(paths, record)
+    return past_run(record, view, going_on=is_going_on(paths, record)), view
+
+
+def view_of(paths: ProjectPaths, record: RunRecord) -> RunView:
+    """The run folded from its journal, without what only a dashboard draws."""
+    view = RunView()
+    for event in read_journal(paths.run(record.id) / JOURNAL_NAME, leave_out=CHATTER):
+        view.apply(event)
+    return view
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -83,3 +83,11 @@ def run_named(state: State, wanted: str | None) -> RunRecord:
 
 def node_log(paths: ProjectPaths, run: RunRecord, address: Address) -> Path:
     return paths.node_run(run.id, address) / "log.txt"
+
+
+def is_going_on(paths: ProjectPaths, run: RunRecord) -> bool:
+    """Whether its supervisor lives: a run that says "running" may have been killed."""
+    if run.ended_at is not None:
+        return False
+    holder = ProjectLock(paths.lock).holder()
+    return holder is not None and holder.pid == run.pid
