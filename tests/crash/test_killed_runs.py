@@ -6,25 +6,21 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from specrun.model.event import NodeFinished, NodeStarted
+from specrun.kinds.step_program import STOP_GRACE_S
+from specrun.model.event import NodeFinished, NodeStarted, Notice
 from specrun.model.plan import Action
-from specrun.run.job import Job
-from specrun.store.journal import JOURNAL_NAME, read_journal
 from specrun.store.manifest import is_whole, read_manifest
 from specrun.store.paths import ProjectPaths
 from specrun.store.state import State
 from tests.support.jobs import apply, plan_job, python, step
+from tests.support.processes import DEADLINE_S, events_of, running, start_supervisor, until
 
-DEADLINE_S = 60.0
 SLOW_WRITE = (
     "import sys, time; n = sys.argv[1]; open(sys.argv[2] + '/made.txt', 'a').write(n + '\\n'); "
     "f = open('half', 'w'); f.write('h'); f.flush(); time.sleep(0.05); f.write('alf'); f.close()"
@@ -37,30 +33,6 @@ def chain(count: int) -> list:
         inputs = {"before": f"steps.n{index - 3}"} if index >= 3 else {}
         nodes.append(step(f"n{index}", [*python(SLOW_WRITE), str(index), "${project}"], inputs=inputs))
     return nodes
-
-
-def start_supervisor(job: Job) -> subprocess.Popen[bytes]:
-    folder = ProjectPaths(job.project_dir, job.output_root).run(job.run)
-    job.save(folder)
-    return subprocess.Popen(
-        [sys.executable, "-m", "specrun.run.supervisor", str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.01)
-
-
-def events_of(job: Job, kind: type) -> list:
-    journal = ProjectPaths(job.project_dir, job.output_root).run(job.run) / JOURNAL_NAME
-    return [event for event in read_journal(journal) if isinstance(event, kind)] if journal.exists() else []
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -144,16 +116,103 @@ def test_a_second_sigint_ends_a_program_that_will_not_stop(tmp_path: Path) -> No
         "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "open(sys.argv[1] + '/began', 'w').close(); time.sleep(600)"
     )
-    supervisor = start_supervisor(plan_job(tmp_path, [step("a", [*python(code), "${project}"])]))
+    job = plan_job(tmp_path, [step("a", [*python(code), "${project}"])])
+    supervisor = start_supervisor(job)
     until((tmp_path / "began").exists, "the program's start")
     supervisor.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    until(lambda: bool(events_of(job, Notice)), "the answer to the first")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(10) == 130
+    assert supervisor.wait(STOP_GRACE_S / 2) == 130
 
 
-def running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and os.getpgid(pid) > 0
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return False
+SAVES_ON_SIGTERM = """
+import os, signal, sys, time
+place = sys.argv[1]
+def save(*_):
+    with open(place + '/signals', 'a') as file:
+        file.write('x')
+    open('begun-to-save', 'w').close()
+signal.signal(signal.SIGTERM, save)
+if 'closed' in sys.argv:
+    os.close(1); os.close(2)
+open(place + '/began', 'w').write(str(os.getpid()))
+while not os.path.exists('begun-to-save'):
+    time.sleep(0.01)
+time.sleep(1)
+open(place + '/saved', 'w').close()
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [*python(SAVES_ON_SIGTERM), "${project}"],
+        [*python(SAVES_ON_SIGTERM), "${project}", "closed"],
+        ["sh", "-c", '"$0" "$@"; true', *python(SAVES_ON_SIGTERM), "${project}"],
+        ["sh", "-c", '"$0" "$@" >log.txt 2>&1; true', *python(SAVES_ON_SIGTERM), "${project}"],
+    ],
+    ids=["a program", "without output", "below a shell", "below a shell, into a file"],
+)
+def test_a_program_is_asked_once_and_may_save_its_work(tmp_path: Path, argv: list[str]) -> None:
+    supervisor = start_supervisor(plan_job(tmp_path, [step("a", argv, resume=True)]))
+    until((tmp_path / "began").exists, "the program's start")
+    supervisor.send_signal(signal.SIGINT)
+    assert supervisor.wait(DEADLINE_S) == 130
+    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "signals").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_a_program_that_will_not_stop_is_ended_after_the_grace(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    )
+    supervisor = start_supervisor(plan_job(tmp_path, [step("a", [*python(code), "${project}"])]))
+    until(lambda: _number(tmp_path / "pid") > 0, "the program's start")
+    supervisor.send_signal(signal.SIGINT)
+    assert supervisor.wait(DEADLINE_S) == 130
+    assert not running(_number(tmp_path / "pid"))
+
+
+def test_what_a_finished_step_left_running_dies_with_the_supervisor(tmp_path: Path) -> None:
+    leaves = (
+        "import subprocess, sys; p = subprocess.Popen(['sleep', '600'], stdout=-3, stderr=-3); "
+        "open(sys.argv[1] + '/pid', 'w').write(str(p.pid))"
+    )
+    first = step("a", [*python(leaves), "${project}"])
+    # Runs in a worker of its own, so that the one of the first is idle.
+    second = step("b", python("import time; time.sleep(600)"))
+    job = plan_job(tmp_path, [first, second])
+    supervisor = start_supervisor(job)
+    until(lambda: bool(events_of(job, NodeFinished)) and len(events_of(job, NodeStarted)) == 2, "the first's end")
+    assert running(_number(tmp_path / "pid"))
+    supervisor.kill()
+    supervisor.wait()
+    until(lambda: not running(_number(tmp_path / "pid")), "the end of what was left running")
+
+
+@pytest.mark.parametrize("with_supervisor", [True, False], ids=["with the supervisor", "alone"])
+def test_a_program_and_its_children_die_with_a_killed_worker(tmp_path: Path, with_supervisor: bool) -> None:
+    code = (
+        "import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); "
+        "open(sys.argv[1] + '/child', 'w').write(str(p.pid)); "
+        "open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    )
+    job = plan_job(tmp_path, [step("a", [*python(code), "${project}"])])
+    supervisor = start_supervisor(job)
+    until(lambda: _number(tmp_path / "pid") > 0 and bool(events_of(job, NodeStarted)), "the program's start")
+    # Stopped, the supervisor cannot end the worker's group itself, and the worker cannot see that it is gone.
+    supervisor.send_signal(signal.SIGSTOP)
+    os.kill(events_of(job, NodeStarted)[0].pid, signal.SIGKILL)
+    if with_supervisor:
+        supervisor.kill()
+    until(lambda: not any(running(_number(tmp_path / name)) for name in ("pid", "child")), "the end of the program")
+    supervisor.kill()
+    supervisor.wait()
+
+
+def _number(path: Path) -> int:
+    """A process id that another process writes; 0: not yet."""
+    text = path.read_text() if path.exists() else ""
+    return int(text or "0")
