@@ -4,6 +4,7 @@
     <output_root>/<section>/<name>/     what was made
     <output_root>/.staging/<section>/<name>/<fingerprint>/   what is being made
     <output_root>/.kept/<section>/<name>/<fingerprint>/      earlier outputs, for a rollback
+    <output_root>/.specrun-owner        whose output root this is, see store.owner
     <output_root>/.trash/               what was replaced; emptied by trash.empty_trash
 
 Staging, kept and trash lie under the output root because renames must stay on one file system.

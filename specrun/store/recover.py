@@ -13,6 +13,7 @@ from specrun.model.artifact import MANIFEST_NAME
 from specrun.store.filesystem import sync_filesystem
 from specrun.store.manifest import is_whole, manifest_digest, read_manifest
 from specrun.store.moves import Step, commit, move, no_step, sweep
+from specrun.store.owner import claim_output_root
 from specrun.store.paths import ProjectPaths
 from specrun.store.rows import Intent
 from specrun.store.state import State
@@ -34,8 +35,10 @@ class Recovered:
 def recover(state: State, paths: ProjectPaths, *, step: Step = no_step) -> tuple[Recovered, ...]:
     """Rolls forward whatever a kill left, under the project lock; harmless when there is nothing, or repeated.
 
-    Raises StateError: a folder cannot be moved.
+    First of all the output root is claimed (store.owner).
+    Raises StateError: a folder cannot be moved; UsageError: the output root is another project's.
     """
+    claim_output_root(state, paths)
     return tuple(_recover(state, paths, intent, step) for intent in state.intents())
 
 
