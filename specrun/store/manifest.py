@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from specrun.errors import NodeError
@@ -24,16 +25,29 @@ def collect_files(folder: Path, known_digests: Mapping[str, str] | None = None) 
 
     known_digests: relative posix path → digest of files that need not be read again.
     A linked folder is not entered: its content is not part of the output, its target's path stands for it.
-    Raises NodeError: a file that cannot be read, or a link to nothing whose digest is not known.
+    Absolute links into the folder become relative ones, since it will be moved.
+    Raises NodeError: a file that cannot be read, a link to nothing or a relative one that leads out whose digest is
+    not known.
     """
     known = known_digests or {}
-    found = [_describe(entry, path, known) for entry, path in _walk(folder)]
+    roots = (os.path.abspath(folder), os.path.realpath(folder))
+    entries = list(_walk(folder))
+    for entry, path in entries:
+        if entry.is_symlink() and path not in known:
+            _settle_link(entry, path, roots)
+    found = [_describe(entry, path, known) for entry, path in entries]
     return tuple(sorted(found, key=lambda file: file.path))
 
 
 def write_manifest(folder: Path, manifest: Manifest, *, sync: bool = True) -> None:
-    """Written beside and renamed. sync: on the disk when it returns (publish syncs the whole folder anyway)."""
-    partial = folder / _PARTIAL_NAME
+    """Written beside and renamed. sync: on the disk when it returns (publish syncs the whole folder anyway).
+
+    Raises NodeError: somebody else's file has the manifest's name.
+    """
+    place, partial = folder / MANIFEST_NAME, folder / _PARTIAL_NAME
+    # One of ours may have come with the copy of an output.
+    if os.path.lexists(place) and read_manifest(folder) is None:
+        raise NodeError(f"{place}: specrun keeps its own file under this name.", hint="Give yours another name.")
     (folder / NOTE_NAME).unlink(missing_ok=True)
     # A lone surrogate, from a file name that is no UTF-8, becomes \udcXX: that is what JSON calls it.
     with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -41,7 +55,7 @@ def write_manifest(folder: Path, manifest: Manifest, *, sync: bool = True) -> No
         if sync:
             file.flush()
             os.fsync(file.fileno())
-    os.replace(partial, folder / MANIFEST_NAME)
+    os.replace(partial, place)
     if sync:
         fsync_folder(folder)
 
@@ -86,6 +100,31 @@ def _walk(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
                     stack.append((entry.path, f"{prefix}{entry.name}/"))
                 elif prefix or entry.name not in OWN_NAMES:
                     yield entry, prefix + entry.name
+
+
+def _settle_link(entry: os.DirEntry[str], path: str, roots: Collection[str]) -> None:
+    """Makes an absolute link into the folder relative. Raises NodeError: a relative one leads out of it.
+
+    roots: the names of the folder. path: of the link, relative to the folder.
+    """
+    target, above = os.readlink(entry.path), os.path.dirname(path)
+    if not os.path.isabs(target):
+        if os.path.normpath(os.path.join(above, target)).split("/")[0] == "..":
+            raise NodeError(
+                f"{entry.path}: leads out of the output by a relative path, which is wrong once that was moved.",
+                hint="Make it an absolute link, or copy the file.",
+            )
+        return
+    names = (
+        os.path.normpath(target),
+        os.path.join(os.path.realpath(os.path.dirname(target)), os.path.basename(target)),
+    )
+    for name, root in itertools.product(names, roots):
+        if name == root or name.startswith(f"{root}/"):
+            partial = f"{entry.path}.relative"
+            os.symlink(os.path.relpath(name, os.path.join(root, above)), partial)
+            os.replace(partial, entry.path)
+            return
 
 
 def _describe(entry: os.DirEntry[str], path: str, known: Mapping[str, str]) -> ManifestFile:

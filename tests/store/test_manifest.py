@@ -34,7 +34,7 @@ def test_a_known_digest_is_believed_without_reading(tmp_path: Path) -> None:
 def test_a_link_counts_as_the_content_of_its_target(tmp_path: Path) -> None:
     folder = fill(tmp_path / "out")
     (tmp_path / "image.jpg").write_bytes(b"pixels")
-    (folder / "image.jpg").symlink_to("../image.jpg")
+    (folder / "image.jpg").symlink_to(tmp_path / "image.jpg")
     (link,) = [f for f in collect_files(folder) if f.path == "image.jpg"]
     assert (link.size, link.digest) == (6, bytes_digest(b"pixels"))
 
@@ -92,7 +92,7 @@ def test_what_is_no_manifest_reads_as_none(tmp_path: Path, content: str) -> None
 def test_a_folder_is_whole_with_every_file_in_its_size(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("long content")
     folder = fill(tmp_path / "out")
-    (folder / "link").symlink_to("../target")
+    (folder / "link").symlink_to(tmp_path / "target")
     manifest = make_manifest(folder, make_record())
     assert is_whole(folder, manifest)
     (tmp_path / "target").write_text("x")
@@ -109,3 +109,57 @@ def test_a_folder_is_known_by_its_manifest(tmp_path: Path) -> None:
     first = manifest_digest(tmp_path)
     write_manifest(tmp_path, make_manifest(tmp_path, make_record(run="two")))
     assert manifest_digest(tmp_path) != first
+
+
+def test_an_absolute_link_into_the_folder_is_made_relative(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "staging")
+    (folder / "latest.txt").symlink_to(folder / "a.txt")
+    (folder / "b" / "up").symlink_to(folder / "a.txt")
+    (folder / "here").symlink_to(folder)
+    (tmp_path / "other way").symlink_to(tmp_path)
+    (folder / "b" / "folder").symlink_to(tmp_path / "other way" / "staging" / "b")
+    found = collect_files(Path(tmp_path / "other way" / "staging"))
+    moved = folder.rename(tmp_path / "output")
+    links = {name: os.readlink(moved / name) for name in ("latest.txt", "b/up", "here", "b/folder")}
+    assert links == {"latest.txt": "a.txt", "b/up": "../a.txt", "here": ".", "b/folder": "."}
+    assert found == collect_files(moved)
+    assert [(f.size, f.digest) for f in found if f.path == "b/up"] == [(2, bytes_digest(b"aa"))]
+
+
+def test_a_link_beside_the_folder_is_no_link_into_it(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "out")
+    (tmp_path / "out2").write_text("x")
+    (folder / "link").symlink_to(tmp_path / "out2")
+    collect_files(folder)
+    assert os.readlink(folder / "link") == str(tmp_path / "out2")
+
+
+@pytest.mark.parametrize("place", ["link", "b/link"])
+def test_a_relative_link_that_leads_out_needs_a_known_digest(tmp_path: Path, place: str) -> None:
+    folder = fill(tmp_path / "out")
+    (tmp_path / "image.jpg").write_text("x")
+    (folder / place).symlink_to(f"{'../' * (place.count('/') + 1)}image.jpg")
+    with pytest.raises(NodeError, match=r"link: leads out of the output"):
+        collect_files(folder)
+    (link,) = [f for f in collect_files(folder, {place: "known"}) if f.path == place]
+    assert (link.size, link.digest) == (0, "known")
+
+
+def test_a_link_named_like_a_file_of_ours_is_left_alone(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "out")
+    (folder / ".resume.json").symlink_to("../nowhere")
+    assert [f.path for f in collect_files(folder)] == ["a.txt", "b/x.txt"]
+
+
+def test_a_manifest_of_somebody_elses_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"mine": 1}')
+    with pytest.raises(NodeError, match=r"manifest\.json: specrun keeps its own file under this name"):
+        write_manifest(tmp_path, make_manifest(tmp_path, make_record()))
+    assert (tmp_path / "manifest.json").read_text() == '{"mine": 1}'
+
+
+def test_a_manifest_that_came_with_a_copied_output_is_replaced(tmp_path: Path) -> None:
+    write_manifest(fill(tmp_path), make_manifest(tmp_path, make_record("steps.copied")))
+    manifest = make_manifest(tmp_path, make_record())
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
