@@ -10,7 +10,7 @@ from specrun.model.digest import Json
 from specrun.model.plan import Action
 from specrun.views.facts import made_text, scores
 from specrun.views.paint import ACTION_STYLES, Paint
-from specrun.views.quantities import count, number, short_duration, size, time_left
+from specrun.views.quantities import count, duration, number, size, time_left
 from specrun.views.run_text import PastRun, local_time, runs_text
 from specrun.views.text import cells, clean, clip, pad, wrap
 
@@ -152,7 +152,7 @@ def _table(nodes: Sequence[NodeStatus], paint: Paint, width: int) -> list[str]:
 def _row(node: NodeStatus) -> tuple[str, ...]:
     made = local_time(node.made_at) if node.made_at else ""
     if node.took_s:
-        made += f" in {short_duration(node.took_s)}"
+        made += f" in {duration(node.took_s)}"
     bytes_text = size(node.size_bytes) if node.size_bytes is not None else ""
     found = list(scores(node.facts).items())[:MAX_SCORES]
     score = ", ".join(f"{name} {number(value)}" for name, value in found)

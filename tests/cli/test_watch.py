@@ -1,0 +1,164 @@
+"""`specrun watch` as a process, on little projects of steps that people edit while it looks on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.watched import save_by_renaming, save_by_swapping, save_by_truncating, watching
+
+SPEC = """\
+specrun: 1
+project: {name: demo}
+include: [more.yaml]
+steps:
+  first: {argv: [python, first.py, hello], outputs: {text: text.txt}}
+  second: {argv: [python, -c, "import sys", "${inputs.text}"], inputs: {text: steps.first}}
+"""
+MORE = """\
+steps:
+  third: {argv: [python, -c, "print(3)"]}
+"""
+FIRST = "import sys; open('text.txt', 'w').write(sys.argv[1])"
+SLOW = """\
+specrun: 1
+project: {name: demo}
+steps:
+  edited: {argv: [python, wait.py, edited, old, "${project}"]}
+  other: {argv: [python, wait.py, other, old, "${project}"]}
+"""
+WAIT = """\
+import sys, time
+name, value, project = sys.argv[1:]
+open('value', 'w').write(value)
+while not __import__('os').path.exists(f'{project}/go-{name}-{value}'):
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "project.yaml").write_text(SPEC)
+    (tmp_path / "more.yaml").write_text(MORE)
+    (tmp_path / "first.py").write_text(FIRST)
+    return tmp_path
+
+
+@pytest.fixture
+def slow_project(tmp_path: Path) -> Path:
+    (tmp_path / "project.yaml").write_text(SLOW)
+    (tmp_path / "wait.py").write_text(WAIT)
+    return tmp_path
+
+
+@pytest.mark.parametrize("save", [save_by_truncating, save_by_renaming, save_by_swapping])
+def test_an_edit_is_noticed_however_the_editor_saves(project: Path, save: Callable[[Path, str], None]) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        save(project / "project.yaml", SPEC.replace("hello", "once"))
+        watched.until_idle(after=2)
+        save(project / "project.yaml", SPEC.replace("hello", "twice"))
+        watched.until_idle(after=3)
+        assert watched.interrupt() == 130
+    assert (project / "outputs/steps/first/text.txt").read_text() == "twice"
+    assert watched.started().count("steps.third") == 1
+    changed = [node["address"] for node in watched.of("PlanChanged")[0]["nodes"]]
+    assert changed == ["steps.first", "steps.second"]
+
+
+def test_an_included_file_is_followed(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        save_by_renaming(project / "more.yaml", MORE.replace("print(3)", "print(4)"))
+        watched.until_idle(after=2)
+    assert watched.started().count("steps.third") == 2
+    assert watched.started().count("steps.first") == 1
+
+
+def test_a_file_that_is_touched_without_another_content_makes_nothing_run(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        os.utime(project / "first.py")
+        save_by_truncating(project / "more.yaml", MORE.replace("print(3)", "print(4)"))
+        watched.until_idle(after=2)
+    assert watched.started().count("steps.first") == 1
+
+
+def test_an_edited_script_makes_its_step_and_what_needs_it_run(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        save_by_truncating(project / "first.py", FIRST + "  # edited")
+        watched.until_idle(after=2)
+    texts = {node["address"]: node["reasons"][0]["text"] for node in watched.of("PlanChanged")[0]["nodes"]}
+    assert texts["steps.first"] == "first.py changed"
+    # The text is the same, so what reads it was not made again.
+    assert watched.started().count("steps.second") == 1
+
+
+def test_a_failed_node_runs_again_when_it_changed_and_not_before(project: Path) -> None:
+    (project / "first.py").write_text("raise SystemExit('no')")
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        save_by_truncating(project / "more.yaml", MORE.replace("print(3)", "print(4)"))
+        watched.until_idle(after=2)
+        assert watched.started().count("steps.first") == 1
+        save_by_truncating(project / "first.py", FIRST)
+        watched.until_idle(after=3)
+    assert (project / "outputs/steps/first/text.txt").read_text() == "hello"
+
+
+def test_a_broken_spec_shows_its_mistakes_and_the_run_goes_on(slow_project: Path) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        save_by_truncating(slow_project / "project.yaml", SLOW.replace("argv: [python, wait.py, edited", "agrv: ["))
+        watched.until(lambda: watched.of("SpecBroken"), "the mistakes")
+        assert watched.of("SpecBroken")[0]["diagnostics"][0]["line"] == 4
+        save_by_truncating(slow_project / "project.yaml", SLOW)
+        for name in ("edited", "other"):
+            (slow_project / f"go-{name}-old").touch()
+        watched.until_idle(after=1)
+    assert sorted(watched.started()) == ["steps.edited", "steps.other"]
+    assert not watched.of("NodeFailed")
+
+
+def test_a_running_node_that_became_stale_is_started_again_and_another_is_left_alone(slow_project: Path) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        save_by_renaming(slow_project / "project.yaml", SLOW.replace("edited, old", "edited, new"))
+        watched.until(lambda: watched.of("NodeFailed", "steps.edited"), "the end of the stale one")
+        assert watched.of("NodeFailed", "steps.edited")[0]["interrupted"]
+        (slow_project / "go-other-old").touch()
+        watched.until(lambda: watched.started().count("steps.edited") == 2, "the second start")
+        (slow_project / "go-edited-new").touch()
+        watched.until_idle(after=2)
+    assert (slow_project / "outputs/steps/edited/value").read_text() == "new"
+    assert watched.started().count("steps.other") == 1
+    assert not watched.of("NodeFailed", "steps.other")
+    assert [node["address"] for node in watched.of("PlanChanged")[0]["nodes"]] == ["steps.edited"]
+
+
+def test_the_first_sigint_stops_the_run_and_waits_for_it(slow_project: Path) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        assert watched.interrupt() == 130
+        assert watched.of("RunFinished")[0]["status"] == "interrupted"
+
+
+def test_sigterm_ends_it_with_143_when_nothing_runs(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        watched.process.send_signal(signal.SIGTERM)
+        assert watched.process.wait(60) == 143
+
+
+def test_a_spec_that_is_broken_from_the_beginning_is_waited_for(project: Path) -> None:
+    (project / "project.yaml").write_text(SPEC + "  fourth: {agrv: [x]}\n")
+    with watching(project) as watched:
+        watched.until(lambda: watched.of("SpecBroken"), "the mistakes")
+        save_by_truncating(project / "project.yaml", SPEC)
+        watched.until_idle(after=1)
+    assert (project / "outputs/steps/first/text.txt").read_text() == "hello"
