@@ -14,6 +14,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,6 +30,7 @@ from specrun.store.paths import create_state_dir
 from specrun.store.rows import Earlier, Intent, address_key
 
 BUSY_TIMEOUT_S = 60.0
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 T = TypeVar("T")
 
@@ -172,6 +175,18 @@ class State:
         found = self._rows("SELECT data FROM runs ORDER BY started_at DESC, id DESC")
         return tuple(rows.run_from_json(data) for data in found)
 
+    def mark_crashed_runs(self, *, now: str | None = None) -> tuple[str, ...]:
+        """Runs without an end are interrupted; returns their ids. Under the project lock, before a new run is put.
+
+        now: ISO 8601; None: the time of this moment.
+        """
+        ended_at = now or datetime.now(UTC).isoformat(timespec="seconds")
+        with self.transaction():
+            crashed = [run for run in self.runs() if run.ended_at is None]
+            for run in crashed:
+                self.put_run(replace(run, status="interrupted", ended_at=ended_at))
+        return tuple(run.id for run in crashed)
+
     def put_intent(self, intent: Intent) -> None:
         with self.transaction():
             self._put("intents", intent.record.address.text, rows.intent_to_json(intent))
@@ -247,7 +262,22 @@ def _open_read_only(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         schema.migrate(empty, str(path))
         return empty
-    uri = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        connection, found = _connect_read_only(path, busy_timeout_s)
+    except sqlite3.OperationalError as error:
+        # WAL wants to make its -shm file. Without a log, the database alone says everything, and nobody can write it.
+        if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or _holds_log(path):
+            raise
+        connection, found = _connect_read_only(path, busy_timeout_s, "&immutable=1")
+    if found < schema.VERSION:
+        connection.close()
+        return _open_writable(path, busy_timeout_s)
+    return connection
+
+
+def _connect_read_only(path: Path, busy_timeout_s: float, options: str = "") -> tuple[sqlite3.Connection, int]:
+    """Also the version of its schema."""
+    uri = f"{path.resolve().as_uri()}?mode=ro{options}"
     connection = sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
         found = schema.schema_version(connection)
@@ -255,10 +285,12 @@ def _open_read_only(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    if found < schema.VERSION:
-        connection.close()
-        return _open_writable(path, busy_timeout_s)
-    return connection
+    return connection, found
+
+
+def _holds_log(path: Path) -> bool:
+    log = Path(f"{path}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _patiently(action: Callable[[], T], attempts: int = 50, wait: Callable[[float], object] | None = None) -> T:

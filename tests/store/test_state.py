@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -226,3 +231,48 @@ def test_commits_are_synced_and_logged_ahead(state: State) -> None:
     pragma = state._connection.execute
     assert pragma("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert pragma("PRAGMA synchronous").fetchone()[0] == 2
+
+
+@contextmanager
+def unwritable(folder: Path) -> Iterator[None]:
+    """Nobody can write there, not even root, who gives up being root for a while."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_state_in_a_folder_that_cannot_be_written_is_read() -> None:
+    # Not below tmp_path, where only the user who runs the tests may look.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.db"
+        with State.open(path) as state:
+            state.put_record(make_record())
+        with unwritable(Path(folder)), State.open(path, read_only=True) as state:
+            assert list(state.records()) == [NODE]
+
+
+def test_runs_that_never_ended_are_marked_as_interrupted(state: State) -> None:
+    ended = RunRecord("r1", "2025-01-01", "2025-01-02", "done", 0, 1)
+    state.put_run(ended)
+    state.put_run(RunRecord("r2", "2025-01-03", None, "running", None, 4711, done=1, total=3))
+    assert state.mark_crashed_runs(now="2025-01-04") == ("r2",)
+    assert state.runs() == (
+        RunRecord("r2", "2025-01-03", "2025-01-04", "interrupted", None, 4711, done=1, total=3),
+        ended,
+    )
+    assert state.mark_crashed_runs() == ()
+
+
+def test_a_run_marked_as_interrupted_ends_now(state: State) -> None:
+    state.put_run(RunRecord("r1", "2025-01-01T00:00:00+00:00", None, "running", None, None))
+    state.mark_crashed_runs()
+    ended_at = state.runs()[0].ended_at
+    assert ended_at is not None
+    assert datetime.fromisoformat(ended_at).tzinfo is not None
