@@ -45,6 +45,7 @@ from specrun.run.tally import Tally, tally_of
 from specrun.run.workers import WorkerPool, WorkerProcess
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
+from specrun.store.publish import check_place
 from specrun.store.staging import adoptable, open_staging, published
 from specrun.store.state import State
 
@@ -217,6 +218,8 @@ class Executor:
             self._emit(NodeWaiting(address=str(address), missing=("needs approval: --yes",), approval=True))
             self._settle(address, Status.WAITING)
             return
+        # Asked before the work, and again when it is published: an hour of training is not to end in this.
+        check_place(self._state, self._paths, address, recorded=address in self.ledger.records)
         if not await self._taken_over(node, wanted):
             await self._attempts(node, wanted, read)
 

@@ -38,7 +38,7 @@ from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
 from specrun.store.recover import recover
 from specrun.store.state import State
-from specrun.store.trash import empty_trash
+from specrun.store.trash import collect_trash, sweep_trash
 
 SAMPLE_INTERVAL_S = 2.0
 CONTROL_INTERVAL_S = 0.25
@@ -80,7 +80,9 @@ def supervise(job: Job, how: Supervision | None = None) -> ExitCode:
                 listeners.close()
         if run.trouble is not None:
             raise run.trouble
-        empty_trash(state, paths)
+        trash = collect_trash(state, paths)
+    # Deleting may take long, and keeps nobody out.
+    sweep_trash(trash)
     return code
 
 

@@ -151,3 +151,12 @@ def test_a_node_that_needs_what_was_never_made_says_so(tmp_path: Path) -> None:
     below = step("b", python("pass"), inputs={"a": "steps.a"})
     job = plan_job(tmp_path, [off, below])
     assert job.plan.of(parse_address("steps.b")).action is Action.DISABLED
+
+
+def test_a_place_that_somebody_else_took_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "outputs/steps/a").mkdir(parents=True)
+    (tmp_path / "outputs/steps/a/mine.txt").write_text("by hand")
+    ran = apply(tmp_path, [step("a", python("pass"))])
+    assert "was not made by specrun" in ran.of(NodeFailed)[0].cause
+    assert ran.of(NodeStarted) == []
+    assert (tmp_path / "outputs/steps/a/mine.txt").read_text() == "by hand"
