@@ -180,7 +180,7 @@ class State:
 
         now: ISO 8601; None: the time of this moment.
         """
-        ended_at = now or datetime.now(UTC).isoformat(timespec="seconds")
+        ended_at = now or datetime.now(UTC).isoformat(timespec="milliseconds")
         with self.transaction():
             crashed = [run for run in self.runs() if run.ended_at is None]
             for run in crashed:

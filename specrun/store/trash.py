@@ -64,12 +64,13 @@ def discard(state: State, paths: ProjectPaths, address: Address) -> tuple[Path, 
             )
     places = [paths.output_root / earlier.folder for earlier in state.earlier(address)]
     places += [paths.output_root / folder for folder, whose in state.given_up().items() if whose == address]
-    places += [*staging_folders(paths, address), *([output] if ours else [])]
+    places += [output] if ours else []
     try:
         for place in places:
             throw_away(paths, place, address)
     except OSError as error:
         raise NodeError(f"{address}: {error.filename} cannot be moved away ({error.strerror}).") from error
+    discard_staging(paths, staging_folders(paths, address))
     if paths.output_root.exists():
         sync_filesystem(paths.output_root)
     state.forget(address)

@@ -12,6 +12,7 @@ import pytest
 
 from specrun.errors import LockedError, StateError
 from specrun.store.locks import ProjectLock
+from tests.support.unwritable import open_folder, unwritable
 
 ROOT = Path(__file__).parents[2]
 HOLD = (
@@ -106,3 +107,12 @@ def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(StateError, match="cannot lock files"), ProjectLock(path).hold("apply"):
         pass
+
+
+def test_the_holder_is_told_where_nothing_can_be_written() -> None:
+    with open_folder() as folder:
+        lock = ProjectLock(folder / "lock")
+        with lock.hold("apply") as held, unwritable(folder):
+            assert ProjectLock(folder / "lock").holder() == held
+        with unwritable(folder):
+            assert lock.holder() is None

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from specrun.store import schema
 from specrun.store.rows import Earlier, Intent
 from specrun.store.state import State
 from tests.support.outputs import NODE, make_record
+from tests.support.unwritable import open_folder, unwritable
 
 ROOT = Path(__file__).parents[2]
 
@@ -233,28 +230,12 @@ def test_commits_are_synced_and_logged_ahead(state: State) -> None:
     assert pragma("PRAGMA synchronous").fetchone()[0] == 2
 
 
-@contextmanager
-def unwritable(folder: Path) -> Iterator[None]:
-    """Nobody can write there, not even root, who gives up being root for a while."""
-    folder.chmod(0o555)
-    root = os.geteuid() == 0
-    try:
-        if root:
-            os.seteuid(65534)
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-
-
 def test_a_state_in_a_folder_that_cannot_be_written_is_read() -> None:
-    # Not below tmp_path, where only the user who runs the tests may look.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.db"
+    with open_folder() as folder:
+        path = folder / "state.db"
         with State.open(path) as state:
             state.put_record(make_record())
-        with unwritable(Path(folder)), State.open(path, read_only=True) as state:
+        with unwritable(folder), State.open(path, read_only=True) as state:
             assert list(state.records()) == [NODE]
 
 
