@@ -69,11 +69,11 @@ def address_in(word: str) -> Address:
 
 def run_named(state: State, wanted: str | None) -> RunRecord:
     """The run whose id begins with `wanted`, or the last one; raises UsageError."""
-    runs = sorted(state.runs(), key=lambda run: run.id)
+    runs = state.runs()
     if not runs:
         raise UsageError("there are no runs yet", hint="`specrun apply` makes one.")
     if wanted is None:
-        return runs[-1]
+        return runs[0]
     found = [run for run in runs if run.id.startswith(wanted)]
     if len(found) != 1:
         many = "no run begins" if not found else f"{len(found)} runs begin"

@@ -183,7 +183,7 @@ class _Run:
         return code
 
     def put_run(self, status: str, code: ExitCode | None, done: int = 0) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         if code is None:
             self._began_at = now
         self._state.put_run(

@@ -47,7 +47,7 @@ def past_run(record: RunRecord, view: RunView, *, going_on: bool) -> PastRun:
     """view: folded from the journal, as far as there is one."""
     status = "crashed" if record.ended_at is None and not going_on else record.status
     took_s = view.duration_s
-    if took_s is None and record.ended_at is not None:
+    if not view.status and record.ended_at is not None:
         took_s = (datetime.fromisoformat(record.ended_at) - datetime.fromisoformat(record.started_at)).total_seconds()
     counts = {str(state): 0 for state in NodeState}
     for node in view.to_do:
