@@ -26,8 +26,9 @@ def mend_links(staging: Path) -> None:
 
     Raises NodeError: a relative link that leads out of it, and so would lead elsewhere then.
     """
-    roots = {str(staging), os.path.realpath(staging)}
-    for link in _links(staging):
+    links = list(_links(staging))
+    roots = {str(staging), os.path.realpath(staging)} if links else set()
+    for link in links:
         written = os.readlink(link)
         folder = os.path.dirname(link)
         target = os.path.normpath(os.path.join(folder, written))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -103,8 +104,7 @@ class _Following:
             # Only after a wish to stop is there more to wait for: the end of its children.
             time.sleep(POLL_S)
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=POLL_S)
+        _await_end(self._process)
 
     def _read(self) -> None:
         chunk = os.read(self._descriptor, 1 << 16)
@@ -133,6 +133,23 @@ class _Following:
         elif not self._killed and time.monotonic() - self._asked_at > STOP_GRACE_S:
             self._killed = True
             _signal(self._process, signal.SIGKILL)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    """At most POLL_S. `Popen.wait(timeout)` sleeps half a millisecond at first, which every short step would pay."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        # Not on macOS, nor on old kernels.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=POLL_S)
+        return
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        ended.poll(POLL_S * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def _leads_session() -> bool:

@@ -38,9 +38,9 @@ class Lines:
         first, *others = _LINE_END.split(text)
         self._keep(first)
         lines = []
-        for other in others:
-            lines.append(self._take())
-            self._keep(other)
+        if others:
+            lines = [self._take(), *others[:-1]]
+            self._keep(others[-1])
         if self._length >= LONGEST_LINE or (not chunk and self._length):
             lines.append(self._take())
         return lines
@@ -59,6 +59,9 @@ class Lines:
 def report(line: str, ctx: Context) -> None:
     """`{"progress": 0.4}`, `{"done": 3, "total": 10, "unit": "images"}`, `{"metric": "loss", "step": 1, "value": 2}`
     or a percentage; anything else, and anything that is no number, is a line of the log."""
+    if not line.startswith("{"):
+        _report_text(line, ctx)
+        return
     data = _json_object(line)
     if "progress" in data and (done := finite(data["progress"])) is not None:
         ctx.progress(done, 1.0, phase=_text(data, "phase"))
@@ -67,10 +70,14 @@ def report(line: str, ctx: Context) -> None:
     elif _is_metric(data):
         ctx.metric(data["metric"], data["step"], data["value"])
     else:
-        ctx.log(line)
-        percent = _PERCENT.search(line) if len(line) <= LONGEST_MESSAGE else None
-        if percent and float(percent[1]) <= 100:
-            ctx.progress(float(percent[1]), 100.0, "%")
+        _report_text(line, ctx)
+
+
+def _report_text(line: str, ctx: Context) -> None:
+    ctx.log(line)
+    percent = _PERCENT.search(line) if len(line) <= LONGEST_MESSAGE else None
+    if percent and float(percent[1]) <= 100:
+        ctx.progress(float(percent[1]), 100.0, "%")
 
 
 def finite(value: Any) -> float | None:
@@ -93,7 +100,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def _json_object(line: str) -> dict[str, Any]:
-    if not line.startswith("{") or len(line) > LONGEST_MESSAGE:
+    if len(line) > LONGEST_MESSAGE:
         return {}
     try:
         data = json.loads(line)

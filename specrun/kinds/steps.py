@@ -53,7 +53,8 @@ class StepSpec(NodeSpec):
     outputs: dict[str, str] = {}
     """What it must make: a word for it → path inside the output folder."""
     files: list[str] = []
-    """Further files or globs whose contents are part of the result."""
+    """Further files, folders or globs whose contents are part of the result; outputs, `.git` and `__pycache__` are
+    left out."""
     env: dict[str, str | SecretRef] = {}
     """Environment variables; values may be secret references."""
     resume: bool = Field(default=False, json_schema_extra=NOT_RESULT)
@@ -100,7 +101,8 @@ class Step(Kind):
         before = _digests_now(spec, ctx)
         run_program(argv, environment, ctx)
         mend_links(ctx.staging)
-        seen, changed = seen_while_running(before, _digests_now(spec, ctx))
+        watches = bool(before or spec.files)
+        seen, changed = seen_while_running(before, _digests_now(spec, ctx) if watches else before)
         return Outputs(
             artifacts=tuple(made(name, place, ctx.staging) for name, place in spec.outputs.items()),
             notes=tuple(f"{name} changed while it ran: the next apply makes it again" for name in changed),
