@@ -49,12 +49,13 @@ def claim_output_root(state: State, paths: ProjectPaths) -> None:
         )
     if mine is None:
         mine = found.project if found else secrets.token_hex(16)
-        state.remember(_PLACE, _KEY, mine)
+        with state.transaction():
+            state.remember(_PLACE, _KEY, mine)
+            if not state.records() and not state.earlier():
+                take_back_kept(state, paths)
     owner = Owner(mine, Path(os.path.relpath(_real(paths.project_dir), _real(paths.output_root))).as_posix())
     if owner != found:
         _write(paths, owner)
-    if not state.records() and not state.earlier():
-        take_back_kept(state, paths)
 
 
 def _may_claim(paths: ProjectPaths, found: Owner, mine: str | None) -> bool:
