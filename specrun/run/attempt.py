@@ -20,6 +20,8 @@ from specrun.store.paths import ProjectPaths
 
 FOLLOW_INTERVAL_S = 0.1
 LAST_LINES = 12
+MOST_CHARACTERS = 4_096
+"""Of a line in the journal; the log file has all of it."""
 LOG_LINES_PER_POLL = 2_000
 """More than this in one look is in the log file only, so that a chatty node cannot fill the journal."""
 
@@ -175,7 +177,7 @@ class Follower:
         lines = self._log.poll(final=final)
         left_out = len(lines) - LOG_LINES_PER_POLL
         for line in lines[:LOG_LINES_PER_POLL]:
-            self._emit(LogLine(address=self._address, text=line.rstrip("\r")))
+            self._emit(LogLine(address=self._address, text=line.rstrip("\r")[:MOST_CHARACTERS]))
         if left_out > 0:
             self._emit(LogLine(address=self._address, text=f"… {left_out} more lines in the log file"))
         for line in self._events.poll(final=final):
