@@ -53,6 +53,7 @@ def mend(paths: ProjectPaths) -> None:
         return
     with ProjectLock(paths.lock).hold("apply"), State.open(paths.state_db) as state:
         recover(state, paths)
+        state.mark_crashed_runs()
 
 
 def default_ui() -> str:

@@ -64,6 +64,7 @@ def supervise(job: Job, how: Supervision | None = None) -> ExitCode:
     asked = how or Supervision()
     with ProjectLock(paths.lock).hold(asked.operation), State.open(paths.state_db) as state:
         recover(state, paths)
+        state.mark_crashed_runs()
         folder = paths.run(job.run)
         job.save(folder)
         listeners = Listeners(asked.listeners, asked.tick)

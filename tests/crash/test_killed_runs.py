@@ -216,3 +216,15 @@ def _number(path: Path) -> int:
     """A process id that another process writes; 0: not yet."""
     text = path.read_text() if path.exists() else ""
     return int(text or "0")
+
+
+def test_a_killed_run_is_called_interrupted_by_the_next_one(tmp_path: Path) -> None:
+    code = "import os, sys, time; open(sys.argv[1] + '/began', 'w').close(); os.path.exists('x') or time.sleep(600)"
+    job = plan_job(tmp_path, [step("a", [*python(code), "${project}"])])
+    supervisor = start_supervisor(job)
+    until((tmp_path / "began").exists, "the program's start")
+    supervisor.kill()
+    supervisor.wait()
+    apply(tmp_path, [step("b", python("pass"))])
+    with State.open(ProjectPaths(tmp_path, tmp_path / "outputs").state_db) as state:
+        assert {run.id: run.status for run in state.runs()}[job.run] == "interrupted"
