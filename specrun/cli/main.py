@@ -71,9 +71,11 @@ def _exit(error: Exception) -> int:
     """Says what went wrong; returns the exit code."""
     if isinstance(error, SpecError):
         # Only a wrong spec needs the renderer.
-        from specrun.spec.diagnostics import render_diagnostics
+        from specrun.spec.diagnostics import github_annotations, render_diagnostics
 
         sys.stderr.write(render_diagnostics(error.diagnostics, color=_color()))
+        if os.environ.get("GITHUB_ACTIONS"):
+            sys.stderr.write(github_annotations(error.diagnostics))
         return error.exit_code
     if isinstance(error, SpecrunError):
         _say_error(error.message, error.hint)

@@ -170,6 +170,7 @@ class Watch:
     def _settle(self, ongoing: Ongoing, printer: Printer) -> None:
         """The run is over: look again, for it may have been overtaken."""
         self._ongoing = self._printer = None
+        ongoing.close()
         if ongoing.locked_out:
             self._look()
             return

@@ -61,6 +61,9 @@ class Feed:
             events = self._epilogue()
         return events
 
+    def close(self) -> None:
+        self._reader.close()
+
     def _epilogue(self) -> list[Event]:
         said = " ".join(last_lines(self._folder / LOG_NAME, 3)) or "it left no message"
         self.finished = RunFinished(run=self._folder.name, status="failed", exit_code=3, duration_s=0.0)

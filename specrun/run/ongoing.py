@@ -101,6 +101,10 @@ class Ongoing:
         self.asked_to_stop = True
         send(self.folder, Wanted(Ask.KILL if at_once else Ask.STOP))
 
+    def close(self) -> None:
+        """A watch lives for days: what one run held open is given back."""
+        self._feed.close()
+
     def _note(self, event: NodeEvent) -> None:
         address = parse_address(event.address)
         match event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def look_around(
                 if node.enabled and observes(kind):
                     tasks.start_soon(observe, node, kind, limit)
 
-    anyio.run(observe_all)
+    with closing(cache):
+        anyio.run(observe_all)
     # While somebody else's run goes on, its staging folders say nothing about a crash.
     names = set() if others_run(paths) else begun_names(paths)
     for node in nodes:

@@ -46,6 +46,28 @@ def diagnostic_json(diagnostic: Diagnostic) -> dict[str, Any]:
     }
 
 
+def github_annotations(diagnostics: Sequence[object]) -> str:
+    """Workflow commands that show each mistake at its line of the pull request; "" for none.
+
+    Source: GitHub's page "Workflow commands for GitHub Actions".
+    """
+    return "".join(f"{_annotation(found)}\n" for found in diagnostics if isinstance(found, Diagnostic))
+
+
+def _annotation(diagnostic: Diagnostic) -> str:
+    where = diagnostic.where
+    place = ""
+    if where is not None and where.line:
+        file = _github_text(visible(where.file)).replace(":", "%3A").replace(",", "%2C")
+        place = f" file={file},line={where.line},col={where.column}"
+    text = diagnostic.message + (f" {diagnostic.hint}" if diagnostic.hint else "")
+    return f"::{diagnostic.severity}{place}::{_github_text(visible(text))}"
+
+
+def _github_text(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
 def visible(text: str) -> str:
     """Text of other people, without characters that could steer a terminal or hide text; tabs become spaces."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))

@@ -197,6 +197,18 @@ def test_a_mistaken_spec_shows_every_mistake_and_exits_with_2(run: Run, tmp_path
     assert "argv" in err
 
 
+def test_under_github_mistakes_and_failures_become_annotations(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    (tmp_path / "first.py").write_text("raise SystemExit('no more paper')")
+    assert "::error title=steps.first::" in run("apply", "--ui", "plain")[1]
+    (tmp_path / "project.yaml").write_text(SPEC.replace("argv: [python, first.py", "agrv: [python, first.py"))
+    _, out, err = run("plan")
+    assert "::error file=project.yaml,line=6,col=5::" in err
+    assert "::" not in out
+
+
 def test_a_failed_node_gives_exit_code_1_with_cause_and_log(run: Run, tmp_path: Path) -> None:
     (tmp_path / "first.py").write_text("raise SystemExit('no more paper')")
     code, out, _ = run("apply", "--ui", "plain")

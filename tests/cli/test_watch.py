@@ -7,8 +7,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from specrun.store.locks import ProjectLock
 from tests.support.watched import save_by_renaming, save_by_swapping, save_by_truncating, watching
 
 SPEC = """\
@@ -139,6 +141,43 @@ def test_a_running_node_that_became_stale_is_started_again_and_another_is_left_a
     assert watched.started().count("steps.other") == 1
     assert not watched.of("NodeFailed", "steps.other")
     assert [node["address"] for node in watched.of("PlanChanged")[0]["nodes"]] == ["steps.edited"]
+
+
+def test_another_run_is_waited_for(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        with ProjectLock(project / ".specrun/lock").hold("prune"):
+            save_by_truncating(project / "more.yaml", MORE.replace("print(3)", "print(4)"))
+            watched.until(lambda: "waits for prune" in watched.of("Watching")[-1]["text"], "waiting")
+            assert len(watched.of("RunStarted")) == 1
+        watched.until_idle(after=2)
+
+
+def test_nothing_stays_open_after_a_run(project: Path) -> None:
+    with watching(project) as watched:
+        watched.until_idle(after=1)
+        before = psutil.Process(watched.process.pid).num_fds()
+        for number in range(2, 5):
+            save_by_truncating(project / "more.yaml", MORE.replace("print(3)", f"print('{number}')"))
+            watched.until_idle(after=number)
+        assert psutil.Process(watched.process.pid).num_fds() == before
+
+
+@pytest.mark.parametrize("ending", ["hang up", "nobody reads"])
+def test_the_run_goes_on_when_the_terminal_is_closed(slow_project: Path, ending: str) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        supervisor = psutil.Process(watched.of("RunStarted")[0]["pid"])
+        if ending == "hang up":
+            watched.process.send_signal(signal.SIGHUP)
+        else:
+            watched.stop_reading()
+        watched.process.wait(60)
+        assert supervisor.is_running()
+        for name in ("edited-old", "other-old"):
+            (slow_project / f"go-{name}").touch()
+        supervisor.wait(60)
+    assert (slow_project / "outputs/steps/other/value").read_text() == "old"
 
 
 def test_the_first_sigint_stops_the_run_and_waits_for_it(slow_project: Path) -> None:

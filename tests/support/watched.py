@@ -23,6 +23,7 @@ class Watched:
     def __init__(self, folder: Path, *words: str) -> None:
         self.lines: list[dict[str, Any]] = []
         self._news = threading.Condition()
+        self._deaf = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "specrun.cli.main", "watch", "--ui", "json", "--poll", "1h", *words],
             cwd=folder,
@@ -40,6 +41,14 @@ class Watched:
             with self._news:
                 self.lines.append(json.loads(line))
                 self._news.notify_all()
+            if self._deaf.is_set():
+                break
+        self.process.stdout.close()
+
+    def stop_reading(self) -> None:
+        """Closes the pipe after the next line, of which a run has one every two seconds."""
+        self._deaf.set()
+        self._reader.join(DEADLINE_S)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         deadline = time.monotonic() + DEADLINE_S
