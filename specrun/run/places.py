@@ -63,8 +63,8 @@ def places_of(files: Iterable[Path], folders: Iterable[Path], own: Iterable[Path
             continue
         roots.add(top)
         flat.add(os.path.dirname(top))
-        for path, whole in _around(top, mine):
-            (deep if whole else any_in).add(path)
+        for inner, whole in _around(top, mine):
+            (deep if whole else any_in).add(inner)
     any_in = {path for path in any_in if not any(is_below(path, place) for place in mine)}
     flat |= any_in
     flat = {path for path in flat if not any(is_below(path, folder) for folder in deep)}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from specrun.store.locks import ProjectLock
 from tests.support.watched import save_by_renaming, save_by_swapping, save_by_truncating, watching
@@ -99,6 +101,27 @@ def test_an_edited_script_makes_its_step_and_what_needs_it_run(project: Path) ->
     assert texts["steps.first"] == "first.py changed"
     # The text is the same, so what reads it was not made again.
     assert watched.started().count("steps.second") == 1
+
+
+def test_images_deep_in_a_source_and_a_replaced_folder_are_noticed(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "day").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(images / "day/one.png")
+    (tmp_path / "project.yaml").write_text(
+        "specrun: 1\nproject: {name: demo}\nsources:\n  mine: {kind: images, path: images}\n"
+    )
+    with watching(tmp_path) as watched:
+        watched.until_idle(after=1)
+        (images / "night").mkdir()
+        Image.new("RGB", (4, 4)).save(images / "night/two.png")
+        watched.until_idle(after=2)
+        images.rename(tmp_path / "away")
+        (tmp_path / "away/day").mkdir(exist_ok=True)
+        shutil.copytree(tmp_path / "away", images)
+        Image.new("RGB", (4, 4)).save(images / "day/three.png")
+        watched.until_idle(after=3)
+        Image.new("RGB", (4, 4)).save(images / "day/four.png")
+        watched.until(lambda: watched.of("NodeFinished")[-1]["facts"]["images"] == 4, "the fourth image")
 
 
 def test_a_failed_node_runs_again_when_it_changed_and_not_before(project: Path) -> None:
