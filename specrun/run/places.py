@@ -52,8 +52,8 @@ def places_of(files: Iterable[Path], folders: Iterable[Path], own: Iterable[Path
     deep: set[str] = set()
     roots: set[str] = set()
     for file in files:
-        for path in {file.absolute(), file.resolve()}:
-            any_in.add(_existing(path.parent))
+        for written in {file.absolute(), file.resolve()}:
+            any_in.add(_existing(written.parent))
     for folder in folders:
         top = os.fspath(folder.absolute())
         if any(is_below(top, place) for place in mine):
