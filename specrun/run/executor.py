@@ -168,6 +168,11 @@ class Executor:
     def cancel(self, address: Address) -> str:
         """Stop one node; returns why not, or ""."""
         going = self._going.get(address)
+        if going is None and self._scheduler.status.get(address) is Status.PENDING:
+            self._emit(NodeSkipped(address=str(address), reason="cancelled"))
+            self._settle(address, Status.SKIPPED)
+            self._wake.set()
+            return ""
         if going is None:
             return f"{address} is not running"
         going.halt.ask("cancelled")
@@ -390,8 +395,9 @@ class Executor:
     def _skipped(self, skip: Skip) -> None:
         if skip.status is Status.WAITING:
             self._emit(NodeWaiting(address=str(skip.address), missing=(f"waits for {skip.because}",)))
-        else:
-            self._emit(NodeSkipped(address=str(skip.address), reason=f"needs {skip.because}, which failed"))
+            return
+        fate = "failed" if self._scheduler.status[skip.because] is Status.FAILED else "did not run"
+        self._emit(NodeSkipped(address=str(skip.address), reason=f"needs {skip.because}, which {fate}"))
 
     def notice(self, text: str, level: str = "info") -> None:
         self._emit(Notice(text=text, level=level))

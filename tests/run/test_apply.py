@@ -8,6 +8,7 @@ from pathlib import Path
 from specrun.model.address import parse_address
 from specrun.model.event import (
     ArtifactMade,
+    Event,
     LogLine,
     Metric,
     NodeFailed,
@@ -21,6 +22,9 @@ from specrun.model.event import (
 )
 from specrun.model.plan import Action
 from specrun.planner.compile import Wish
+from specrun.run.control import Ask, Wanted, send
+from specrun.run.supervisor import Supervision, supervise
+from specrun.store.paths import ProjectPaths
 from tests.support.jobs import apply, plan_job, python, step
 
 WRITE = "open('{}', 'w').write('{}')"
@@ -160,3 +164,21 @@ def test_a_place_that_somebody_else_took_is_told_before_the_work(tmp_path: Path)
     assert "was not made by specrun" in ran.of(NodeFailed)[0].cause
     assert ran.of(NodeStarted) == []
     assert (tmp_path / "outputs/steps/a/mine.txt").read_text() == "by hand"
+
+
+def test_a_node_that_waits_can_be_cancelled_too(tmp_path: Path) -> None:
+    first, second = step("a", python("pass")), step("b", python("pass"), inputs={"a": "steps.a"})
+    third = step("c", python("pass"), inputs={"b": "steps.b"})
+    job = plan_job(tmp_path, [first, second, third])
+    run_folder = ProjectPaths(tmp_path, tmp_path / "outputs").run(job.run)
+    events: list[Event] = []
+
+    def cancel_second(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, RunStarted):
+            send(run_folder, Wanted(Ask.CANCEL, second.address))
+
+    slow = replace(job, nodes=(step("a", python("import time; time.sleep(2)")), second, third))
+    supervise(slow, Supervision(listeners=[cancel_second]))
+    skipped = {event.address: event.reason for event in events if isinstance(event, NodeSkipped)}
+    assert skipped == {"steps.b": "cancelled", "steps.c": "needs steps.b, which did not run"}
