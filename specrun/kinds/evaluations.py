@@ -64,7 +64,7 @@ class Evaluation(Kind):
         if not place.startswith("datasets."):
             return [*self.inputs(spec), Need("truth", place)]
         field = spec.ground_truth or getattr(lookup.spec(place), "label_field", None) or "ground_truth"
-        return [*self.inputs(spec), Need("truth", place, ("media", "split", f"field:{field}"))]
+        return [*self.inputs(spec), Need("truth", place, ("media", "split", "classes", f"field:{field}"))]
 
     def run(self, spec: EvaluationSpec, ctx: Context) -> Outputs:
         # numpy and the client of the database come with these.

@@ -170,7 +170,7 @@ def test_the_truth_is_needed_where_the_predictions_were_made() -> None:
     needs = Evaluation().needs(spec, _Lookup(p="datasets.reef"))
     assert [(need.role, need.ref, need.parts) for need in needs] == [
         ("predictions", "predictions.p", ()),
-        ("truth", "datasets.reef", ("media", "split", "field:ground_truth")),
+        ("truth", "datasets.reef", ("media", "split", "classes", "field:ground_truth")),
     ]
 
 
