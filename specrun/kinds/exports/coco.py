@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from specrun.kinds.exports.folder import ExportFolder
 from specrun.kinds.exports.reading import (
@@ -45,6 +45,7 @@ class Coco(Export):
     """COCO's JSON, one file a split."""
 
     Spec = CocoSpec
+    writes_look: ClassVar[bool] = True
 
     def run(self, spec: CocoSpec, ctx: Context) -> Outputs:
         # Label writing loads numpy.

@@ -34,6 +34,7 @@ class FiftyOneExport(Export):
     """FiftyOne's own exporters; what they lose is lost here too."""
 
     Spec = FiftyOneExportSpec
+    writes_look: ClassVar[bool] = True
     worker: ClassVar[WorkerSort] = "fiftyone"
 
     def run(self, spec: FiftyOneExportSpec, ctx: Context) -> Outputs:

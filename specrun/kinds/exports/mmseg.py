@@ -12,7 +12,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -88,6 +88,7 @@ class MMSeg(Export):
     """MMSegmentation's training format."""
 
     Spec = MMSegSpec
+    writes_look: ClassVar[bool] = True
 
     def check(self, spec: MMSegSpec, lookup: Lookup) -> Sequence[Problem]:
         found = list(super().check(spec, lookup))

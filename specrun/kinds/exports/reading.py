@@ -43,25 +43,27 @@ class Export(Kind):
 
     Spec: ClassVar[type[ExportSpec]] = ExportSpec
     resources: ClassVar[Resources] = Resources(cpus=2.0)
+    writes_look: ClassVar[bool] = False
+    """Whether colours or info of the dataset are written, so that a change of them makes it stale."""
 
     def check(self, spec: Any, lookup: Lookup) -> Sequence[Problem]:
         return problems(spec.where)
 
     def needs(self, spec: Any, lookup: Lookup) -> Sequence[Need]:
-        return [dataset_need(spec, lookup.spec(dataset_address(spec)))]
+        return [dataset_need(spec, lookup.spec(dataset_address(spec)), look=self.writes_look)]
 
     def inputs(self, spec: Any) -> Sequence[Need]:
-        return [dataset_need(spec, None)]
+        return [dataset_need(spec, None, look=self.writes_look)]
 
 
 def dataset_address(spec: ExportSpec) -> str:
     return Ref("datasets").address(spec.dataset)
 
 
-def dataset_need(spec: ExportSpec, dataset: Any) -> Need:
-    """dataset: the spec of the dataset, for its label field; None when it is not known."""
+def dataset_need(spec: ExportSpec, dataset: Any, *, look: bool) -> Need:
+    """dataset: the spec of the dataset, for its label field; None when it is not known. look: colours and info."""
     field = spec.label_field or getattr(dataset, "label_field", None) or "ground_truth"
-    parts = ("media", "split", f"field:{field}")
+    parts = ("media", "split", f"field:{field}", "classes", *(("look",) if look else ()))
     # A condition may look at any field of a sample, whose digests are parts of their own.
     return Need("dataset", dataset_address(spec), (*parts, "tags", "fields") if spec.where else parts)
 
