@@ -101,19 +101,18 @@ def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[s
         hint = "Apply the predictions again."
         raise NodeError(f"{predictions.address}: none of its {len(predicted)} images is in the dataset.", hint=hint)
     classes = _classes(predictions, pairs)
-    with_masks = any(metric in metrics for metric in ("mask_map", "miou"))
+    without_masks = _sides_without_masks(predictions, pairs)
+    use_masks = "mask_map" in metrics and not without_masks
     images = []
     for done, (drawn, found) in enumerate(pairs, start=1):
         images.append(
             ImageInstances(
-                _instances(drawn.labels, classes, drawn.size_wh, masks=with_masks),
-                _instances(found.labels, classes, found.size_wh, masks=with_masks),
+                _instances(drawn.labels, classes, drawn.size_wh, masks=use_masks),
+                _instances(found.labels, classes, found.size_wh, masks=use_masks),
             )
         )
         ctx.progress(done, len(pairs), "images", f"reading {predictions.address}")
         ctx.check_stop()
-    mask_truth = not any(isinstance(label, Box) for drawn, _ in pairs for label in drawn.labels)
-    use_masks = "mask_map" in metrics and mask_truth
     boxes = score_instances(images, masks=False) if "box_map" in metrics or not use_masks else None
     masks = score_instances(images, masks=True) if use_masks else None
     main = masks or boxes
@@ -131,8 +130,18 @@ def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[s
         confidence=main.confidence,
         matches=tuple(matches),
         worst=_worst(pairs, images, matches),
-        notes=_notes(predictions, len(predicted) - len(pairs), wanted_masks="mask_map" in metrics, masks=use_masks),
+        notes=_notes(predictions, len(predicted) - len(pairs), without_masks if "mask_map" in metrics else ()),
     )
+
+
+def _sides_without_masks(predictions: Made, pairs: Sequence[tuple[Sample, Sample]]) -> list[str]:
+    """Which of both has objects that are neither masks nor polygons."""
+    sides = ("the ground truth", predictions.address.text)
+    return [
+        side
+        for place, side in enumerate(sides)
+        if any(isinstance(label, Box | Keypoints) for pair in pairs for label in pair[place].labels)
+    ]
 
 
 def _classes(predictions: Made, pairs: Iterable[tuple[Sample, Sample]]) -> tuple[str, ...]:
@@ -194,7 +203,7 @@ def _worst(
     return tuple(rows[:_WORST_SHOWN])
 
 
-def _notes(predictions: Made, gone: int, *, wanted_masks: bool, masks: bool) -> tuple[str, ...]:
+def _notes(predictions: Made, gone: int, without_masks: Sequence[str]) -> tuple[str, ...]:
     notes = []
     threshold = float(predictions.facts.get("threshold", 0))
     if threshold > _LOW_THRESHOLD:
@@ -204,6 +213,7 @@ def _notes(predictions: Made, gone: int, *, wanted_masks: bool, masks: bool) -> 
         )
     if gone:
         notes.append(f"{gone} predicted images are no longer in the dataset and were left out")
-    if wanted_masks and not masks:
-        notes.append("the ground truth has boxes, so boxes were compared instead of masks")
+    if without_masks:
+        sides = " and of ".join(without_masks)
+        notes.append(f"the objects of {sides} are not all masks or polygons, so boxes were compared instead of masks")
     return tuple(notes)

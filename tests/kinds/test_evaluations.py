@@ -14,7 +14,7 @@ from specrun.formats.samples import save_samples
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
 from specrun.kinds.predictions import PredictionSpec
 from specrun.model.address import parse_address
-from specrun.model.labels import AnyLabel, Box, Mask, Part, Polygon, Sample, Tag
+from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Sample, Tag
 from specrun.model.work import Made
 from tests.support.context import make_context
 
@@ -103,6 +103,26 @@ def test_boxes_in_the_truth_are_compared_as_boxes(tmp_path: Path) -> None:
     outputs, _ = _evaluate(tmp_path, truth, found, metrics=["mask_map"])
     assert outputs.facts["map50"] == 1.0
     assert "boxes were compared" in outputs.notes[0]
+
+
+def test_a_detector_is_compared_with_polygons_by_boxes(tmp_path: Path) -> None:
+    found = _predictions(tmp_path, [_sample("a", Box(label="small", x=2, y=2, width=10, height=10, score=0.9))])
+    outputs, _ = _evaluate(tmp_path, [_sample("a", _outline("small", 2, 2))], found)
+    assert outputs.facts["map50"] == 1.0
+    assert outputs.notes == (
+        "the objects of predictions.p are not all masks or polygons, so boxes were compared instead of masks",
+    )
+
+
+def test_poses_are_compared_by_their_boxes(tmp_path: Path) -> None:
+    points = np.array([[3.0, 3.0], [9.0, 9.0]])
+    truth = [_sample("a", Keypoints(label="small", points=points, box=(2, 2, 10, 10)))]
+    found = _predictions(
+        tmp_path, [_sample("a", Keypoints(label="small", points=points, box=(2, 2, 10, 9), score=0.9))]
+    )
+    outputs, _ = _evaluate(tmp_path, truth, found)
+    assert outputs.facts["map50"] == 1.0
+    assert outputs.notes[0].startswith("the objects of the ground truth and of predictions.p are not all masks")
 
 
 def test_a_high_threshold_is_told(tmp_path: Path) -> None:
