@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specrun.errors import FormatError
-from specrun.formats.geometry import polygon_area
+from specrun.formats.draw_order import in_draw_order
 from specrun.formats.nouns import noun_of, unknown_class
 from specrun.formats.raster import rasterize_part
 from specrun.formats.tally import Tally
@@ -67,19 +67,13 @@ def draw_label_map(sample: Sample, indices: Indices, tally: Tally) -> LabelMap:
     """The classes of a sample's polygons and masks. Raises FormatError: a class that is not known."""
     width, height = sample.size_wh
     drawn = np.full((height, width), indices.empty, dtype=np.uint8)
-    shapes: list[tuple[int, float, Polygon | Mask]] = []
-    for label in sample.labels:
-        match label:
-            case Polygon():
-                shapes.append((label.z_order, -polygon_area(label.parts), label))
-            case Mask():
-                shapes.append((label.z_order, -float(np.count_nonzero(label.bitmap)), label))
-            case _:
-                tally.add(noun_of(label), "{are} not part of label maps")
-    for _, _, shape in sorted(shapes, key=lambda row: row[:2]):
-        if shape.label not in indices.values:
-            raise unknown_class(sample, shape)
-        _draw(drawn, shape, indices.values[shape.label])
+    for label in in_draw_order(sample.labels):
+        if not isinstance(label, Polygon | Mask):
+            tally.add(noun_of(label), "{are} not part of label maps")
+            continue
+        if label.label not in indices.values:
+            raise unknown_class(sample, label)
+        _draw(drawn, label, indices.values[label.label])
     return drawn
 
 

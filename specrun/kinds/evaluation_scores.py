@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specrun.errors import NodeError
+from specrun.formats.draw_order import in_draw_order
 from specrun.formats.samples import load_samples
 from specrun.kinds.prediction_coco import label_box
 from specrun.kinds.prediction_images import class_mask, label_window
@@ -181,10 +182,9 @@ def is_object(label: AnyLabel) -> bool:
 def _pixels(pairs: Iterable[tuple[Sample, Sample]], classes: Sequence[str], confidence: float) -> SemanticScores:
     confusion = np.zeros((len(classes) + 1,) * 2, dtype=np.int64)
     for drawn, found in pairs:
-        by_depth = sorted(drawn.labels, key=lambda label: label.z_order)
         by_score = sorted(found.labels, key=lambda label: label.score or 0.0)
         certain = [label for label in by_score if (label.score or 0.0) >= confidence]
-        truth = class_mask(by_depth, classes, drawn.size_wh).astype(np.int32)
+        truth = class_mask(in_draw_order(drawn.labels), classes, drawn.size_wh).astype(np.int32)
         predicted = class_mask(certain, classes, drawn.size_wh).astype(np.int32)
         confusion += pixel_confusion(truth, predicted, len(classes) + 1)
     return score_pixels(confusion)

@@ -125,6 +125,14 @@ def test_poses_are_compared_by_their_boxes(tmp_path: Path) -> None:
     assert outputs.notes[0].startswith("the objects of the ground truth and of predictions.p are not all masks")
 
 
+def test_pixels_of_the_truth_are_drawn_with_small_shapes_on_top(tmp_path: Path) -> None:
+    inner, outer = _outline("small", 10, 10, 5), _outline("large", 2, 2, 40)
+    certain = [_square("large", 2, 2, 40, score=0.8), _square("small", 10, 10, 5, score=0.9)]
+    found = _predictions(tmp_path, [_sample("a", *certain)])
+    outputs, _ = _evaluate(tmp_path, [_sample("a", inner, outer)], found, metrics=["miou"])
+    assert outputs.facts["miou"] == 1.0
+
+
 def test_a_high_threshold_is_told(tmp_path: Path) -> None:
     found = _predictions(tmp_path, [_sample("a")], threshold=0.5)
     outputs, _ = _evaluate(tmp_path, [_sample("a", _square("small", 2, 2))], found)
