@@ -53,7 +53,7 @@ class Coco(Export):
 
         read = read_dataset(spec, ctx)
         with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
-            read.note_unsplit(folder.tally)
+            read.note_left_out(folder.tally)
             samples = without_unannotated(read.samples, spec.unannotated, folder.tally)
             skeleton = declared_skeleton(spec.skeleton, ctx)
             declared = dict.fromkeys(read.classes, skeleton["points"]) if skeleton else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from specrun.errors import NodeError
+from specrun.formats.tally import Tally
 from specrun.kinds.exports.folder import empty_staging
 from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, read_dataset
 from specrun.model.artifact import Artifact, Outputs
@@ -48,6 +49,8 @@ class FiftyOneExport(Export):
             dataset = database.dataset(read.name)
             format_class = _dataset_type(database.fiftyone.types, spec.type)
             families = dict(database.layout(read.name).label_fields.get(read.label_field) or {})
+            tally = Tally()
+            read.note_left_out(tally)
             notes: tuple[str, ...] = ()
             for done, split in enumerate(splits):
                 ctx.progress(done, len(splits), "splits", "write")
@@ -68,7 +71,7 @@ class FiftyOneExport(Export):
                 "splits": dict(splits),
                 "task": spec.type,
             },
-            notes=notes,
+            notes=(*notes, *tally.notes()),
             known_digests=_link_digests(ctx.staging, read),
         )
 

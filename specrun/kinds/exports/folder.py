@@ -61,7 +61,9 @@ class ExportFolder:
     def place_image(self, stem: str, sample: Sample) -> str:
         """Link, copy or convert the image of a sample; returns its path, `stem` with a suffix."""
         known, reason = self._previous.reason(stem, sample.digest)
-        if not known:
+        if known:
+            _require(sample)
+        else:
             reason = _reason(sample)
         path = stem + (".png" if reason else linked_suffix(sample.media))
         self._make_parent(path)
@@ -198,10 +200,22 @@ def _reason(sample: Sample) -> str | None:
     try:
         return reason_to_convert(sample.media)
     except OSError as error:
-        raise FormatError(
-            f"{sample.media}: the image of {sample.name} cannot be read ({error.strerror}).",
-            hint="Restore the file, or import its source again.",
-        ) from error
+        raise _unreadable(sample, error) from error
+
+
+def _require(sample: Sample) -> None:
+    """Raises FormatError: an image that is known from last time has gone since, and a link would lead nowhere."""
+    try:
+        os.stat(sample.media)
+    except OSError as error:
+        raise _unreadable(sample, error) from error
+
+
+def _unreadable(sample: Sample, error: OSError) -> FormatError:
+    return FormatError(
+        f"{sample.media}: the image of {sample.name} cannot be read ({error.strerror}).",
+        hint="Restore the file, or import its source again.",
+    )
 
 
 def empty_staging(folder: Path) -> None:

@@ -26,5 +26,5 @@ class ImageClassification(Export):
     def run(self, spec: ImageClassificationSpec, ctx: Context) -> Outputs:
         read = read_dataset(spec, ctx)
         with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
-            read.note_unsplit(folder.tally)
+            read.note_left_out(folder.tally)
             return write_class_folders(read, read.samples, folder, ctx)

@@ -103,7 +103,7 @@ class MMSeg(Export):
 
         read = read_dataset(spec, ctx)
         with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
-            read.note_unsplit(folder.tally)
+            read.note_left_out(folder.tally)
             indices = class_indices(read.classes, spec.background, spec.ignore_index)
             colors = palette(indices.names, read.colors, spec.ignore_index)
             writer = _Writer(spec, indices, colors, folder, ChannelSums())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from specrun.errors import NodeError
-from specrun.formats.tally import Tally
+from specrun.formats.tally import Tally, literal
 from specrun.kinds.where import Condition, problems
 from specrun.model.node import Resources
 from specrun.model.work import Context
@@ -23,6 +25,7 @@ Unannotated = Literal["negative", "skip"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _PROGRESS_EVERY = 512
+_SHOWN_NAMES = 5
 
 
 class ExportSpec(NodeSpec):
@@ -71,6 +74,7 @@ def dataset_need(spec: ExportSpec, dataset: Any, *, look: bool) -> Need:
 @dataclass(frozen=True)
 class DatasetRead:
     """samples: those to write, ordered by key, each with a split. unsplit: how many have none.
+    gone: names of the images whose file is missing; they are in no other field.
     classes: in the order of the dataset. colors: class → "#rrggbb", as far as declared."""
 
     name: str
@@ -79,9 +83,12 @@ class DatasetRead:
     colors: Mapping[str, str]
     samples: tuple[Sample, ...]
     unsplit: int
+    gone: tuple[str, ...] = ()
 
-    def note_unsplit(self, tally: Tally) -> None:
+    def note_left_out(self, tally: Tally) -> None:
         tally.add("image", "without a split {are} left out", self.unsplit)
+        if self.gone:
+            tally.add("image", f"{{are}} gone: {literal(_some(self.gone))}", len(self.gone))
 
 
 def without_unannotated(samples: Sequence[Sample], policy: Unannotated, tally: Tally) -> list[Sample]:
@@ -110,6 +117,7 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
     name = str(made.facts["name"])
     total = made.facts.get("images")
     samples: list[Sample] = []
+    gone: list[str] = []
     unsplit = seen = 0
     wanted = set(spec.splits or SPLITS)
     with fiftyone.database(ctx) as database:
@@ -120,10 +128,15 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
                 ctx.progress(seen, total, "images", "read")
                 ctx.check_stop()
             if sample.split in wanted:
-                samples.append(sample)
+                if is_gone(sample.media):
+                    gone.append(sample.name)
+                else:
+                    samples.append(sample)
             elif sample.split not in SPLITS:
                 unsplit += 1
     ctx.progress(seen, seen, "images", "read")
+    if gone and not samples:
+        raise _all_gone(str(made.address), gone)
     if not samples:
         raise _nothing_to_write(str(made.address), seen, unsplit, spec)
     if not made.config.get("taxonomy"):
@@ -131,7 +144,30 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
         found = {label.label for sample in samples for label in sample.labels}
         classes = (*classes, *sorted(found.difference(classes)))
     colors = dict(made.facts.get("colors") or {})
-    return DatasetRead(name, field, classes, colors, tuple(samples), unsplit)
+    return DatasetRead(name, field, classes, colors, tuple(samples), unsplit, tuple(gone))
+
+
+def is_gone(media: Path) -> bool:
+    """Nothing lies at the path, or only a link to nothing; what cannot be read for another reason is not gone."""
+    try:
+        os.stat(media)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _all_gone(address: str, gone: Sequence[str]) -> NodeError:
+    return NodeError(
+        f"{address}: every image to write is gone: {_some(gone)}.",
+        hint="Restore the files, or import their source again.",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return f"{shown} and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else shown
 
 
 def _nothing_to_write(address: str, seen: int, unsplit: int, spec: ExportSpec) -> NodeError:

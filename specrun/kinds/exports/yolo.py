@@ -63,7 +63,7 @@ class Yolo(Export):
     def run(self, spec: YoloSpec, ctx: Context) -> Outputs:
         read = read_dataset(spec, ctx)
         with ExportFolder(ctx, copy_media=spec.media == "copy") as folder:
-            read.note_unsplit(folder.tally)
+            read.note_left_out(folder.tally)
             _note_small(read.samples, folder)
             if spec.task == "classify":
                 outputs = write_class_folders(read, read.samples, folder, ctx)

@@ -1,11 +1,16 @@
+import os
+
 import pytest
 
+from specrun.errors import NodeError
 from specrun.kinds.exports.coco import Coco, CocoSpec
 from specrun.kinds.exports.fiftyone import FiftyOneExport, FiftyOneExportSpec
 from specrun.kinds.exports.image_classification import ImageClassification, ImageClassificationSpec
 from specrun.kinds.exports.mmseg import MMSeg, MMSegSpec
 from specrun.kinds.exports.yolo import Yolo, YoloSpec
 from specrun.model.digest import parts_digest
+from specrun.model.labels import Tag
+from tests.support.fake_dataset import export_context, publish, sample_on_disk
 
 EXPORTS = {
     "yolo": (Yolo(), YoloSpec(dataset="reef")),
@@ -44,3 +49,38 @@ def test_a_plan_asks_for_the_same_parts_as_a_run(name):
 
     kind, spec = EXPORTS[name]
     assert kind.needs(spec, Lookup()) == kind.inputs(spec)
+
+
+def three_samples(tmp_path):
+    return [sample_on_disk(tmp_path / "media", name, [Tag(label="coral")]) for name in ("a.jpg", "b.jpg", "reef.jpg")]
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name != "fiftyone"])
+def test_images_that_are_gone_are_left_out_and_noted(tmp_path, monkeypatch, name):
+    kind, spec = EXPORTS[name]
+    samples = three_samples(tmp_path)
+    context = export_context(tmp_path, monkeypatch, samples, ["coral"])
+    output = publish(context, kind.run(spec, context))
+    samples[2].media.unlink()
+    context = export_context(tmp_path, monkeypatch, samples, ["coral"], previous=output)
+    outputs = kind.run(spec, context)
+    assert "1 image is gone: reef.jpg" in outputs.notes
+    assert outputs.facts["images"] == 2
+    assert sorted(p.stem for p in context.staging.rglob("*.jpg")) == ["a", "b"]
+
+
+def test_a_link_to_nothing_is_gone(tmp_path, monkeypatch):
+    samples = three_samples(tmp_path)
+    samples[0].media.rename(tmp_path / "moved.jpg")
+    samples[0].media.symlink_to(tmp_path / "nowhere.jpg")
+    os.remove(samples[1].media)
+    outputs = Yolo().run(YoloSpec(dataset="reef"), export_context(tmp_path, monkeypatch, samples, ["coral"]))
+    assert "2 images are gone: a.jpg, b.jpg" in outputs.notes
+
+
+def test_an_export_whose_images_are_all_gone_is_an_error(tmp_path, monkeypatch):
+    samples = three_samples(tmp_path)
+    for sample in samples:
+        sample.media.unlink()
+    with pytest.raises(NodeError, match=r"every image to write is gone: a\.jpg, b\.jpg, reef\.jpg"):
+        Yolo().run(YoloSpec(dataset="reef"), export_context(tmp_path, monkeypatch, samples, ["coral"]))

@@ -126,6 +126,15 @@ def test_a_converted_image_is_not_converted_again(tmp_path):
     assert folder.tally.notes() == ("1 image was written as upright RGB PNG because of EXIF orientation",)
 
 
+def test_an_image_that_has_gone_is_not_linked_because_it_was_there_last_time(tmp_path):
+    sample = sample_on_disk(tmp_path / "media", "a.jpg")
+    _, staging, folder = again(tmp_path, lambda f: f.place_image("images/a", sample))
+    sample.media.unlink()
+    with pytest.raises(FormatError, match=r"a\.jpg: the image of a\.jpg cannot be read"):
+        folder.place_image("images/a", sample)
+    assert list(staging.rglob("*.jpg")) == []
+
+
 def test_an_image_with_new_content_is_looked_at_again(tmp_path):
     sample = sample_on_disk(tmp_path / "media", "b.jpg")
     _, staging, folder = again(tmp_path, lambda f: f.place_image("images/b", sample))

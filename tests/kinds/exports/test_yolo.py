@@ -186,9 +186,9 @@ def test_it_needs_media_splits_and_the_datasets_own_label_field():
             return type("Dataset", (), {"label_field": "mended"})()
 
     (need,) = Yolo().needs(YoloSpec(dataset="reef"), Lookup())
-    assert (need.role, need.ref, need.parts) == ("dataset", "datasets.reef", ("media", "split", "field:mended"))
+    assert (need.role, need.ref, need.parts) == ("dataset", "datasets.reef", ("media", "split", "field:mended", "classes"))
     (need,) = Yolo().needs(YoloSpec(dataset="reef", where=[{"field": "year", "gte": 2021}]), Lookup())
-    assert need.parts == ("media", "split", "field:mended", "tags", "fields")
+    assert need.parts == ("media", "split", "field:mended", "classes", "tags", "fields")
 
 
 def test_polygons_survive_the_way_out_and_back(tmp_path, monkeypatch):
