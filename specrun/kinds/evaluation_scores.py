@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from specrun.errors import NodeError
 from specrun.formats.draw_order import in_draw_order
+from specrun.formats.geometry import XYWH
 from specrun.formats.samples import load_samples
-from specrun.kinds.prediction_coco import label_box
+from specrun.kinds.prediction_coco import label_box, truth_box
 from specrun.kinds.prediction_images import class_mask, label_window
 from specrun.kinds.prediction_memory import PREDICTIONS_NAME
 from specrun.model.digest import Json
@@ -108,8 +109,8 @@ def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[s
     for done, (drawn, found) in enumerate(pairs, start=1):
         images.append(
             ImageInstances(
-                _instances(drawn.labels, classes, drawn.size_wh, masks=use_masks),
-                _instances(found.labels, classes, found.size_wh, masks=use_masks),
+                _instances(drawn.labels, classes, drawn.size_wh, truth_box, masks=use_masks),
+                _instances(found.labels, classes, found.size_wh, label_box, masks=use_masks),
             )
         )
         ctx.progress(done, len(pairs), "images", f"reading {predictions.address}")
@@ -152,14 +153,20 @@ def _classes(predictions: Made, pairs: Iterable[tuple[Sample, Sample]]) -> tuple
 
 
 def _instances(
-    labels: Iterable[AnyLabel], classes: Sequence[str], size_wh: tuple[int, int], *, masks: bool
+    labels: Iterable[AnyLabel],
+    classes: Sequence[str],
+    size_wh: tuple[int, int],
+    box_of: Callable[[AnyLabel, tuple[int, int]], XYWH | None],
+    *,
+    masks: bool,
 ) -> list[Instance]:
-    """Objects with an area; tags, lines and bare points have none. The order of the labels is kept."""
+    """Objects, not tags and lines. The order of the labels is kept, so one that shows nothing in the image stays,
+    and counts for nothing."""
     found = []
     for label in labels:
         if not is_object(label):
             continue
-        box = label_box(label, size_wh)
+        box = box_of(label, size_wh)
         window = label_window(label, size_wh) if masks else None
         found.append(
             Instance(
@@ -169,7 +176,7 @@ def _instances(
                 left=window[1] if window else 0,
                 top=window[2] if window else 0,
                 score=1.0 if label.score is None else label.score,
-                crowd=label.crowd,
+                crowd=label.crowd or box is None,
             )
         )
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from specrun.formats.geometry import XYWH, mask_box, points_box, polygon_box
 from specrun.formats.rle import counts_to_string
 from specrun.kinds.prediction_images import label_window
-from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Polygon, Sample
+from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Mask, Points, Polygon, Sample, Visibility
 
 
 class CocoRows:
@@ -45,12 +45,28 @@ def label_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:
         case Box(rotation=0):
             return label.x, label.y, label.width, label.height
         case Keypoints():
-            return label.box or points_box(label.points)
+            seen = visible_points(label)
+            return label.box or (points_box(seen) if len(seen) else None)
         case Polygon():
             return polygon_box(label.parts)
         case _:
             window = label_window(label, size_wh)
             return mask_box(Mask(label="", bitmap=window[0], left=window[1], top=window[2])) if window else None
+
+
+def truth_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:
+    """As `label_box`, but a mask's is that around its pixels, since nobody gave one with it."""
+    if not isinstance(label, Mask):
+        return label_box(label, size_wh)
+    window = label_window(label, size_wh)
+    return mask_box(Mask(label="", bitmap=window[0], left=window[1], top=window[2])) if window else None
+
+
+def visible_points(label: Keypoints) -> Points:
+    """Without those that are not in the image, whose place is often (0, 0)."""
+    if not label.visibility:
+        return label.points
+    return label.points[np.array([v != Visibility.ABSENT for v in label.visibility], dtype=bool)]
 
 
 def _coco_shape(label: AnyLabel, size_wh: tuple[int, int]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from specrun.formats.samples import save_samples
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
 from specrun.kinds.predictions import PredictionSpec
 from specrun.model.address import parse_address
-from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Sample, Tag
+from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Sample, Tag, Visibility
 from specrun.model.work import Made
 from tests.support.context import make_context
 
@@ -131,6 +131,25 @@ def test_pixels_of_the_truth_are_drawn_with_small_shapes_on_top(tmp_path: Path) 
     found = _predictions(tmp_path, [_sample("a", *certain)])
     outputs, _ = _evaluate(tmp_path, [_sample("a", inner, outer)], found, metrics=["miou"])
     assert outputs.facts["miou"] == 1.0
+
+
+def test_the_box_of_a_drawn_mask_is_that_of_its_pixels(tmp_path: Path) -> None:
+    bitmap = np.zeros((40, 40), dtype=bool)
+    bitmap[2:12, 2:12] = True
+    found = _predictions(tmp_path, [_sample("a", Box(label="small", x=2, y=2, width=10, height=10, score=0.9))])
+    outputs, _ = _evaluate(tmp_path, [_sample("a", Mask(label="small", bitmap=bitmap, left=0, top=0))], found)
+    assert outputs.facts["map"] == 1.0
+
+
+def test_points_that_are_not_in_the_image_do_not_stretch_the_box(tmp_path: Path) -> None:
+    points = np.array([[20.0, 20.0], [30.0, 30.0], [0.0, 0.0]])
+    truth = Keypoints(
+        label="small", points=points, visibility=(Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT)
+    )
+    hidden = Keypoints(label="small", points=points[2:], visibility=(Visibility.ABSENT,))
+    found = _predictions(tmp_path, [_sample("a", Box(label="small", x=20, y=20, width=10, height=10, score=0.9))])
+    outputs, _ = _evaluate(tmp_path, [_sample("a", truth, hidden)], found)
+    assert (outputs.facts["map"], outputs.facts["recall"]) == (1.0, 1.0)
 
 
 def test_a_high_threshold_is_told(tmp_path: Path) -> None:
