@@ -75,9 +75,10 @@ def _coco_shape(label: AnyLabel, size_wh: tuple[int, int]) -> dict[str, Any] | N
         return None
     shape: dict[str, Any] = {"bbox": list(box), "area": box[2] * box[3]}
     if isinstance(label, Mask):
-        counts = counts_to_string(window_to_counts(label.bitmap, label.left, label.top, size_wh))
+        bitmap, left, top = label_window(label, size_wh) or (label.bitmap[:0, :0], 0, 0)
+        counts = counts_to_string(window_to_counts(bitmap, left, top, size_wh))
         shape["segmentation"] = {"size": [size_wh[1], size_wh[0]], "counts": counts}
-        shape["area"] = int(label.bitmap.sum())
+        shape["area"] = int(bitmap.sum())
     if isinstance(label, Keypoints):
         shown_points = [(float(x), float(y), int(v)) for (x, y), v in zip(label.points, label.visibility, strict=True)]
         shape["keypoints"] = [value for point in shown_points for value in point]

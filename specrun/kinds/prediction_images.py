@@ -44,7 +44,7 @@ def label_window(label: AnyLabel, size_wh: tuple[int, int]) -> tuple[Bitmap, int
     """The pixels of a label as a bitmap with its left and top; None: it has none in the image."""
     match label:
         case Mask():
-            return label.bitmap, label.left, label.top
+            return _inside(label, size_wh)
         case Box():
             whole = rasterize((Part(box_corners(label)),), size_wh)
         case Polygon():
@@ -56,6 +56,15 @@ def label_window(label: AnyLabel, size_wh: tuple[int, int]) -> tuple[Bitmap, int
         return None
     window = whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return window, int(columns[0]), int(rows[0])
+
+
+def _inside(mask: Mask, size_wh: tuple[int, int]) -> tuple[Bitmap, int, int] | None:
+    left, top = max(mask.left, 0), max(mask.top, 0)
+    right = min(mask.left + mask.bitmap.shape[1], size_wh[0])
+    bottom = min(mask.top + mask.bitmap.shape[0], size_wh[1])
+    if left >= right or top >= bottom:
+        return None
+    return mask.bitmap[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left], left, top
 
 
 def class_mask(labels: Iterable[AnyLabel], classes: Sequence[str], size_wh: tuple[int, int]) -> NDArray[np.uint16]:
@@ -81,9 +90,10 @@ def overlay(rgb: NDArray[np.uint8], labels: Iterable[AnyLabel], classes: Sequenc
     pixels = rgb.astype(np.float32)
     drawn = list(labels)
     for label in drawn:
-        if isinstance(label, Mask):
-            window = pixels[label.top :, label.left :][: label.bitmap.shape[0], : label.bitmap.shape[1]]
-            window[label.bitmap] = (1 - _TINT) * window[label.bitmap] + _TINT * np.array(_rgb(label, classes))
+        if isinstance(label, Mask) and (inside := _inside(label, size_wh)) is not None:
+            bitmap, left, top = inside
+            window = pixels[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
+            window[bitmap] = (1 - _TINT) * window[bitmap] + _TINT * np.array(_rgb(label, classes))
     picture = Image.fromarray(pixels.astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     for label in drawn:

@@ -14,8 +14,8 @@ from PIL import Image
 from specrun.errors import StopRequested
 from specrun.formats.rle import bitmap_to_rle, rle_to_bitmap, string_to_counts
 from specrun.formats.samples import load_samples, save_samples
-from specrun.kinds.prediction_coco import window_to_counts
-from specrun.kinds.prediction_images import class_mask, read_for_model
+from specrun.kinds.prediction_coco import CocoRows, window_to_counts
+from specrun.kinds.prediction_images import class_mask, cutout, overlay, read_for_model
 from specrun.kinds.predictions import OutputsSpec, Prediction, PredictionSpec
 from specrun.model.address import parse_address
 from specrun.model.digest import file_digest
@@ -227,6 +227,27 @@ def test_the_most_certain_label_lies_on_top() -> None:
     low = Box(label="small", score=0.3, x=0, y=0, width=2, height=1)
     high = Box(label="large", score=0.8, x=0, y=0, width=1, height=1)
     assert class_mask([low, high], _CLASSES, (3, 1)).tolist() == [[2, 1, 0]]
+
+
+@pytest.mark.parametrize(("left", "top"), [(-1, -1), (2, 1), (-1, 1), (7, 7), (-9, 0)])
+def test_a_mask_that_reaches_beyond_the_image_is_clipped(left: int, top: int) -> None:
+    size_wh = (3, 2)
+    expected = np.zeros((20, 20), dtype=np.uint16)
+    expected[10 + top : 12 + top, 10 + left : 12 + left] = 1
+    expected = expected[10:12, 10:13]
+    mask = Mask(label=_CLASSES[0], bitmap=np.ones((2, 2), dtype=bool), left=left, top=top, score=0.9)
+    assert class_mask([mask], _CLASSES, size_wh).tolist() == expected.tolist()
+
+    rgb = np.zeros((2, 3, 3), dtype=np.uint8)
+    overlay(rgb, [mask], _CLASSES)
+    assert (cutout(rgb, mask) is None) == (not expected.any())
+
+    rows = CocoRows(_CLASSES)
+    sample = Sample(key="a", media=Path("/nowhere/a"), name="a", digest="a", size_wh=size_wh)
+    rows.add(sample, [mask])
+    (annotation,) = rows.content()["annotations"]
+    counts = string_to_counts(annotation["segmentation"]["counts"])
+    assert rle_to_bitmap(counts, size_wh).tolist() == (expected == 1).tolist()
 
 
 def test_an_image_turned_by_its_exif_is_read_upright(tmp_path: Path) -> None:
