@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from specrun.training.metrics.semantic import SemanticScores, pixel_confusion, s
 
 _LOW_THRESHOLD = 0.05
 _WORST_SHOWN = 20
+_CLASSES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,14 @@ def number(value: float) -> float | None:
 
 
 def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[str], ctx: Context) -> Evaluated:
-    """truth: by sample key. Raises NodeError: not one predicted image is in the truth."""
+    """truth: by sample key. Raises NodeError: not one predicted image is in the truth, or not one class of it."""
     predicted = list(load_samples(predictions.folder / PREDICTIONS_NAME, ctx.project_dir))
     pairs = [(truth[sample.key], sample) for sample in predicted if sample.key in truth]
     if not pairs:
         hint = "Apply the predictions again."
         raise NodeError(f"{predictions.address}: none of its {len(predicted)} images is in the dataset.", hint=hint)
-    classes = _classes(predictions, pairs)
+    unknown = _unknown_labels(predictions, pairs)
+    classes = (*_known_classes(predictions), *unknown)
     without_masks = _sides_without_masks(predictions, pairs)
     use_masks = "mask_map" in metrics and not without_masks
     images = []
@@ -132,7 +135,7 @@ def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[s
         confidence=main.confidence,
         matches=tuple(matches),
         worst=_worst(pairs, images, matches),
-        notes=_notes(predictions, len(predicted) - len(pairs), without_masks if "mask_map" in metrics else ()),
+        notes=_notes(predictions, len(predicted) - len(pairs), without_masks if "mask_map" in metrics else (), unknown),
     )
 
 
@@ -146,10 +149,25 @@ def _sides_without_masks(predictions: Made, pairs: Sequence[tuple[Sample, Sample
     ]
 
 
-def _classes(predictions: Made, pairs: Iterable[tuple[Sample, Sample]]) -> tuple[str, ...]:
-    known = [str(name) for name in predictions.facts["classes"]]
-    drawn = {label.label for sample, _ in pairs for label in sample.labels}
-    return tuple(known + sorted(drawn - set(known)))
+def _known_classes(predictions: Made) -> tuple[str, ...]:
+    return tuple(str(name) for name in predictions.facts["classes"])
+
+
+def _unknown_labels(predictions: Made, pairs: Iterable[tuple[Sample, Sample]]) -> dict[str, int]:
+    """Class that the model does not know → its labels in the truth. Raises NodeError: no class is shared."""
+    known = _known_classes(predictions)
+    drawn = Counter(label.label for sample, _ in pairs for label in sample.labels if is_object(label))
+    if drawn and not drawn.keys() & set(known):
+        raise NodeError(
+            f"{predictions.address}: the model and the truth share no class; the model knows {_listed(known)}, "
+            f"the truth has {_listed(sorted(drawn))}.",
+            hint="Evaluate it on a dataset with the model's classes, or rename them in the taxonomy.",
+        )
+    return {name: drawn[name] for name in sorted(drawn.keys() - set(known))}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_CLASSES_SHOWN]) + (", …" if len(names) > _CLASSES_SHOWN else "")
 
 
 def _instances(
@@ -210,7 +228,7 @@ def _worst(
     return tuple(rows[:_WORST_SHOWN])
 
 
-def _notes(predictions: Made, gone: int, without_masks: Sequence[str]) -> tuple[str, ...]:
+def _notes(predictions: Made, gone: int, without_masks: Sequence[str], unknown: Mapping[str, int]) -> tuple[str, ...]:
     notes = []
     threshold = float(predictions.facts.get("threshold", 0))
     if threshold > _LOW_THRESHOLD:
@@ -220,6 +238,10 @@ def _notes(predictions: Made, gone: int, without_masks: Sequence[str]) -> tuple[
         )
     if gone:
         notes.append(f"{gone} predicted images are no longer in the dataset and were left out")
+    if unknown:
+        count = sum(unknown.values())
+        labels = "1 truth label is of a class" if count == 1 else f"{count:,} truth labels are of classes"
+        notes.append(f"{labels} the model does not know: {_listed(list(unknown))}")
     if without_masks:
         sides = " and of ".join(without_masks)
         notes.append(f"the objects of {sides} are not all masks or polygons, so boxes were compared instead of masks")

@@ -66,7 +66,8 @@ def visible_points(label: Keypoints) -> Points:
     """Without those that are not in the image, whose place is often (0, 0)."""
     if not label.visibility:
         return label.points
-    return label.points[np.array([v != Visibility.ABSENT for v in label.visibility], dtype=bool)]
+    seen = np.flatnonzero([v != Visibility.ABSENT for v in label.visibility])
+    return np.take(label.points, seen, axis=0)
 
 
 def _coco_shape(label: AnyLabel, size_wh: tuple[int, int]) -> dict[str, Any] | None:

@@ -172,6 +172,21 @@ def test_a_class_that_the_model_does_not_know_counts_as_missed(tmp_path: Path) -
     outputs, _ = _evaluate(tmp_path, truth, _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))]))
     assert outputs.facts["per_class"]["giant"]["map50"] == 0.0
     assert outputs.facts["map50"] == 0.5
+    assert outputs.notes == ("1 truth label is of a class the model does not know: giant",)
+
+
+def test_labels_of_classes_that_the_model_does_not_know_are_counted(tmp_path: Path) -> None:
+    strange = [_square("giant", 30, 30), _square("cat", 2, 40), _square("cat", 40, 2)]
+    truth = [_sample("a", _square("small", 2, 2), *strange, Tag(label="sunny"))]
+    outputs, _ = _evaluate(tmp_path, truth, _predictions(tmp_path, [_sample("a")]))
+    assert outputs.notes == ("3 truth labels are of classes the model does not know: cat, giant",)
+    assert set(outputs.facts["per_class"]) == {"small", "large", "cat", "giant"}
+
+
+def test_a_model_that_shares_no_class_with_the_truth_cannot_be_evaluated(tmp_path: Path) -> None:
+    found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))])
+    with pytest.raises(NodeError, match="share no class; the model knows small, large, the truth has cat"):
+        _evaluate(tmp_path, [_sample("a", _square("cat", 2, 2))], found)
 
 
 def test_predictions_of_other_images_cannot_be_evaluated(tmp_path: Path) -> None:
