@@ -109,6 +109,8 @@ class YoloWriter:
             if index is None:
                 raise unknown_class(sample, label)
             lines.append(f"{index} " + values)
+        if sample.labels and not lines:
+            tally.add("image", "lost all {their} labels and {are} written as negatives")
         return "".join(lines)
 
     def _plain_box(self, label: Box, size_wh: tuple[int, int]) -> str | None:

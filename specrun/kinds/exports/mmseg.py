@@ -180,8 +180,12 @@ class _Writer:
         from specrun.formats.crops import Pair
         from specrun.formats.images import read_upright_rgb
         from specrun.formats.masks_write import draw_label_map, encode_png
+        from specrun.model.labels import Mask, Polygon
 
         labels = draw_label_map(sample, self.indices, self.folder.tally)
+        if sample.labels and not any(isinstance(label, Polygon | Mask) for label in sample.labels):
+            written = "as negatives" if self.spec.background is not None else "with every pixel ignored"
+            self.folder.tally.add("image", f"lost all {{their}} labels and {{are}} written {written}")
         if not sample.annotated and self.spec.unannotated == "ignore":
             labels.fill(self.indices.ignore)
         statistics = self.spec.statistics

@@ -9,7 +9,7 @@ from specrun.kinds.exports.image_classification import ImageClassification, Imag
 from specrun.kinds.exports.mmseg import MMSeg, MMSegSpec
 from specrun.kinds.exports.yolo import Yolo, YoloSpec
 from specrun.model.digest import parts_digest
-from specrun.model.labels import Tag
+from specrun.model.labels import Box, Tag
 from tests.support.fake_dataset import export_context, publish, sample_on_disk
 
 EXPORTS = {
@@ -19,6 +19,7 @@ EXPORTS = {
     "mmseg": (MMSeg(), MMSegSpec(dataset="reef")),
     "fiftyone": (FiftyOneExport(), FiftyOneExportSpec(dataset="reef", type="VOCDetectionDataset")),
 }
+BOX = Box(label="coral", x=2, y=3, width=10, height=6)
 PARTS = {
     name: f"digest of {name}" for name in ("media", "split", "tags", "fields", "field:ground_truth", "classes", "look")
 }
@@ -84,3 +85,28 @@ def test_an_export_whose_images_are_all_gone_is_an_error(tmp_path, monkeypatch):
         sample.media.unlink()
     with pytest.raises(NodeError, match=r"every image to write is gone: a\.jpg, b\.jpg, reef\.jpg"):
         Yolo().run(YoloSpec(dataset="reef"), export_context(tmp_path, monkeypatch, samples, ["coral"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "label"),
+    [
+        (Yolo(), YoloSpec(dataset="reef", task="pose"), BOX),
+        (Yolo(), YoloSpec(dataset="reef", task="detect"), Tag(label="coral")),
+        (Yolo(), YoloSpec(dataset="reef", task="segment"), Tag(label="coral")),
+        (MMSeg(), MMSegSpec(dataset="reef"), BOX),
+    ],
+)
+def test_images_that_lose_all_their_labels_are_noted(tmp_path, monkeypatch, kind, spec, label):
+    samples = [
+        sample_on_disk(tmp_path / "media", "a.jpg", [label, label]),
+        sample_on_disk(tmp_path / "media", "b.jpg", [label]),
+        sample_on_disk(tmp_path / "media", "empty.jpg"),
+    ]
+    outputs = kind.run(spec, export_context(tmp_path, monkeypatch, samples, ["coral"]))
+    assert "2 images lost all their labels and are written as negatives" in outputs.notes
+
+
+def test_without_a_background_such_images_are_ignored(tmp_path, monkeypatch):
+    context = export_context(tmp_path, monkeypatch, [sample_on_disk(tmp_path / "m", "a.jpg", [BOX])], ["coral"])
+    outputs = MMSeg().run(MMSegSpec(dataset="reef", background=None), context)
+    assert "1 image lost all its labels and is written with every pixel ignored" in outputs.notes

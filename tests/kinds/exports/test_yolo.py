@@ -186,7 +186,11 @@ def test_it_needs_media_splits_and_the_datasets_own_label_field():
             return type("Dataset", (), {"label_field": "mended"})()
 
     (need,) = Yolo().needs(YoloSpec(dataset="reef"), Lookup())
-    assert (need.role, need.ref, need.parts) == ("dataset", "datasets.reef", ("media", "split", "field:mended", "classes"))
+    assert (need.role, need.ref, need.parts) == (
+        "dataset",
+        "datasets.reef",
+        ("media", "split", "field:mended", "classes"),
+    )
     (need,) = Yolo().needs(YoloSpec(dataset="reef", where=[{"field": "year", "gte": 2021}]), Lookup())
     assert need.parts == ("media", "split", "field:mended", "classes", "tags", "fields")
 
