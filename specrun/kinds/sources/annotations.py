@@ -68,13 +68,22 @@ class Annotations(Kind):
         return Observation(value_of(listings), changed)
 
     def run(self, spec: AnnotationsSpec, ctx: Context) -> Outputs:
+        place = _Place(spec, ctx.project_dir)
+        if not is_archive(place.path):
+            return self._read(place, ctx)
+        try:
+            return self._read(place, ctx)
+        except FormatError as error:
+            message = _named_by_archive(error.message, place.path, ctx.staging / UNPACKED)
+            raise FormatError(message, hint=error.hint) from error
+
+    def _read(self, place: _Place, ctx: Context) -> Outputs:
         # numpy comes with the readers, and planning imports this module.
         from specrun.formats.reading import MediaFolder, Reading, Subsets
         from specrun.formats.samples import SAMPLES_NAME, save_samples
         from specrun.store.listing import ListingCache
 
-        state_dir = ctx.cache_dir.parent
-        place = _Place(spec, ctx.project_dir)
+        spec, state_dir = place.spec, ctx.cache_dir.parent
         with closing(ListingCache(state_dir / "cache.db")) as cache:
             listings = place.listings(cache, (state_dir, ctx.output_root))
         source = _unpack(place.path, ctx) if is_archive(place.path) else place.path
@@ -160,6 +169,15 @@ def _unpack(archive: Path, ctx: Context) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     extract_archive(archive, target, progress=lambda done, total: ctx.progress(done, total, "files", "unpacking"))
     return unpacked_root(target)
+
+
+def _named_by_archive(message: str, archive: Path, unpacked: Path) -> str:
+    """`a.zip: labels/a.txt:3: …` in place of the path in a folder that is gone after the failure."""
+    for folder in dict.fromkeys((str(unpacked), str(unpacked.resolve()))):
+        if message.startswith(f"{folder}/"):
+            message = f"{archive}: {message[len(folder) + 1 :]}"
+        message = message.replace(folder, str(archive))
+    return message
 
 
 def _digests_below(root: Path) -> dict[str, str]:

@@ -114,6 +114,26 @@ def test_an_archive_without_images_says_what_to_do(tmp_path: Path) -> None:
         run(tmp_path, format="cvat", path="export.zip")
 
 
+def test_a_mistake_in_an_archive_is_told_with_the_name_of_the_archive(tmp_path: Path) -> None:
+    write_image(tmp_path / "data/images/train/a.png")
+    write_text(tmp_path / "data/data.yaml", "names: [cat]\ntrain: images/train\n")
+    write_text(tmp_path / "data/labels/train/a.txt", "0 nonsense\n")
+    write_zip(tmp_path)
+    with pytest.raises(FormatError) as caught:
+        run(tmp_path, format="yolo", path="export.zip")
+    assert caught.value.message.startswith(f"{tmp_path}/export.zip: labels/train/a.txt:1: ")
+
+
+def test_a_path_in_the_middle_of_a_message_lies_below_the_archive(tmp_path: Path) -> None:
+    write_image(tmp_path / "data/images/train/a.png")
+    write_text(tmp_path / "data/data.yaml", "names: [cat]\ntrain: images/gone\n")
+    write_zip(tmp_path)
+    with pytest.raises(FormatError) as caught:
+        run(tmp_path, format="yolo", path="export.zip")
+    assert "unpacked" not in caught.value.message
+    assert f"looked in {tmp_path}/export.zip/images/gone" in caught.value.message
+
+
 def test_images_that_are_not_there_are_an_error_with_the_first_few(tmp_path: Path) -> None:
     names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
     write_cvat(tmp_path, *names)
