@@ -1,6 +1,7 @@
 """YOLO data sets (Ultralytics' and Darknet's layout) as entries.
 
 - `train`, `val` and `test` of data.yaml: a folder, a list of them, or a text file that lists images.
+- An image of several splits belongs to the first of them that is read, and is counted.
 - The labels of `…/images/…/a.png` lie in `…/labels/…/a.txt`, or beside the image.
 - An image without a label file was not annotated; an empty label file means annotated and nothing there.
 """
@@ -25,9 +26,13 @@ def read_yolo(path: Path, reading: Reading, task: YoloTask | None = None) -> Ite
         raise FormatError(f"{data.file}: names no images.", hint="Add train, val or test.")
     reading.add_classes(data.names.values())
     lines = LineReader(data.names, task, data.keypoints, data.point_names or {}, reading)
+    first_split: dict[str, str] = {}
     for split, places in data.places.items():
         for file in dict.fromkeys(file for place in places for file in _images(place, split, data, reading)):
             if not reading.wants(split):
+                continue
+            if (first := first_split.setdefault(file, split)) != split:
+                reading.lost.add("image", f"{{are}} in {first} and {split}; {first} counts")
                 continue
             labels_file = _labels_file(file, data, reading)
             labels = lines.read(labels_file, reading.size_of(reading.media.root / file)) if labels_file else ()

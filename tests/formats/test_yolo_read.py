@@ -163,6 +163,28 @@ def test_splits_are_folders_lists_of_folders_and_text_files(tmp_path: Path) -> N
     ]
 
 
+def test_an_image_of_two_splits_belongs_to_the_first(tmp_path: Path) -> None:
+    for name in ("images/a.png", "images/b.png"):
+        write_image(tmp_path / name)
+    write_text(tmp_path / "list.txt", "images/a.png\n")
+    data = "names: [cat]\ntrain: images\nval: images\ntest: list.txt\n"
+    write_text(tmp_path / "data.yaml", data)
+    reading = reading_of(tmp_path)
+    found = [(entry.name, entry.split) for entry in read_yolo(tmp_path, reading)]
+    assert found == [("images/a.png", "train"), ("images/b.png", "train")]
+    assert reading.lost.notes() == (
+        "1 image is in train and test; train counts",
+        "2 images are in train and val; train counts",
+    )
+
+
+def test_a_split_that_is_not_read_takes_no_image_from_another(tmp_path: Path) -> None:
+    write_image(tmp_path / "images/a.png")
+    write_text(tmp_path / "data.yaml", "names: [cat]\ntrain: images\nval: images\n")
+    reading = reading_of(tmp_path, {"val": "val"})
+    assert [entry.split for entry in read_yolo(tmp_path, reading)] == ["val"]
+
+
 def test_the_layout_of_roboflow(tmp_path: Path) -> None:
     write_image(tmp_path / "train/images/a.png")
     write_image(tmp_path / "valid/images/b.png")
