@@ -13,6 +13,7 @@ from typing import Any
 from specrun.clients.fiftyone.layout import MARK, SPLITS
 from specrun.clients.fiftyone.project_database import Database, at_path, utc_now
 from specrun.kinds.datasets import DatasetSpec
+from specrun.model.digest import json_digest
 from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context
 
@@ -80,7 +81,14 @@ def describe_dataset(spec: DatasetSpec, ctx: Context, db: Database, name: str) -
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
         "labels": counts,
         "colors": dict(colors),
+        "info": dict(spec.info),
     }
+
+
+def own_parts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The parts that only the node's own run changes: the order of its classes, and how it looks."""
+    look = {"colors": facts["colors"], "info": facts["info"]}
+    return {"classes": json_digest(facts["classes"]), "look": json_digest(look)}
 
 
 def declare_attributes(db: Database, name: str) -> None:

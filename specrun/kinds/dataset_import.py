@@ -22,7 +22,7 @@ from specrun.clients.fiftyone.project_database import Database, paused_collectio
 from specrun.clients.fiftyone.writer import ensure_dataset, ensure_plain_fields, field_type
 from specrun.errors import NodeError
 from specrun.formats.samples import SAMPLES_NAME, load_samples
-from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset
+from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset, own_parts
 from specrun.kinds.dataset_merge import Merge
 from specrun.kinds.dataset_prepare import Facts, Incoming, Preparation
 from specrun.kinds.dataset_sync import Report
@@ -165,7 +165,7 @@ def _outputs(
     return Outputs(
         artifacts=(Artifact("dataset", "dataset", f"fiftyone:{name}"),),
         facts=facts,
-        parts=db.parts(name),
+        parts={**db.parts(name), **own_parts(facts)},
         notes=tuple(notes),
         observation={"dataset": "present"},
     )

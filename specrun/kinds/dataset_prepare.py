@@ -74,7 +74,7 @@ class Preparation:
             return list(labels)
         done = []
         for label in labels:
-            original = label.source_label or label.label
+            original = label.label
             try:
                 name = self.taxonomy.apply(original)
             except UnmappedLabel as error:

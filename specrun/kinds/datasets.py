@@ -129,7 +129,7 @@ class Dataset(Kind):
 
     def inputs(self, spec: DatasetSpec) -> Sequence[Need]:
         """Of another dataset only what people see as the data: predictions in it make nothing stale."""
-        of_dataset = ("media", "split", "tags", "fields", f"field:{spec.label_field}")
+        of_dataset = ("media", "split", "tags", "fields", "classes", f"field:{spec.label_field}")
         return [Need("source", ref, of_dataset if ref.startswith("datasets.") else ()) for ref in origins(spec)]
 
     def exclusive(self, spec: DatasetSpec) -> Sequence[str]:

@@ -127,7 +127,7 @@ def test_mixed_shapes_lie_in_companion_fields(project: DatasetProject, database:
     assert database.dataset(project.name).first().ground_truth_tags.classifications[0].label == "murky"
     labels = project.labels(database, "a")
     assert [type(label).__name__ for label in labels] == ["Box", "Polygon", "Polygon", "Keypoints", "Tag"]
-    assert set(outputs.parts) == {"media", "tags", "split", "fields", "field:ground_truth"}
+    assert set(outputs.parts) == {"media", "tags", "split", "fields", "classes", "look", "field:ground_truth"}
 
 
 def test_parts_and_holes_come_back(project: DatasetProject, database: Database) -> None:
@@ -360,6 +360,19 @@ def test_a_dataset_can_be_made_from_another(project: DatasetProject, database: D
     assert (sample.key, sample.split, classes_of(list(sample.labels))) == ("photos/a.png", "val", ["Acropora"])
 
 
+def test_a_dataset_of_a_dataset_classifies_what_people_mended(project: DatasetProject, database: Database) -> None:
+    project.taxonomies["t"] = ResolvedTaxonomy(mapping={"Pavona": "Coral"}, unmapped="keep")
+    project.apply([project.sample("a", square("Pavona"), square("Pavona", 10))], taxonomy="t")
+    mend(database, project, "a", "Sponge")
+    assert project.last is not None
+    made = replace(project.source([]), address=parse_address(f"datasets.{project.name}"), facts=project.last.facts)
+    copy = DatasetProject(project.root, f"{project.name}_copy")
+    copy.taxonomies["u"] = ResolvedTaxonomy(mapping={"Coral": "Hard", "Sponge": "Soft"})
+    copy.run([made], taxonomy="u")
+    read = copy.labels(database, "a")
+    assert [(label.label, label.source_label) for label in read] == [("Soft", "Sponge"), ("Hard", "Coral")]
+
+
 # Digests
 
 
@@ -376,7 +389,8 @@ def test_an_evaluation_changes_no_digest(project: DatasetProject, database: Data
 
 def test_predictions_are_a_part_of_their_own(project: DatasetProject, database: Database) -> None:
     samples = [project.sample("a", square())]
-    before = project.apply(samples).parts
+    project.apply(samples)
+    before = database.parts(project.name)
     written = database.write_labels(project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
     after = database.parts(project.name)
     assert written == 1
@@ -418,6 +432,29 @@ def test_an_untouched_dataset_is_known_without_a_server(own: DatasetProject, mon
     seen = own.observe()
     assert seen.parts == outputs.parts
     assert seen.value == outputs.observation
+
+
+def test_the_order_of_classes_and_the_look_are_parts_that_observing_carries_over(own: DatasetProject) -> None:
+    own.taxonomies["t"] = ResolvedTaxonomy(classes=("Acropora", "Porites"), colors={"Acropora": "#ff0000"})
+    plain = own.apply(three(own), classes=["Acropora", "Porites"])
+    licensed = own.apply(three(own), classes=["Acropora", "Porites"], info={"license": "CC0"})
+    coloured = own.apply(three(own), taxonomy="t", info={"license": "CC0"})
+    own.taxonomies["t"] = ResolvedTaxonomy(classes=("Porites", "Acropora"), colors={"Acropora": "#ff0000"})
+    shuffled = own.apply(three(own), taxonomy="t", info={"license": "CC0"})
+    assert licensed.facts["info"] == {"license": "CC0"}
+    assert plain.parts["classes"] == licensed.parts["classes"] == coloured.parts["classes"]
+    assert coloured.parts["classes"] != shuffled.parts["classes"]
+    assert len({plain.parts["look"], licensed.parts["look"], coloured.parts["look"]}) == 3
+    assert coloured.parts["look"] == shuffled.parts["look"]
+    seen = own.observe()
+    assert seen.parts == shuffled.parts
+    assert seen.part_changes == {}
+
+
+def test_parts_that_the_record_lacks_are_not_invented(own: DatasetProject) -> None:
+    outputs = own.apply(three(own))
+    own.last = replace(outputs, parts={k: v for k, v in outputs.parts.items() if k not in ("classes", "look")})
+    assert own.observe().parts == own.last.parts
 
 
 def test_a_label_mended_in_fiftyone_is_noticed_and_named(own: DatasetProject) -> None:

@@ -14,6 +14,9 @@ from specrun.clients.fiftyone.snapshots import Snapshots, names_of
 from specrun.clients.mongod_folder import ServerFolder, clean_stop
 from specrun.model.digest import Json
 
+OWN_PARTS = ("classes", "look")
+"""Parts that come from the node's own run; nothing that people do in FiftyOne moves them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -33,6 +36,7 @@ def observe_dataset(
         parts = _parts_from_server(settings, state_dir, project_dir, name)
     if parts is None:
         return Seen(exists=False)
+    parts |= {part: recorded[part] for part in OWN_PARTS if part in recorded}
     return Seen(True, parts, part_changes(Snapshots(state_dir / "fiftyone", name), recorded, parts))
 
 
