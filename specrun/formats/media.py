@@ -3,7 +3,8 @@
 Trainers read with OpenCV or Pillow, which differ in what they do with EXIF orientation, CMYK, 16 bits,
 transparent palettes, TIFF pages and animations. Those become 8-bit RGB PNG by `images.read_upright_rgb`, so
 that every trainer sees the pixels that the labels were drawn on. Ultralytics rewrites JPEGs without an end
-marker in place, so those are copied too: a source is never altered.
+marker in place, so those are copied too: a source is never altered. A PNG without its end is read to tell
+whether pixels are missing, which is an error, or only the end.
 Opening each image with Pillow costs 60 to 100 microseconds; the headers of JPEG and PNG are read by hand.
 """
 
@@ -18,6 +19,7 @@ from struct import unpack, unpack_from
 _HEAD_BYTES = 2048
 _ORIENTATION_TAG = 0x0112
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8), 0xFF))
 _JPEG_FRAMES = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC})
 _PLAIN_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp"))
@@ -32,6 +34,7 @@ class Reason(StrEnum):
     PALETTE = "a palette with transparency"
     FORMAT = "a format that trainers read differently"
     CUT_OFF = "a JPEG without its end"
+    CUT_OFF_PNG = "a PNG without its end"
 
 
 def reason_to_convert(path: Path | str) -> Reason | None:
@@ -115,7 +118,8 @@ def _png_reason(file: int, head: bytes) -> Reason | None:
             return Reason.FORMAT
         length, name = unpack(">I4s", chunk)
         if name == b"IDAT":
-            return None
+            end = os.fstat(file).st_size
+            return None if os.pread(file, len(_PNG_END), end - len(_PNG_END)) == _PNG_END else Reason.CUT_OFF_PNG
         if name == b"tRNS" and head[25] == 3:
             return Reason.PALETTE
         if name == b"acTL":

@@ -71,6 +71,14 @@ def test_a_jpeg_without_its_end_is_copied_because_ultralytics_would_rewrite_it(t
     assert reason_to_convert(path) is Reason.CUT_OFF
 
 
+@pytest.mark.parametrize("cut", [1, 12, 20, 400])
+def test_a_png_without_its_end_is_noticed(tmp_path, cut):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    path = save(tmp_path / "a.png", Image.fromarray(noise))
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert reason_to_convert(path) is Reason.CUT_OFF_PNG
+
+
 @pytest.mark.parametrize("cut", [3, 10, 40, 200])
 def test_cut_off_headers_are_not_taken_for_plain(tmp_path, cut):
     for name in ("a.jpg", "a.png"):

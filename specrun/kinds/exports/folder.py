@@ -64,7 +64,7 @@ class ExportFolder:
         if known:
             _require(sample)
         else:
-            reason = _reason(sample)
+            reason = reason_of(sample)
         path = stem + (".png" if reason else linked_suffix(sample.media))
         self._make_parent(path)
         if reason:
@@ -108,7 +108,7 @@ class ExportFolder:
         if known is not None and self._take_over(path):
             self.digests[path] = known
             return
-        data = upright_png(sample.media)
+        data = converted(sample)
         self.digests[path] = bytes_digest(data)
         self._writer.add(("write", f"{self._place}/{path}", data, ""))
 
@@ -196,7 +196,17 @@ class _LinkTargets:
         return real
 
 
-def _reason(sample: Sample) -> str | None:
+def converted(sample: Sample) -> bytes:
+    """The image as upright PNG. Raises FormatError."""
+    try:
+        return upright_png(sample.media)
+    except FormatError as error:
+        raise FormatError(
+            error.message, hint="Replace the file by a whole one and apply again; images without a file are left out."
+        ) from error
+
+
+def reason_of(sample: Sample) -> str | None:
     try:
         return reason_to_convert(sample.media)
     except OSError as error:

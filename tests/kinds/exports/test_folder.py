@@ -87,6 +87,18 @@ def test_a_missing_image_is_an_error_that_names_the_file(tmp_path):
         ExportFolder(context(tmp_path)).place_image("images/a", sample)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_an_image_without_its_second_half_is_an_error_that_says_what_to_do(tmp_path, name):
+    path = tmp_path / "media" / name
+    path.parent.mkdir()
+    Image.effect_noise((60, 60), 90).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sample = sample_on_disk(tmp_path / "media", name, size_wh=(60, 60))
+    with pytest.raises(FormatError, match=rf"{name}: not a readable image") as raised:
+        ExportFolder(context(tmp_path)).place_image("images/a", sample)
+    assert raised.value.hint == "Replace the file by a whole one and apply again; images without a file are left out."
+
+
 def again(tmp_path, build):
     """Export, publish, export again with the first as the previous output; returns both folders."""
     first = context(tmp_path)
