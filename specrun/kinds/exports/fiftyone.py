@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from specrun.errors import NodeError
 from specrun.formats.tally import Tally
-from specrun.kinds.exports.folder import empty_staging
+from specrun.kinds.exports.folder import LinkTargets, converted, empty_staging, reason_of
 from specrun.kinds.exports.reading import DatasetRead, Export, ExportSpec, count_splits, read_dataset
 from specrun.model.artifact import Artifact, Outputs
+from specrun.model.digest import bytes_digest
 from specrun.model.work import Context
 from specrun.spec.kind import WorkerSort
+
+if TYPE_CHECKING:
+    from specrun.model.labels import Sample
 
 _TEXT_SUFFIXES = (".csv", ".json", ".txt", ".xml", ".yaml")
 
@@ -32,7 +37,7 @@ class FiftyOneExportSpec(ExportSpec):
 
 
 class FiftyOneExport(Export):
-    """FiftyOne's own exporters; what they lose is lost here too."""
+    """FiftyOne's own exporters; what they lose is lost here too. Images are as in the other exports."""
 
     Spec = FiftyOneExportSpec
     writes_look: ClassVar[bool] = True
@@ -63,6 +68,7 @@ class FiftyOneExport(Export):
                 view.export(**_arguments(spec, read, format_class, place, fields))
         ctx.progress(len(splits), len(splits), "splits", "write")
         _name_final_place(ctx.staging, ctx.output)
+        digests = place_media(ctx, read.samples, tally, copy=spec.media == "copy")
         return Outputs(
             artifacts=tuple(Artifact(split, "folder", split) for split in splits),
             facts={
@@ -72,7 +78,7 @@ class FiftyOneExport(Export):
                 "task": spec.type,
             },
             notes=(*notes, *tally.notes()),
-            known_digests=_link_digests(ctx.staging, read),
+            known_digests=digests,
         )
 
 
@@ -123,7 +129,8 @@ def _arguments(
         "export_dir": str(place),
         "dataset_type": format_class,
         "label_field": fields[0],
-        "export_media": "symlink" if spec.media == "link" else True,
+        # Also for copies: links tell which image a file is, whatever its name.
+        "export_media": "symlink",
         "progress": False,
     }
     if "classes" in takes:
@@ -139,12 +146,31 @@ def _name_final_place(staging: Path, output: Path) -> None:
             path.write_bytes(data.replace(before, after))
 
 
-def _link_digests(staging: Path, read: DatasetRead) -> dict[str, str]:
-    by_media = {str(sample.media): sample.digest for sample in read.samples}
-    found: dict[str, str] = {}
-    for folder, _, names in os.walk(staging):
+def place_media(ctx: Context, samples: Sequence[Sample], tally: Tally, *, copy: bool) -> dict[str, str]:
+    """Make of FiftyOne's links what other exports have: links for the final place, copies, or upright PNG for
+    images that trainers read differently, under the names that the label files say. Returns digest by path."""
+    by_media = {str(sample.media): sample for sample in samples}
+    targets = LinkTargets(ctx.output, ctx.project_dir)
+    digests: dict[str, str] = {}
+    for folder, _, names in os.walk(ctx.staging):
+        ctx.check_stop()
         for name in names:
-            path = os.path.join(folder, name)
-            if os.path.islink(path) and (digest := by_media.get(os.readlink(path))):
-                found[os.path.relpath(path, staging).replace(os.sep, "/")] = digest
-    return found
+            path = Path(folder, name)
+            sample = by_media.get(os.readlink(path)) if path.is_symlink() else None
+            if sample is None:
+                continue
+            place = path.relative_to(ctx.staging).as_posix()
+            reason = reason_of(sample)
+            path.unlink()
+            if reason:
+                data = converted(sample)
+                path.write_bytes(data)
+                digests[place] = bytes_digest(data)
+                tally.add("image", f"{{were}} written as upright RGB PNG under {{their}} old name because of {reason}")
+                continue
+            if copy:
+                shutil.copyfile(sample.media, path)
+            else:
+                path.symlink_to(targets.target(place, str(sample.media)))
+            digests[place] = sample.digest
+    return digests

@@ -39,7 +39,7 @@ class ExportFolder:
         self.digests: dict[str, str] = {}
         self._conversions: dict[str, list[str]] = {}
         self._folders: set[str] = set()
-        self._links = _LinkTargets(ctx.output, ctx.project_dir)
+        self._links = LinkTargets(ctx.output, ctx.project_dir)
         self._previous = _Previous(ctx.previous)
         self._place = str(ctx.staging)
         self._writer = FileWriter(ctx.cpus)
@@ -172,7 +172,7 @@ class _Previous:
         return place if same_size and found.st_mtime_ns <= self._made_ns else None
 
 
-class _LinkTargets:
+class LinkTargets:
     """What a symbolic link in the output must say to lead to an image."""
 
     def __init__(self, output: Path, project_dir: Path) -> None:

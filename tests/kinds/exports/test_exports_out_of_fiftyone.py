@@ -80,9 +80,14 @@ def test_fiftyones_own_exporter_writes_a_folder_a_split(seen):
         "val/data/turned.jpg",
         "val/data/étoile.png",
     ]
-    assert len(voc["links"]) == 6
+    assert len(voc["links"]) == 5
+    assert "val/data/turned.jpg" not in voc["links"], "it is upright now"
     assert "<name>coral</name>" in voc["files"]["train/labels/reef.xml"]
-    assert voc["notes"] == ["classifications, keypoints, polylines of ground_truth are not part of VOCDetectionDataset"]
+    assert voc["notes"] == [
+        "classifications, keypoints, polylines of ground_truth are not part of VOCDetectionDataset",
+        "1 image without a split is left out",
+        "1 image was written as upright RGB PNG under its old name because of EXIF orientation",
+    ]
 
 
 def test_files_name_where_the_folder_lies_and_not_where_it_was_written(seen):
