@@ -20,7 +20,6 @@ from specrun.clients.fiftyone import database
 from specrun.clients.fiftyone.labels_to_docs import family_of
 from specrun.clients.fiftyone.project_database import Database, paused_collection
 from specrun.clients.fiftyone.writer import ensure_dataset, ensure_plain_fields, field_type
-from specrun.errors import NodeError
 from specrun.formats.samples import SAMPLES_NAME, load_samples
 from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset, own_parts
 from specrun.kinds.dataset_merge import Merge
@@ -61,8 +60,7 @@ def _import(
     taxonomy = _taxonomy(spec, ctx)
     preparation = Preparation(spec, taxonomy)
     facts, held = _first_pass(spec, ctx, db, preparation)
-    if not facts.source_splits and not preparation.filtered:
-        raise NodeError(f"{ctx.address}: its sources have no images.", hint="Look at their paths and filters.")
+    preparation.check_where(str(ctx.address), len(facts.source_splits))
     types = {field: field_type(found) for field, found in facts.field_types.items()}
     ensure_plain_fields(db, name, types)
     fields = db.ensure_label_field(name, spec.label_field, facts.families)
@@ -77,7 +75,7 @@ def _import(
         if done % 100 == 0 or done == total:
             ctx.progress(done, total, "samples", "import")
             ctx.check_stop()
-    merge.finish()
+    merge.finish(preparation.left_out)
     if merge.report.counts["added"] or merge.report.counts["updated"]:
         declare_attributes(db, name)
     finish_dataset(spec, ctx, db, name, taxonomy, list(facts.classes))
@@ -86,8 +84,6 @@ def _import(
     notes = [*merge.report.notes(), *preparation.notes()]
     if facts.duplicates:
         notes.append(f"{facts.duplicates} samples came from two inputs; the first one counts")
-    if preparation.filtered:
-        notes.append(f"{preparation.filtered} samples left out by `where` or metadata")
     return notes, list(facts.source_splits)
 
 

@@ -40,7 +40,22 @@ class Existing:
 
     @property
     def mended(self) -> bool:
-        return bool(self.labels != self.own.get("labels", ""))
+        """Whether people changed its labels, tags, split, fields or whether it counts as annotated."""
+        own = self.own
+        here = {
+            "labels": self.labels,
+            "split": split_of(self.tags),
+            "tags": {tag for tag in self.tags if tag not in SPLITS},
+            "fields": dict(self.fields),
+            "annotated": self.annotated,
+        }
+        return here != {
+            "labels": own.get("labels", ""),
+            "split": own.get("split"),
+            "tags": set(own.get("tags") or ()),
+            "fields": dict(own.get("fields") or {}),
+            "annotated": own.get("annotated", True),
+        }
 
 
 class Merge:
@@ -116,8 +131,11 @@ class Merge:
         elif self._spec.import_mode != "skip_existing":
             self._update(incoming, existing)
 
-    def finish(self) -> None:
-        """Write what waits, and take away samples that are gone upstream and that nobody mended."""
+    def finish(self, left_out: Mapping[str, str]) -> None:
+        """Write what waits, and take away samples that come no longer and that nobody mended.
+
+        left_out: sample key → what of the spec leaves it out; all others are gone upstream.
+        """
         self._writer.flush()
         if self._spec.import_mode == "skip_existing":
             return
@@ -126,10 +144,12 @@ class Merge:
             if key in self._seen:
                 continue
             name = str(existing.own.get("name") or key)
+            cause = left_out.get(key)
             if existing.mended and self._spec.import_mode != "force_refresh":
-                self.report.add("kept although they are gone upstream: mended in FiftyOne", name)
+                why = f"left out by {cause}" if cause else "they are gone upstream"
+                self.report.add(f"kept although {why}: mended in FiftyOne", name)
             else:
-                self.report.add("removed, gone upstream", name)
+                self.report.add(f"removed, left out by {cause}" if cause else "removed, gone upstream", name)
                 gone.append(existing.id)
         delete_samples(self._database, self._name, gone)
 

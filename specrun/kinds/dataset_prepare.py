@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from specrun.errors import FormatError
+from specrun.errors import FormatError, NodeError
 from specrun.formats.samples import label_to_json
 from specrun.kinds.dataset_geometry import apply_geometry
 from specrun.kinds.dataset_metadata import Mismatch, fields_of_name
@@ -40,19 +40,55 @@ class Preparation:
     shapes: Counter[str] = field(default_factory=Counter)
     mismatches: list[str] = field(default_factory=list)
     dropped_labels: Counter[str] = field(default_factory=Counter)
-    filtered: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Sample key → by what: `where` or metadata."""
+    known_fields: set[str] = field(default_factory=set)
+    matches: Counter[int] = field(default_factory=Counter)
+    """How many samples each condition of `where` holds for by itself, by its place."""
 
     def prepare(self, samples: Iterable[Sample]) -> Iterator[Incoming]:
         """Raises FormatError: something that the spec calls an error."""
         for sample in samples:
             fields = self._fields(sample)
-            if fields is None or not holds(self.spec.where, fields):
-                self.filtered += 1
+            if fields is None:
+                self.left_out[sample.key] = "metadata"
+                continue
+            if not self._meets_where(fields):
+                self.left_out[sample.key] = "where"
                 continue
             source = json_digest([label_to_json(label) for label in sample.labels]) if sample.labels else ""
             labels = apply_geometry(sample.labels, self.spec.geometry.model_dump(), self.shapes, sample.name)
             labels = self._classified(labels, sample.name)
             yield Incoming(replace(sample, labels=tuple(labels), fields=fields), source)
+
+    def _meets_where(self, fields: Mapping[str, object]) -> bool:
+        if not self.spec.where:
+            return True
+        self.known_fields.update(name for name, value in fields.items() if value is not None)
+        held = [holds([condition], fields) for condition in self.spec.where]
+        self.matches.update(i for i, met in enumerate(held) if met)
+        return all(held)
+
+    def check_where(self, address: str, left: int) -> None:
+        """After the last sample. left: how many came through.
+
+        Raises NodeError: a condition on a field that no sample has, or one that would empty the dataset.
+        """
+        if not left and not self.left_out:
+            raise NodeError(f"{address}: its sources have no images.", hint="Look at their paths and filters.")
+        known = ", ".join(sorted(self.known_fields)) or "none"
+        if "where" in self.left_out.values() or left:
+            for i, condition in enumerate(self.spec.where):
+                if condition.field not in self.known_fields:
+                    message = f'{address}: where.{i}: no sample has a field "{condition.field}".'
+                    raise NodeError(message, hint=f"The samples' fields: {known}.")
+                if not self.matches[i]:
+                    tests = ", ".join(f"{test}: {operand}" for test, operand in condition.tests.items())
+                    message = f"{address}: where.{i}: no sample meets {condition.field} {tests}."
+                    raise NodeError(message, hint=f"The samples' fields: {known}.")
+        if not left:
+            message = f"{address}: where and metadata leave out every sample."
+            raise NodeError(message, hint=f"Loosen them. The samples' fields: {known}.")
 
     def _fields(self, sample: Sample) -> dict[str, str | float | int | bool | None] | None:
         """The sample's fields with those of its name; None: it is left out."""
@@ -92,6 +128,8 @@ class Preparation:
             more = f" and {len(self.mismatches) - 3} more" if len(self.mismatches) > 3 else ""
             left_out = " (left out)" if self.spec.metadata and self.spec.metadata.on_mismatch == "drop" else ""
             lines.append(f"metadata{left_out}: {shown}{more}")
+        for what, n in sorted(Counter(self.left_out.values()).items()):
+            lines.append(f"{n} {'sample' if n == 1 else 'samples'} left out by {what}")
         if self.dropped_labels:
             classes = ", ".join(f"{n} {name}" for name, n in sorted(self.dropped_labels.items()))
             lines.append(f"dropped by the taxonomy: {classes}")

@@ -186,6 +186,59 @@ def test_a_sample_deleted_in_fiftyone_stays_deleted(project: DatasetProject, dat
     assert database.count(project.name) == 2
 
 
+@pytest.mark.parametrize("what", ["tags", "split", "fields"])
+def test_a_sample_with_changed_tags_split_or_fields_is_kept_like_mended_labels(
+    project: DatasetProject, database: Database, what: str
+) -> None:
+    project.name = f"kept_for_its_{what}"
+    samples = [project.sample(stem, split="train", fields={"year": 2020}) for stem in "ab"]
+    project.apply(samples, tags=["v1"])
+    sample = database.dataset(project.name).match_tags("train").last()
+    match what:
+        case "tags":
+            sample.tags = ["train", "v1", "favourite"]
+        case "split":
+            sample.tags = ["val", "v1"]
+        case _:
+            sample["year"] = 2021
+    sample.save()
+    outputs = project.apply([project.sample("c", fields={"year": 2020})], tags=["v1"])
+    assert [s.name for s in database.samples(project.name)] == ["b.png", "c.png"]
+    assert "1 sample removed, gone upstream: a.png" in outputs.notes
+    assert "1 sample kept although they are gone upstream: mended in FiftyOne: b.png" in outputs.notes
+
+
+def test_samples_that_where_leaves_out_are_not_called_gone(project: DatasetProject, database: Database) -> None:
+    samples = [project.sample(f"y{year}", square(), fields={"year": year}) for year in (2019, 2020, 2021)]
+    project.apply(samples)
+    mend(database, project, "y2019", "Pavona")
+    outputs = project.apply(samples, where=[{"field": "year", "gte": 2021}])
+    assert [s.name for s in database.samples(project.name)] == ["y2019.png", "y2021.png"]
+    assert "1 sample removed, left out by where: y2020.png" in outputs.notes
+    assert "1 sample kept although left out by where: mended in FiftyOne: y2019.png" in outputs.notes
+    assert "2 samples left out by where" in outputs.notes
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ([{"field": "yaer", "gte": 2019}], 'where.0: no sample has a field "yaer"'),
+        ([{"field": "area", "eq": "A"}, {"field": "year", "gt": 2030}], "where.1: no sample meets year gt: 2030"),
+        ([{"field": "area", "eq": "A"}, {"field": "year", "eq": 2020}], "leave out every sample"),
+    ],
+)
+def test_a_where_that_matches_nothing_is_an_error(
+    project: DatasetProject, database: Database, where: list[dict[str, Any]], message: str
+) -> None:
+    project.name = "where_of_nothing"
+    samples = [project.sample(area, fields={"year": year, "area": area}) for area, year in (("A", 2019), ("B", 2020))]
+    project.apply(samples)
+    with pytest.raises(NodeError, match=message) as raised:
+        project.apply(samples, where=where)
+    assert "area, year" in str(raised.value.hint)
+    assert database.count(project.name) == 2
+
+
 # Conflicts
 
 
