@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from specrun.model.labels import Sample
 
 _CHECK_EVERY = 64
+_LICENSE_ID = 1
 
 
 class CocoSpec(ExportSpec):
@@ -63,7 +64,10 @@ class Coco(Export):
             splits = count_splits(samples)
             info = dict(ctx.input("dataset").facts.get("info") or {})
             for split, rows in _rows_by_split(samples, folder, writer, ctx).items():
-                content = {**_header(read, info), "categories": writer.categories(), **rows}
+                header = _header(read, info)
+                for image in rows["images"] if header["licenses"] else ():
+                    image["license"] = _LICENSE_ID
+                content = {**header, "categories": writer.categories(), **rows}
                 folder.write(f"annotations/instances_{split}.json", _dump(content))
             folder.finish()
             return Outputs(
@@ -106,7 +110,7 @@ def _header(read: DatasetRead, info: Mapping[str, Any]) -> dict[str, Any]:
     licence = str(info.get("license") or "")
     return {
         "info": {"description": read.name, **described},
-        "licenses": [{"id": 1, "name": licence, "url": ""}] if licence else [],
+        "licenses": [{"id": _LICENSE_ID, "name": licence, "url": ""}] if licence else [],
     }
 
 

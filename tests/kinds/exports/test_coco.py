@@ -67,6 +67,15 @@ def test_info_and_licence_come_from_the_dataset(tmp_path, monkeypatch):
     content = json.loads((output / "annotations/instances_train.json").read_text())
     assert content["info"] == {"description": "p.reef", "year": 2024}
     assert content["licenses"] == [{"id": 1, "name": "CC-BY-4.0", "url": ""}]
+    assert [image["license"] for image in content["images"]] == [1]
+
+
+def test_without_a_licence_no_image_names_one(tmp_path, monkeypatch):
+    samples = [sample_on_disk(tmp_path / "media", "a.jpg")]
+    output, _ = export(tmp_path, monkeypatch, samples, facts={"info": {"license": None}})
+    content = json.loads((output / "annotations/instances_train.json").read_text())
+    assert content["licenses"] == []
+    assert "license" not in content["images"][0]
 
 
 def test_a_declared_skeleton_gives_points_and_edges(tmp_path, monkeypatch):
