@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specrun.clients.fiftyone.digests import split_of
 from specrun.clients.fiftyone.layout import MARK, SPLITS
 from specrun.clients.fiftyone.project_database import Database, at_path, utc_now
 from specrun.kinds.datasets import DatasetSpec
@@ -63,9 +64,10 @@ def describe_dataset(spec: DatasetSpec, ctx: Context, db: Database, name: str) -
     layout = db.layout(name)
     splits: Counter[str] = Counter()
     images = 0
-    for doc in db.mongo[layout.collection].find({}, {"tags": 1, "_id": 0}):
+    for doc in db.mongo[layout.collection].find({}, {"tags": 1, f"{MARK}.split": 1, "_id": 0}):
         images += 1
-        splits.update(tag for tag in doc.get("tags") or () if tag in SPLITS)
+        split = split_of(doc.get("tags") or (), (doc.get(MARK) or {}).get("split"))
+        splits.update([split] if split else [])
     colors: Mapping[str, str] = {}
     if spec.taxonomy is not None:
         address = spec.taxonomy if "." in spec.taxonomy else f"taxonomies.{spec.taxonomy}"

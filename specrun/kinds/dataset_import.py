@@ -63,8 +63,9 @@ def _import(
     preparation.check_where(str(ctx.address), len(facts.source_splits))
     types = {field: field_type(found) for field, found in facts.field_types.items()}
     ensure_plain_fields(db, name, types)
+    lost = db.layout(name).lost.get(spec.label_field, {})
     fields = db.ensure_label_field(name, spec.label_field, facts.families)
-    merge = Merge(db, name, fields, types, spec, split_mark=_split_mark(spec, ctx))
+    merge = Merge(db, name, fields, types, spec, split_mark=_split_mark(spec, ctx), lost=lost)
     whole = before is not None and before.get("complete")
     merge.read_existing(_imported_before(ctx) if whole else [])
     merge.splits = facts.splits(spec, ctx.seed, merge.kept_groups())

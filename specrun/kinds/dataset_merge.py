@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson import ObjectId
@@ -44,7 +44,7 @@ class Existing:
         own = self.own
         here = {
             "labels": self.labels,
-            "split": split_of(self.tags),
+            "split": split_of(self.tags, own.get("split")),
             "tags": {tag for tag in self.tags if tag not in SPLITS},
             "fields": dict(self.fields),
             "annotated": self.annotated,
@@ -59,7 +59,9 @@ class Existing:
 
 
 class Merge:
-    """fields: family → FiftyOne field of the labels. types: sample field → its FiftyOne type."""
+    """fields: family → FiftyOne field of the labels. types: sample field → its FiftyOne type.
+    lost: families whose field was deleted from the schema: what they held is written again.
+    """
 
     def __init__(
         self,
@@ -70,11 +72,13 @@ class Merge:
         spec: DatasetSpec,
         *,
         split_mark: str,
+        lost: Collection[str] = (),
     ) -> None:
         self._database, self._name, self._spec = database, name, spec
         self._layout = database.layout(name)
         self._samples = database.mongo[self._layout.collection]
         self._fields, self._types = fields, types
+        self._lost = {family: fields[family] for family in lost if family in fields}
         self._split_mark = split_mark
         self._existing: dict[str, Existing] = {}
         self._deleted: set[str] = set()
@@ -94,7 +98,7 @@ class Merge:
             self._existing[own["key"]] = Existing(
                 id=doc["_id"],
                 own=own,
-                labels=entries_digest([doc_entry(label, self._layout.marks) for label in labels]),
+                labels=own.get("labels", "") if self._lost else self._entries_digest(labels),
                 count=_count_objects(labels),
                 tags=doc.get("tags") or [],
                 fields={f: doc[f] for f in self._layout.plain_fields if doc.get(f) is not None},
@@ -172,6 +176,8 @@ class Merge:
         docs = labels_to_docs(sample.labels, sample.size_wh, ObjectId)
         digest, count = self._digest(docs), len(sample.labels)
         changes: dict[str, Any] = {}
+        if self._lost:
+            existing, changes = self._restored(existing, docs)
         taken = self._take_labels(incoming, existing, digest, forced)
         if taken:
             changes.update(self._label_values(self._with_former_ids(existing, docs)))
@@ -191,6 +197,14 @@ class Merge:
         )
         self._write_changes(incoming, existing, changes, self._own(incoming, digest, split, wanted, fields))
 
+    def _restored(self, existing: Existing, docs: Docs) -> tuple[Existing, dict[str, Any]]:
+        """The sample as it is with the lost fields filled again, and what fills them."""
+        doc = self._samples.find_one({"_id": existing.id}, dict.fromkeys(self._fields.values(), 1)) or {}
+        doc |= {at: field_value(family, docs.get(family, [])) for family, at in self._lost.items()}
+        labels = self._labels(doc)
+        whole = replace(existing, labels=self._entries_digest(labels), count=_count_objects(labels))
+        return whole, {at: doc[at] for at in self._lost.values()}
+
     def _take_labels(self, incoming: Incoming, existing: Existing, digest: str, forced: bool) -> bool:
         moved = incoming.source != existing.own.get("source", "")
         outcome = three_way(existing.own.get("labels", ""), existing.labels, digest, moved=moved)
@@ -206,7 +220,7 @@ class Merge:
         return taken
 
     def _merged_split(self, incoming: Incoming, existing: Existing, forced: bool) -> str | None:
-        wanted, here = self.splits.get(incoming.sample.key), split_of(existing.tags)
+        wanted, here = self.splits.get(incoming.sample.key), split_of(existing.tags, existing.own.get("split"))
         outcome = three_way(existing.own.get("split"), here, wanted)
         taken = forced or resolve(outcome, self._spec.on_conflict, f"{incoming.sample.name}, split")
         return wanted if taken else here
@@ -292,6 +306,9 @@ class Merge:
             "fields": dict(fields),
             "annotated": sample.annotated,
         }
+
+    def _entries_digest(self, labels: Sequence[Mapping[str, Any]]) -> str:
+        return entries_digest([doc_entry(label, self._layout.marks) for label in labels])
 
     def _digest(self, docs: Docs) -> str:
         return entries_digest([doc_entry(label, frozenset()) for family in FAMILIES for label in docs.get(family, ())])

@@ -146,6 +146,16 @@ class Dataset(Kind):
         seen = await anyio.to_thread.run_sync(ask)
         if not seen.exists:
             return Observation(value={"dataset": "gone"}, differences=(f"the FiftyOne dataset {name} is gone",))
+        label_field = str(look.record.facts.get("label_field") or spec.label_field)
+        part = f"field:{label_field}"
+        if part in look.record.parts and part not in seen.parts:
+            differences = (f"the label field {label_field} is gone from FiftyOne",)
+            return Observation(
+                value={"dataset": "present", "label_field": "gone"},
+                differences=differences,
+                parts=seen.parts,
+                part_changes=seen.changes,
+            )
         return Observation(value={"dataset": "present"}, parts=seen.parts, part_changes=seen.changes)
 
     def run(self, spec: DatasetSpec, ctx: Context) -> Outputs:

@@ -239,6 +239,29 @@ def test_a_where_that_matches_nothing_is_an_error(
     assert database.count(project.name) == 2
 
 
+def test_labels_drawn_in_fiftyone_annotate_a_sample(project: DatasetProject, database: Database) -> None:
+    samples = [project.sample("a", annotated=False), project.sample("b", square())]
+    project.apply(samples)
+    database.write_labels(project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
+    assert [s.annotated for s in database.samples(project.name)] == [False, True]
+    database.write_labels(project.name, "ground_truth", [("photos/a.png", [square()])])
+    for field in ("ground_truth", "predictions", None):
+        assert [s.annotated for s in database.samples(project.name, field)] == [True, True]
+    project.apply(samples)
+    assert [s.annotated for s in database.samples(project.name)] == [True, True]
+
+
+def test_of_several_split_tags_the_one_that_was_added_counts(project: DatasetProject, database: Database) -> None:
+    samples = [project.sample(stem, split="train") for stem in "ab"]
+    project.apply(samples)
+    sample = database.dataset(project.name).first()
+    sample.tags = ["train", "val"]
+    sample.save()
+    assert [s.name for s in database.samples(project.name, splits=["train"])] == ["b.png"]
+    assert [s.name for s in database.samples(project.name, splits=["val"])] == ["a.png"]
+    assert project.apply(samples).facts["splits"] == {"train": 1, "val": 1}
+
+
 # Conflicts
 
 
@@ -548,6 +571,21 @@ def test_a_deleted_dataset_makes_the_node_stale(own: DatasetProject) -> None:
     seen = own.observe()
     assert seen.value == {"dataset": "gone"}
     assert seen.differences == ("the FiftyOne dataset own is gone",)
+
+
+def test_a_deleted_label_field_makes_the_node_stale_and_is_written_again(own: DatasetProject) -> None:
+    box = Box(label="Quadrat", x=0, y=0, width=4, height=4)
+    samples = [own.sample("a", square(), square(), box), own.sample("b", square())]
+    before = own.apply(samples)
+    with own.open() as database:
+        database.dataset(own.name).delete_sample_field("ground_truth")
+    seen = own.observe()
+    assert seen.value != before.observation
+    assert seen.differences == ("the label field ground_truth is gone from FiftyOne",)
+    after = own.apply(samples)
+    assert after.parts == before.parts
+    assert after.notes == ()
+    assert own.observe().value == after.observation
 
 
 def test_a_lost_database_makes_the_node_stale(own: DatasetProject) -> None:

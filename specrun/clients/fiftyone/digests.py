@@ -35,7 +35,7 @@ def sample_parts(doc: Mapping[str, Any], layout: Layout, media_path: str) -> dic
     tags = doc.get("tags") or ()
     parts: dict[str, Json] = {
         "media": f"{own.get('digest', '')} {media_path}",
-        "split": split_of(tags) or "",
+        "split": split_of(tags, own.get("split")) or "",
         "tags": sorted(tag for tag in tags if tag not in SPLITS),
         "fields": [[f, _plain(doc[f])] for f in layout.plain_fields if doc.get(f) is not None],
     }
@@ -44,7 +44,7 @@ def sample_parts(doc: Mapping[str, Any], layout: Layout, media_path: str) -> dic
         for at in families.values():
             entries.extend(doc_entry(label, layout.marks) for label in label_docs(doc.get(at)))
         parts[f"field:{label_field}"] = entries
-    if doc.get("annotated") is False and (main := f"field:{layout.main_field}") in parts:
+    if not is_annotated(doc, layout) and (main := f"field:{layout.main_field}") in parts:
         parts[main] = [*entries_of(parts[main]), UNANNOTATED]
     return parts
 
@@ -68,9 +68,21 @@ def label_docs(value: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
     return (value,) if not kind.endswith("s") else ()
 
 
-def split_of(tags: Iterable[str]) -> str | None:
-    found = set(tags)
-    return next((split for split in SPLITS if split in found), None)
+def split_of(tags: Iterable[str], imported: str | None = None) -> str | None:
+    """imported: the split that the sample came with; beside it, the one that somebody added counts."""
+    tagged = set(tags)
+    found = [split for split in SPLITS if split in tagged]
+    return next((split for split in found if split != imported), found[0] if found else None)
+
+
+def is_annotated(doc: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether somebody looked at a sample: it came so, was ticked, or came without labels and has some now."""
+    if doc.get("annotated") is not False:
+        return True
+    if (doc.get(MARK) or {}).get("labels"):
+        return False
+    main = layout.label_fields.get(layout.main_field, {})
+    return any(label_docs(doc.get(at)) for at in main.values())
 
 
 def doc_entry(doc: Mapping[str, Any], marks: frozenset[str]) -> str:

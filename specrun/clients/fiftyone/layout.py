@@ -28,6 +28,7 @@ _OWN_FIELDS = frozenset({"id", "filepath", "tags", "metadata", "created_at", "la
 class Layout:
     """id, collection: where the samples lie. label_fields: our field → family → FiftyOne field.
     plain_fields: sample fields of one plain value. marks: keys that evaluations and brain runs wrote.
+    lost: label field → family → FiftyOne field that somebody deleted from the schema.
     mark: our entry in `dataset.info`, None for a dataset of somebody else's.
     """
 
@@ -40,6 +41,7 @@ class Layout:
     mark: Mapping[str, Any] | None = None
     classes: tuple[str, ...] = ()
     schema: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def main_field(self) -> str:
@@ -64,6 +66,11 @@ def read_layout(doc: Mapping[str, Any]) -> Layout:
     mark = _own_mark(doc)
     declared: Mapping[str, Mapping[str, str]] = (mark or {}).get("label_fields") or {}
     label_fields = {name: {f: at for f, at in fields.items() if at in schema} for name, fields in declared.items()}
+    lost = {
+        name: gone
+        for name, fields in declared.items()
+        if (gone := {f: at for f, at in fields.items() if at not in schema})
+    }
     taken = {at for fields in label_fields.values() for at in fields.values()}
     for name, type_name in schema.items():
         family = _LIST_CLASSES.get(type_name) or _SINGLE_CLASSES.get(type_name)
@@ -85,6 +92,7 @@ def read_layout(doc: Mapping[str, Any]) -> Layout:
         mark=mark,
         classes=tuple((mark or {}).get("classes") or doc.get("default_classes") or ()),
         schema=schema,
+        lost=lost,
     )
 
 

@@ -111,7 +111,7 @@ class Database:
                 batch = [doc_to_sample(doc, layout, families) for doc in itertools.islice(docs, READ_BATCH)]
             if not batch:
                 return
-            yield from batch
+            yield from (sample for sample in batch if not splits or sample.split in splits)
 
     def count(self, name: str) -> int:
         return int(self.mongo[self.layout(name).collection].count_documents({}))
@@ -165,7 +165,7 @@ class Database:
                 key = (doc.get(MARK) or {}).get("key") or doc["filepath"]
                 for part, value in sample_parts(doc, layout, doc["filepath"].removeprefix(inside)).items():
                     snapshot[part][key] = value
-        return snapshot
+        return {part: values for part, values in snapshot.items() if part.removeprefix("field:") not in layout.lost}
 
     def write_labels(self, name: str, field: str, rows: Iterable[tuple[str, Sequence[AnyLabel]]]) -> int:
         """Put labels (in pixels) into a field of samples, by sample key; what the field held there is replaced.

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from specrun.clients.fiftyone.digests import label_docs, split_of
+from specrun.clients.fiftyone.digests import is_annotated, label_docs, split_of
 from specrun.clients.fiftyone.docs_to_labels import docs_to_labels
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.layout import MARK, SPLITS, Layout
@@ -62,7 +62,11 @@ def read_docs(samples: Any, query: Mapping[str, Any], projection: Mapping[str, i
 
 
 def sample_projection(layout: Layout, fields: Iterable[str]) -> dict[str, int]:
-    wanted = ("filepath", "tags", "metadata", "annotated", MARK, *layout.plain_fields, *fields)
+    """Of the main label field, where it is not asked for, only as much as tells whether there are labels."""
+    read = tuple(fields)
+    main = layout.label_fields.get(layout.main_field, {})
+    present = [f"{at}.{key}" for family, at in main.items() if at not in read for key in ("_cls", f"{family}._id")]
+    wanted = ("filepath", "tags", "metadata", "annotated", MARK, *layout.plain_fields, *read, *present)
     return dict.fromkeys(wanted, 1)
 
 
@@ -82,10 +86,10 @@ def doc_to_sample(doc: Mapping[str, Any], layout: Layout, families: Mapping[str,
         name=own.get("name") or media.name,
         digest=own.get("digest") or file_digest(media),
         size_wh=size_wh,
-        split=split_of(tags),
+        split=split_of(tags, own.get("split")),
         tags=tuple(tag for tag in tags if tag not in SPLITS),
         labels=tuple(labels),
-        annotated=doc.get("annotated") is not False,
+        annotated=is_annotated(doc, layout),
         fields={name: doc[name] for name in layout.plain_fields if doc.get(name) is not None},
     )
 

@@ -127,6 +127,20 @@ def test_the_first_split_counts() -> None:
     assert split_of(["training"]) is None
 
 
+def test_a_split_that_somebody_added_wins_over_the_imported_one() -> None:
+    assert split_of(["train", "val"], "train") == "val"
+    assert split_of(["train", "val"], "val") == "train"
+    assert split_of(["train"], "train") == "train"
+    assert split_of([], "train") is None
+
+
+def test_labels_drawn_on_an_image_that_nobody_looked_at_annotate_it() -> None:
+    drawn = {"annotated": False, "ground_truth": {"_cls": "Polylines", "polylines": [polyline()]}}
+    came_so = {**drawn, "specrun": {"key": "a", "labels": "digest"}}
+    assert sample_parts(drawn, layout(), "a")["field:ground_truth"] == entries(polyline())
+    assert sample_parts(came_so, layout(), "a")["field:ground_truth"] != entries(polyline())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
