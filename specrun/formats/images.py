@@ -81,7 +81,8 @@ def read_indices(path: Path) -> NDArray[np.int64]:
         if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
             raise FormatError(
                 f"{path}: a mask must have one channel whose values are class indices, this one is {image.mode}.",
-                hint="Save it as an 8- or 16-bit grayscale or palette PNG.",
+                hint="Save it as an 8- or 16-bit grayscale or palette PNG; masks in colours need a labelmap.txt beside "
+                "them, and no `classes`.",
             )
         turn = _TRANSPOSE.get(_orientation(image))
         upright = image if turn is None else image.transpose(turn)

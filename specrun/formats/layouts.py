@@ -23,6 +23,8 @@ LABEL_PATTERNS: Mapping[Format, tuple[str, ...]] = {
     "image_classification": (),
 }
 """Globs of the files, below the data set's folder, that labels are read from; empty: the images alone say it."""
+LABELMAP_NAME = "labelmap.txt"
+"""What CVAT writes beside masks and VOC data sets: classes and their colours."""
 
 
 def is_archive(path: Path) -> bool:

@@ -10,7 +10,7 @@ from specrun.errors import FormatError
 from specrun.formats.masks_read import read_masks
 from specrun.formats.reading import Entry, Reading
 from specrun.model.labels import Mask
-from tests.support.data_sets import reading_of, write_image
+from tests.support.data_sets import reading_of, write_image, write_text
 
 CLASSES = ("sky", "road", "car")
 PIXELS = [[0, 0, 1], [0, 2, 1]]
@@ -70,6 +70,51 @@ def test_a_value_that_is_no_class_is_named_with_its_place(tmp_path: Path) -> Non
     write_mask(tmp_path / "masks/a.png", [[0, 0, 0], [0, 7, 0]])
     with pytest.raises(FormatError, match=r"masks/a\.png: the value 7 at x=1, y=1 is no class; there are 3 \(0 to 2\)"):
         read(tmp_path, ignore_index=255)
+
+
+LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n"
+COLORS = [[(0, 0, 0), (128, 64, 128), (128, 64, 128)], [(0, 0, 142), (0, 0, 0), (128, 64, 128)]]
+
+
+def read_colors(root: Path, colors: list[list[tuple[int, int, int]]], labelmap: str) -> tuple[list[Entry], Reading]:
+    write_image(root / "JPEGImages/a.jpg", (3, 2))
+    (root / "SegmentationClass").mkdir()
+    Image.fromarray(np.array(colors, dtype=np.uint8)).save(root / "SegmentationClass/a.png")
+    write_text(root / "labelmap.txt", labelmap)
+    reading = reading_of(root)
+    return list(read_masks(root, reading, (), None)), reading
+
+
+def test_colours_are_read_by_the_labelmap(tmp_path: Path) -> None:
+    (entry,), reading = read_colors(tmp_path, COLORS, LABELMAP)
+    found = {m.label: (m.left, m.top, m.bitmap.tolist()) for m in entry.labels if isinstance(m, Mask)}
+    assert found == {"car": (0, 1, [[True]]), "road": (1, 0, [[True, True], [False, True]])}
+    assert list(reading.classes) == ["road", "car"]
+
+
+def test_a_colour_that_is_no_class_is_named_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"a\.png: the colour 0,0,142 at x=0, y=1 is no class of labelmap\.txt"):
+        read_colors(tmp_path, COLORS, LABELMAP.replace("car:0,0,142", "car:0,0,143"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("cat", "txt:5: has no colour"),
+        ("cat:1,2::", "txt:5: has no colour"),
+        ("cat:1,2,256::", "txt:5: has no colour"),
+        ("car:1,2,3::", 'txt:5: the class "car" stands there twice'),
+        ("cat:0,0,142::", 'txt:5: the colour of "car" stands there twice'),
+    ],
+)
+def test_a_damaged_labelmap_is_named_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        read_colors(tmp_path, COLORS, LABELMAP + line)
+
+
+def test_masks_without_classes_or_labelmap_say_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"or add a labelmap\.txt"):
+        list(read_masks(tmp_path, reading_of(tmp_path), (), None))
 
 
 def test_an_image_without_a_mask_was_not_annotated(tmp_path: Path) -> None:

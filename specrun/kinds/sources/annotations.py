@@ -14,7 +14,7 @@ from pydantic import Field
 
 from specrun.errors import FormatError
 from specrun.formats.image_names import image_patterns, is_image
-from specrun.formats.layouts import LABEL_PATTERNS, Format, is_archive, media_root, unpacked_root
+from specrun.formats.layouts import LABEL_PATTERNS, LABELMAP_NAME, Format, is_archive, media_root, unpacked_root
 from specrun.formats.tally import literal
 from specrun.kinds.sources.summary import Summary
 from specrun.kinds.sources.watched import Files, below, differences, value_of, watched_file
@@ -40,7 +40,7 @@ class AnnotationsSpec(NodeSpec):
     media: str | None = None
     """The folder that the images' names are relative to; default: beside the annotations."""
     classes: list[str] | None = Field(default=None, min_length=1)
-    """masks only: the class of each pixel value, from 0 on."""
+    """masks only: the class of each pixel value, from 0 on; default: by the colours of labelmap.txt."""
     ignore_index: int | None = Field(default=None, ge=0)
     """masks only: the pixel value that carries no label, often 255."""
     task: Literal["detect", "segment", "pose", "obb"] | None = None
@@ -57,7 +57,7 @@ class Annotations(Kind):
     Spec = AnnotationsSpec
 
     def check(self, spec: AnnotationsSpec, lookup: Lookup) -> Sequence[Problem]:
-        return [*_path_problems(spec, Path(lookup.project_dir)), *_combination_problems(spec)]
+        return [*_path_problems(spec, Path(lookup.project_dir)), *_combination_problems(spec, Path(lookup.project_dir))]
 
     async def observe(self, spec: AnnotationsSpec, look: Look) -> Observation:
         place = _Place(spec, look.project_dir)
@@ -125,6 +125,14 @@ class _Place:
         """The folder that the user named."""
         return None if self.spec.media is None else self.project_dir / self.spec.media
 
+    @property
+    def labelmap(self) -> Path | None:
+        """masks only: the file that says which colour is which class."""
+        if self.spec.format != "masks":
+            return None
+        folders = (self.path, self.media) if self.media is not None else (self.path,)
+        return next((file for folder in folders if (file := folder / LABELMAP_NAME).is_file()), None)
+
     def listings(self, files: Files, own_folders: Sequence[Path]) -> Mapping[str, Listing]:
         """labels: the files they are read from; media: the images. Raises NodeError: a folder is gone."""
         found: dict[str, Listing] = {}
@@ -136,6 +144,8 @@ class _Place:
         if not is_archive(self.path) or self.media is not None:
             root = self.media or media_root(self.spec.format, self.path)
             found["media"] = files.listing(root, image_patterns(), below(root, *own_folders))
+        if self.spec.classes is None and self.labelmap is not None:
+            found["labelmap"] = watched_file(files, self.labelmap)
         return found
 
 
@@ -148,10 +158,11 @@ def _path_problems(spec: AnnotationsSpec, project_dir: Path) -> Iterator[Problem
         yield Problem("media", f"{project_dir / spec.media} is not a folder", hint)
 
 
-def _combination_problems(spec: AnnotationsSpec) -> Iterator[Problem]:
-    if spec.format == "masks" and spec.classes is None:
+def _combination_problems(spec: AnnotationsSpec, project_dir: Path) -> Iterator[Problem]:
+    place = _Place(spec, project_dir)
+    if spec.format == "masks" and spec.classes is None and not is_archive(place.path) and not place.labelmap:
         hint = "List the classes in the order of the pixel values: classes: [sky, road, car]."
-        yield Problem("format", "masks hold numbers only and need `classes`", hint)
+        yield Problem("format", f"masks need `classes`, or a {LABELMAP_NAME} beside them with colours", hint)
     for name in ("classes", "ignore_index"):
         if spec.format != "masks" and getattr(spec, name) is not None:
             yield Problem(name, f"`{name}` belongs to format: masks; {spec.format} says it itself", "Remove it.")

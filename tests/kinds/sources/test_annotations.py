@@ -114,6 +114,20 @@ def test_an_archive_without_images_says_what_to_do(tmp_path: Path) -> None:
         run(tmp_path, format="cvat", path="export.zip")
 
 
+def test_masks_in_colours_take_their_classes_from_the_labelmap(tmp_path: Path) -> None:
+    write_image(tmp_path / "data/images/a.png", (2, 1))
+    (tmp_path / "data/masks").mkdir()
+    Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]]], dtype=np.uint8)).save(tmp_path / "data/masks/a.png")
+    write_text(tmp_path / "data/labelmap.txt", "background:0,0,0::\nroad:1,2,3::\n")
+    assert problems(tmp_path, format="masks") == []
+    made, (sample,) = run(tmp_path, format="masks", path="data")
+    assert (made.facts["classes"], [label.label for label in sample.labels]) == (["road"], ["road"])
+
+    before = observe(tmp_path, format="masks", path="data")
+    write_text(tmp_path / "data/labelmap.txt", "background:0,0,0::\nstreet:1,2,3::\n")
+    assert observe(tmp_path, format="masks", path="data").value != before.value
+
+
 def test_a_mistake_in_an_archive_is_told_with_the_name_of_the_archive(tmp_path: Path) -> None:
     write_image(tmp_path / "data/images/train/a.png")
     write_text(tmp_path / "data/data.yaml", "names: [cat]\ntrain: images/train\n")
