@@ -37,7 +37,7 @@ class FiftyOneExportSpec(ExportSpec):
 
 
 class FiftyOneExport(Export):
-    """FiftyOne's own exporters; what they lose is lost here too. Images are as in the other exports."""
+    """FiftyOne's own exporters; what they lose is lost here too."""
 
     Spec = FiftyOneExportSpec
     writes_look: ClassVar[bool] = True
