@@ -70,12 +70,12 @@ def input_reasons(node: Node, record: NodeRecord, read: Mapping[str, str], world
 
 
 def _edits(used: Input, world: World) -> Iterator[str]:
-    """What people changed by hand in the parts that are read."""
+    """What people changed by hand in the parts that are read; what several parts say alike stands once."""
     observed = world.observations.get(used.address)
     if observed is None:
         return
-    for part in used.parts or tuple(observed.part_changes):
-        yield from observed.part_changes.get(part, ())
+    changes = observed.part_changes
+    yield from dict.fromkeys(line for part in used.parts or changes for line in changes.get(part, ()))
 
 
 def _made_since(used: Input, record: NodeRecord, world: World) -> str:

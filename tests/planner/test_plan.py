@@ -93,6 +93,14 @@ def test_an_edit_by_hand_reaches_only_those_who_read_that_part() -> None:
     assert plan.nodes[1].reasons[0].text == "steps.a: 1 sample changed"
 
 
+def test_what_several_parts_say_alike_is_said_once() -> None:
+    reads = node("exports.e", "steps.a", parts=("media", "field:gt"))
+    changes = {"media": ("1 sample gone: c.png",), "field:gt": ("1 sample gone: c.png", "1 sample changed")}
+    edited = Observation(parts={"media": "m2", "field:gt": "g2"}, part_changes=changes)
+    plan = make_plan("p", [A, reads], World(records=made(A, reads), observations={A.address: edited}))
+    assert [r.text for r in plan.nodes[1].reasons] == ["steps.a: 1 sample gone: c.png", "steps.a: 1 sample changed"]
+
+
 def test_an_interrupted_node_goes_on() -> None:
     attempt = Attempt(A.address, Outcome.INTERRUPTED, "f", "r1", "2026", "killed")
     plan = make_plan("p", [A], World(attempts={A.address: attempt}))
