@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from specrun.run.tail import last_lines
 from specrun.store.journal import JOURNAL_NAME, read_journal
 from specrun.store.paths import ProjectPaths
 from specrun.tui.app import Dashboard
+from specrun.tui.terminal import dashboard_refusal
+from specrun.views.run_view import RunView
 
 START_TIMEOUT_S = 20.0
 GONE = {"gone": 129, "terminated": int(ExitCode.TERMINATED)}
@@ -89,6 +92,13 @@ def watch(
 ) -> int:
     """Draw the run until the person leaves; then the scrollback holds the summary."""
     feed = Feed(folder, alive)
+    if dashboard_refusal(os.environ):
+        # Nobody to draw for: how it stands, in words.
+        view = RunView()
+        for event in read_journal(folder / JOURNAL_NAME):
+            view.apply(event)
+        print_summary(view, folder, Path.cwd(), previous, now=None if view.finished else time.time())
+        return ExitCode.DONE
     dashboard = Dashboard(
         feed=feed,
         control=None if finished else RunControl(folder),
@@ -105,8 +115,14 @@ def watch(
     if feed.finished is not None:
         return feed.finished.exit_code
     if alive():
-        sys.stderr.write("the run goes on; `specrun attach` comes back to it\n")
+        sys.stderr.write(f"the run goes on; `{attach_command(folder)}` comes back to it\n")
     return ExitCode.DONE
+
+
+def attach_command(run_folder: Path) -> str:
+    """As it can be typed here."""
+    project = os.path.relpath(run_folder.parents[2])
+    return "specrun attach" if project == "." else f"specrun attach --spec {project}"
 
 
 def metrics_before(folder: Path, address: Address) -> dict[str, list[tuple[float, float]]]:

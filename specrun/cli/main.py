@@ -37,6 +37,9 @@ COMMANDS = {
     "unlock": "show who holds the project",
 }
 
+SPEC_BY_OPTION = frozenset({"attach", "runs", "logs", "why", "app", "accept", "rollback", "prune", "unlock"})
+"""Commands whose first word names something else than the spec."""
+
 _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wrong, 4 locked, 6 waiting for people."
 
 
@@ -47,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if argv is None else argv)
+    words = with_spec_option(words)
     parser = _parser(words[0] if words and words[0] in COMMANDS else None)
     arguments = parser.parse_args(words)
     if arguments.command is None:
@@ -58,6 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _exit(_only(error))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def with_spec_option(words: Sequence[str]) -> list[str]:
+    """A spec given by place counts for the commands that take it as `--spec`, as it does for the others."""
+    if not words or words[0] not in SPEC_BY_OPTION:
+        return list(words)
+    found: list[str] = []
+    for word in words:
+        if word.endswith((".yaml", ".yml")) and (not found or found[-1] != "--spec"):
+            found.append("--spec")
+        found.append(word)
+    return found
 
 
 def _only(error: Exception) -> Exception:

@@ -18,6 +18,7 @@ from specrun.model.plan import Plan
 from specrun.planner.compile import Wish, make_plan
 from specrun.planner.world import World
 from specrun.run.estimates import estimate_of
+from specrun.run.job import SPEC_MEMORY
 from specrun.run.refresh import LookedAt, look_around
 from specrun.spec.compiled import load_compiled
 from specrun.spec.project import Project
@@ -119,11 +120,26 @@ def plan_project(project: Project, arguments: argparse.Namespace, *, looked_at: 
         wanted = [n for n in project.nodes if wish.targets is None or n.address in wish.targets]
         world = look_around(wanted, paths, state, project.settings, REGISTRY, looked_at=looked_at)
         digest = state.digest() if state else ""
+        if state:
+            check_folder(project, state)
     finally:
         if state:
             state.close()
     plan = make_plan(project.name, project.nodes, world, wish, estimate=estimate_of(REGISTRY), state=digest)
     return Planned(project, paths, world, plan, wish)
+
+
+def check_folder(project: Project, state: State) -> None:
+    """One project a folder: two specs would take each other's nodes for orphans.
+
+    Raises UsageError: the state was written for another spec that still lies here.
+    """
+    name = state.recall(SPEC_MEMORY, "spec_file")
+    if isinstance(name, str) and name != project.spec_file.name and (project.project_dir / name).is_file():
+        raise UsageError(
+            f"what was made in {project.project_dir} belongs to {name}, not to {project.spec_file.name}",
+            hint="Put each spec into a folder of its own.",
+        )
 
 
 def graph_of(planned: Planned) -> list[dict[str, Any]]:

@@ -23,7 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     address = one_address(arguments.address, [node.address for node in project.nodes])
     if arguments.list:
         with reading(project) as state:
-            for earlier in state.earlier(address):
+            kept = state.earlier(address)
+            if not kept:
+                sys.stdout.write(f"{address}: no earlier output was kept (keep: N in the spec keeps N)\n")
+            for earlier in kept:
                 record = earlier.record
                 sys.stdout.write(f"{record.fingerprint[:12]}  made {record.made_at[:19]}  run {record.run}\n")
         return 0

@@ -13,6 +13,7 @@ from specrun.cli.state import add_project, load_project_of, reading
 from specrun.model.address import Address, parse_address
 from specrun.model.node import Node
 from specrun.model.state import NodeRecord
+from specrun.planner.fingerprint import input_key, read_digest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +53,27 @@ def chain(address: Address, records: Mapping[Address, NodeRecord], nodes: Mappin
         "observed": record.observation,
         "accepted": record.accepted,
         "inputs": [
-            {"role": role, "read": record.inputs[f"{role}:{name}"], **chain(parse_address(name), records, nodes)}
+            {
+                "role": role,
+                "read": record.inputs[f"{role}:{name}"],
+                "since": what_happened_since(record, node, f"{role}:{name}", records),
+                **chain(parse_address(name), records, nodes),
+            }
             for role, _, name in inputs
         ],
     }
+
+
+def what_happened_since(
+    record: NodeRecord, node: Node | None, key: str, records: Mapping[Address, NodeRecord]
+) -> str | None:
+    """An input may have been made anew since it was read: said, and whether it is still what was read."""
+    used = next((used for used in node.inputs if input_key(used) == key), None) if node else None
+    made = records.get(used.address) if used else None
+    if used is None or made is None or made.made_at <= record.made_at:
+        return None
+    same = read_digest(used, made, None) == record.inputs[key]
+    return "made anew since; what is read of it is the same" if same else "has changed since it was read"
 
 
 def lines(found: Mapping[str, Any], depth: int = 0, role: str = "", shown: set[str] | None = None) -> Iterator[str]:
@@ -72,6 +90,8 @@ def lines(found: Mapping[str, Any], depth: int = 0, role: str = "", shown: set[s
         yield f"{indent}  not made yet"
         return
     yield f"{indent}  made {found['made'][:19].replace('T', ' ')} in run {found['run']}, digest {found['digest'][:12]}"
+    if found.get("since"):
+        yield f"{indent}  {found['since']}"
     if found["accepted"]:
         yield f"{indent}  accepted by hand: {found['accepted']}"
     if found["observed"] is not None:

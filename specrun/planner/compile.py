@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from specrun.model.address import Address
 from specrun.model.node import Node
 from specrun.model.plan import Action, Cause, Estimate, Plan, PlannedNode, Reason
-from specrun.model.state import NodeRecord, Observation, Outcome
+from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
 from specrun.planner import explain
 from specrun.planner.fingerprint import fingerprint, read_digests
 from specrun.planner.world import World
@@ -100,7 +100,7 @@ def _decide(
         reasons += explain.observation_reasons(node, record, observed)
         reasons += explain.input_reasons(node, record, read, world) if read is not None else ()
     attempt = world.attempts.get(node.address)
-    if attempt is not None and (reasons or moving or record is None):
+    if attempt is not None and _still_counts(attempt, record, print_) and (reasons or moving or record is None):
         failed = attempt.outcome is Outcome.FAILED
         cause = Cause.FAILED if failed else Cause.INTERRUPTED
         own = [r for r in reasons if r.cause is not Cause.NEW]
@@ -125,6 +125,13 @@ def _asked_reasons(node: Node, record: NodeRecord | None, world: World, wish: Wi
     if record is not None and node.address in world.gone:
         reasons.append(explain.gone_reason(world.gone[node.address]))
     return reasons
+
+
+def _still_counts(attempt: Attempt, record: NodeRecord | None, print_: str | None) -> bool:
+    """A failure counts until something of the node changes; an interruption may have left work to go on with."""
+    if attempt.outcome is Outcome.INTERRUPTED or not attempt.fingerprint:
+        return True
+    return attempt.fingerprint == print_ if print_ is not None else record is None
 
 
 def _orphan(record: NodeRecord) -> PlannedNode:

@@ -15,6 +15,8 @@ from specrun.model.plan import Plan
 from specrun.model.state import Observation, Unreachable
 
 JOB_NAME = "job.json"
+SPEC_MEMORY = "specrun"
+"""Under this address the state remembers which spec it was written for."""
 PLAN_NAME = "plan.json"
 SPEC_NAME = "spec.yaml"
 

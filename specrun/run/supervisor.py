@@ -27,7 +27,7 @@ from specrun.model.state import RunRecord
 from specrun.run.control import Ask, ControlReader, Wanted
 from specrun.run.executor import Executor
 from specrun.run.gpu import Gpus, load_nvml
-from specrun.run.job import JOB_NAME, Job
+from specrun.run.job import JOB_NAME, SPEC_MEMORY, Job
 from specrun.run.listeners import UNHURRIED, Listener, Listeners
 from specrun.run.secrets import Secrets
 from specrun.run.tally import exit_code
@@ -65,6 +65,7 @@ def supervise(job: Job, how: Supervision | None = None) -> ExitCode:
     with ProjectLock(paths.lock).hold(asked.operation), State.open(paths.state_db) as state:
         recover(state, paths)
         state.mark_crashed_runs()
+        state.remember(SPEC_MEMORY, "spec_file", Path(job.spec_file).name)
         folder = paths.run(job.run)
         job.save(folder)
         listeners = Listeners(asked.listeners, asked.tick)

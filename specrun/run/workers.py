@@ -67,7 +67,10 @@ class WorkerProcess:
         await self.process.aclose()
 
     async def close(self) -> None:
-        """End an idle worker: it leaves when its input ends."""
+        """End an idle worker: it leaves when its input ends. One that never served may still be importing."""
+        if self.served == 0:
+            await self.kill()
+            return
         assert self.process.stdin is not None
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self.process.stdin.aclose()

@@ -10,6 +10,14 @@ from specrun.views.text import clean
 
 _SHOWN = ("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps")
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
+_SCORES = {
+    "map50": "mAP50",
+    "map": "mAP50-95",
+    "box_map50": "boxes mAP50",
+    "box_map": "boxes mAP50-95",
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+}
 _SETTINGS = frozenset({"threshold", "confidence"})
 """Numbers that somebody chose: no scores."""
 
@@ -46,16 +54,25 @@ def scores(facts: Mapping[str, Json]) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in facts.items():
         if isinstance(value, float) and key not in _SETTINGS:
-            found[clean(key)] = value
+            found[score_name(clean(key))] = value
     metrics = facts.get("metrics")
     if isinstance(metrics, Mapping):
         _flatten("", metrics, found)
     return found
 
 
+def score_name(key: str) -> str:
+    """`metrics/mAP50(M)` → `masks mAP50`, `map50` → `mAP50`: as people write them."""
+    name = key.removeprefix("metrics/")
+    for letter, what in (("(B)", "boxes"), ("(M)", "masks"), ("(P)", "keypoints")):
+        if name.endswith(letter):
+            name = f"{what} {name.removesuffix(letter)}"
+    return _SCORES.get(name, name)
+
+
 def _flatten(prefix: str, values: Mapping[str, Json], found: dict[str, float]) -> None:
     for key, value in values.items():
-        name = f"{prefix}{clean(str(key)).removeprefix('metrics/')}"
+        name = f"{prefix}{score_name(clean(str(key)))}"
         if isinstance(value, Mapping):
             _flatten(f"{name}/", value, found)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -283,3 +283,48 @@ def test_a_bug_of_ours_says_where_the_report_lies(run: Run, monkeypatch: pytest.
     code, _, err = run("plan")
     assert code == 3
     assert "specrun-report" in err
+
+
+def test_a_second_spec_in_the_same_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (tmp_path / "other.yaml").write_text(SPEC.replace("demo", "other"))
+    code, _, err = run("plan", "other.yaml")
+    assert code == 2
+    assert "belongs to project.yaml" in err
+
+
+def test_a_renamed_spec_is_the_same_project(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (tmp_path / "project.yaml").rename(tmp_path / "renamed.yaml")
+    assert run("plan", "renamed.yaml", "--detailed-exitcode")[0] == 0
+
+
+def test_a_spec_may_be_given_by_place_everywhere(run: Run) -> None:
+    run("apply", "--ui", "quiet")
+    assert run("runs", "project.yaml")[0] == 0
+    assert "steps.first" in run("why", "steps.second", "project.yaml")[1]
+
+
+def test_a_failure_is_forgotten_when_its_cause_is_taken_back(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (tmp_path / "first.py").write_text("raise SystemExit(1)")
+    assert run("apply", "--ui", "quiet")[0] == 1
+    (tmp_path / "first.py").write_text(FIRST)
+    _, out, _ = run("plan", "--json", "--set", "steps.second.env={A: b}")
+    reasons = {n["address"]: [r["cause"] for r in n["reasons"]] for n in json.loads(out)["nodes"]}
+    assert reasons == {"steps.first": [], "steps.second": ["config"]}
+
+
+def test_why_says_that_an_input_was_made_anew_with_the_same_content(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (tmp_path / "first.py").write_text(FIRST + "  # the same")
+    run("apply", "--ui", "quiet")
+    assert "made anew since; what is read of it is the same" in run("why", "steps.second")[1]
+
+
+def test_attach_without_a_terminal_tells_how_the_run_ended(run: Run) -> None:
+    run("apply", "--ui", "quiet")
+    code, out, _ = run("attach")
+    assert code == 0
+    assert "2 made" in out
+    assert "\x1b[" not in out
