@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from specrun.errors import ExitCode, UsageError
+from specrun.model.address import NAME_PATTERN
 
 TEMPLATES = {
     "quickstart": "CVAT annotations → FiftyOne → YOLO, MMSegmentation and COCO → a YOLO model, evaluated",
@@ -42,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
 def write_template(name: str, folder: Path) -> list[Path]:
     """Writes all files of a template or none; raises UsageError: one exists, or the folder cannot be written."""
     files = {folder / entry.name: entry.read_bytes() for entry in _files(name)}
+    spec = folder / "project.yaml"
+    files[spec] = _named_after(folder, files[spec])
     existing = [str(path) for path in files if path.exists()]
     if existing:
         hint = "Nothing was written. Name another folder: `specrun init FOLDER`."
@@ -54,6 +58,14 @@ def write_template(name: str, folder: Path) -> list[Path]:
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
     return list(files)
+
+
+def _named_after(folder: Path, spec: bytes) -> bytes:
+    """The project is called as its folder, where that is a name."""
+    name = folder.resolve().name
+    if not re.fullmatch(NAME_PATTERN, name):
+        return spec
+    return re.sub(rb"(?m)^  name: .*$", f"  name: {name}".encode(), spec, count=1)
 
 
 def _files(name: str) -> Iterator[Traversable]:

@@ -77,7 +77,13 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path, capsys:
 def test_the_default_is_the_quickstart_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
-    assert "name: quickstart" in (tmp_path / "project.yaml").read_text()
+    assert "weights: yolo11n-seg.pt" in (tmp_path / "project.yaml").read_text()
+
+
+@pytest.mark.parametrize(("folder", "name"), [("reef", "reef"), ("2024 survey", "quickstart")])
+def test_the_project_is_called_as_its_folder_where_that_is_a_name(tmp_path: Path, folder: str, name: str) -> None:
+    assert main(["init", str(tmp_path / folder)]) == 0
+    assert f"\n  name: {name}\n" in (tmp_path / folder / "project.yaml").read_text()
 
 
 def test_the_templates_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
