@@ -15,8 +15,8 @@ from specrun.errors import UsageError
 from specrun.kinds.registry import REGISTRY
 from specrun.model.artifact import Manifest, Outputs
 from specrun.model.node import Node
-from specrun.model.state import NodeRecord
 from specrun.planner.fingerprint import fingerprint
+from specrun.run.ledger import record_of
 from specrun.run.worker import versions
 from specrun.spec.kind import kind_of
 from specrun.store.manifest import collect_files, read_manifest, write_manifest
@@ -67,7 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         write_manifest(staging, manifest)
         reason = arguments.reason or f"adopted from {place}"
-        publish(state, paths, staging, _record(node, manifest, reason), keep=node.keep, now=now)
+        publish(
+            state, paths, staging, record_of(node, manifest, duration_s=0.0, accepted=reason), keep=node.keep, now=now
+        )
     sys.stdout.write(f"{address} is what lay in {place}\n")
     return 0
 
@@ -80,24 +82,3 @@ def _laid_out(node: Node, place: Path, staging: Path) -> Outputs:
         shutil.copytree(place, staging, dirs_exist_ok=True, symlinks=True)
         return Outputs(theirs.artifacts, theirs.facts, theirs.parts, theirs.notes)
     return kind.adopt(kind.Spec.model_validate(dict(node.config)), place, staging)
-
-
-def _record(node: Node, manifest: Manifest, reason: str) -> NodeRecord:
-    return NodeRecord(
-        address=node.address,
-        kind=node.kind,
-        kind_version=node.kind_version,
-        fingerprint=manifest.fingerprint,
-        result_config=node.result_config,
-        inputs=manifest.inputs,
-        observation=manifest.observation,
-        digest=manifest.digest,
-        parts=manifest.parts,
-        facts=manifest.facts,
-        folder=node.address.folder,
-        run=manifest.run,
-        made_at=manifest.made_at,
-        duration_s=0.0,
-        notes=manifest.notes,
-        accepted=reason,
-    )

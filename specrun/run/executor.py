@@ -36,7 +36,7 @@ from specrun.model.state import Attempt, NodeRecord, Outcome
 from specrun.run.attempt import Halt, attempt, end_of_log, make_request, stopped, worker_environment
 from specrun.run.gpu import Gpus, Lease
 from specrun.run.job import Job
-from specrun.run.ledger import Ledger
+from specrun.run.ledger import Ledger, record_of
 from specrun.run.publisher import Publisher
 from specrun.run.request import LOG_NAME, Result
 from specrun.run.scheduler import Capacity, Scheduler, Skip, Status
@@ -240,7 +240,7 @@ class Executor:
         found = published(self._paths, node.address, wanted) if node.address not in self.ledger.records else None
         if found is None:
             return False
-        record = self.ledger.record(node, found, 0.0)
+        record = record_of(node, found, duration_s=0.0)
         self._state.put_record(record)
         self._made(node, record)
         return True
@@ -340,7 +340,7 @@ class Executor:
     # How a node ends.
 
     async def _publish(self, node: Node, manifest: Manifest, staging: Path, duration_s: float) -> None:
-        record = self.ledger.record(node, manifest, duration_s)
+        record = record_of(node, manifest, duration_s=duration_s)
         await self._publisher.publish(record, staging, keep=node.keep)
         self._made(node, record)
 

@@ -61,25 +61,6 @@ class Ledger:
             )
         return found
 
-    def record(self, node: Node, manifest: Manifest, duration_s: float) -> NodeRecord:
-        return NodeRecord(
-            address=node.address,
-            kind=node.kind,
-            kind_version=node.kind_version,
-            fingerprint=manifest.fingerprint,
-            result_config=node.result_config,
-            inputs=manifest.inputs,
-            observation=manifest.observation,
-            digest=manifest.digest,
-            parts=manifest.parts,
-            facts=manifest.facts,
-            folder=node.address.folder,
-            run=self._job.run,
-            made_at=manifest.made_at,
-            duration_s=duration_s,
-            notes=manifest.notes,
-        )
-
     def is_made(self, address: Address, wanted: str) -> bool:
         record = self.records.get(address)
         asked_anew = address in self._gone or address in self._job.replace
@@ -97,3 +78,25 @@ class Ledger:
             and (record := self.records.get(address)) is not None
             and dict(record.parts) != dict(observed.parts)
         ]
+
+
+def record_of(node: Node, manifest: Manifest, *, duration_s: float, accepted: str | None = None) -> NodeRecord:
+    """What the state keeps of an output. accepted: why it counts although no run made it so."""
+    return NodeRecord(
+        address=node.address,
+        kind=node.kind,
+        kind_version=node.kind_version,
+        fingerprint=manifest.fingerprint,
+        result_config=node.result_config,
+        inputs=manifest.inputs,
+        observation=manifest.observation,
+        digest=manifest.digest,
+        parts=manifest.parts,
+        facts=manifest.facts,
+        folder=node.address.folder,
+        run=manifest.run,
+        made_at=manifest.made_at,
+        duration_s=duration_s,
+        notes=manifest.notes,
+        accepted=accepted,
+    )
