@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -62,14 +62,18 @@ def watched(
     words: Iterable[str], patterns: Iterable[str], project_dir: Path, output_root: Path
 ) -> tuple[list[Path], list[Path]]:
     """Files and folders, sorted. A pattern that names a folder outright stands for everything in it."""
-    found = {path for word in words if (path := named_path(word, project_dir, output_root)) is not None}
+    named = {path for word in words if (path := named_path(word, project_dir, output_root)) is not None}
+    matched: set[Path] = set()
     for pattern in patterns:
         matches = glob.glob(pattern, root_dir=project_dir, recursive=True)
         paths = (project_dir / match for match in matches if len(match) < _LONGEST_PATH)
-        kept = (path for path in paths if _is_input(path, project_dir, output_root))
-        found.update(kept if not glob.has_magic(pattern) else (path for path in kept if not path.is_dir()))
-    folders = {path for path in found if path.is_dir()}
-    return sorted(found - folders), sorted(folders)
+        kept = [path for path in paths if _is_input(path, project_dir, output_root)]
+        if glob.has_magic(pattern):
+            matched.update(path for path in kept if not path.is_dir())
+        else:
+            named.update(kept)
+    folders = {path for path in named if path.is_dir()}
+    return sorted(matched | (named - folders)), sorted(folders)
 
 
 def digests(files: Sequence[Path], folders: Sequence[Path], cache: Digests, project_dir: Path) -> dict[str, Json]:
@@ -104,19 +108,16 @@ def seen_while_running(before: Mapping[str, Json], after: Mapping[str, Json]) ->
 
 
 def _is_input(path: Path, project_dir: Path, output_root: Path) -> bool:
-    place = Path(os.path.normpath(path))
-    apart = not any(_overlap(place, own) for own in _own_places(project_dir, output_root))
-    inside = place.is_relative_to(project_dir)
-    return apart and place != project_dir and not (inside and NOT_WATCHED & set(place.relative_to(project_dir).parts))
+    # Texts, not Paths: this is asked for every watched file at every plan, and costs a sixth so.
+    place, project = os.path.normpath(path), os.fspath(project_dir)
+    own_places = (os.fspath(output_root), os.path.join(project, ".specrun"))
+    if place == project or any(_is_in(place, own) or _is_in(own, place) for own in own_places):
+        return False
+    return not _is_in(place, project) or NOT_WATCHED.isdisjoint(place[len(project) :].split(os.sep))
 
 
-def _own_places(project_dir: Path, output_root: Path) -> Iterator[Path]:
-    yield output_root
-    yield project_dir / ".specrun"
-
-
-def _overlap(place: Path, own: Path) -> bool:
-    return place.is_relative_to(own) or own.is_relative_to(place)
+def _is_in(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _shown(path: Path, project_dir: Path) -> str:
