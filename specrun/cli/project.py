@@ -91,9 +91,26 @@ def load(arguments: argparse.Namespace) -> Project:
         environ=os.environ,
         cache_dir=path.resolve().parent / ".specrun" / "cache",
     )
+    refuse_unserved(project)
     for warning in project.warnings:
         sys.stderr.write(f"{warning}\n")
     return project
+
+
+def refuse_unserved(project: Project) -> None:
+    """Settings that the grammar has and this version does not carry out: said, never passed over.
+
+    Raises UsageError.
+    """
+    if project.settings.get("executor", {}).get("backend") == "ray":
+        raise UsageError(
+            "settings.executor.backend: this version runs workers on this machine only", hint="Write backend: local."
+        )
+    for name in ("wandb", "mlflow"):
+        if project.settings.get("tracking", {}).get(name) is not None:
+            raise UsageError(
+                f"settings.tracking.{name}: this version does not report there", hint=f"Write {name}: null."
+            )
 
 
 @dataclass(frozen=True)
