@@ -1,0 +1,1 @@
+"""A CVAT server for tests: real HTTP on loopback, with state."""
