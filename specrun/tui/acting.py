@@ -8,6 +8,7 @@ from specrun.views.node_view import NodeState, NodeView
 from specrun.views.run_view import RunView
 
 _CANCELLABLE = (NodeState.RUNNING, NodeState.RETRYING)
+_TRIED = (NodeState.FAILED, NodeState.STOPPED)
 
 
 class Act(StrEnum):
@@ -34,7 +35,7 @@ def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
         case Act.CANCEL:
             return None if node.state in _CANCELLABLE else f"{address} is {node.state}, not running"
         case Act.RETRY:
-            return None if node.state is NodeState.FAILED else f"{address} has not failed: it is {node.state}"
+            return None if node.state in _TRIED else f"{address} has not failed: it is {node.state}"
         case _:
             return None if node.state is NodeState.QUEUED else f"{address} is {node.state}, not queued"
 

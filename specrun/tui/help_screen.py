@@ -25,6 +25,7 @@ _SIGNS = (
     (NodeState.DONE, "done"),
     (NodeState.UNCHANGED, "up to date"),
     (NodeState.FAILED, "failed"),
+    (NodeState.STOPPED, "stopped"),
     (NodeState.WAITING, "waits for people"),
     (NodeState.RETRYING, "tries again soon"),
     (NodeState.SKIPPED, "skipped"),

@@ -34,11 +34,11 @@ class NodeHeader(LinePane, can_focus=False):
 
     def _node_lines(self, node: NodeView, now: float) -> list[Line]:
         style = self.palette.of_state(node.state)
-        head: Line = ((f" {node.sign} ", style), (str(node.state if not node.interrupted else "stopped"), style))
+        head: Line = ((f" {node.sign} ", style), (str(node.state), style))
         match node.state:
             case NodeState.RUNNING:
                 return [(*head, *self._progress(node, now))]
-            case NodeState.FAILED:
+            case NodeState.FAILED | NodeState.STOPPED:
                 after = f" after {duration(node.elapsed(now) or 0.0)}" if node.elapsed(now) else ""
                 return [
                     (*head, (after, self.palette.dim)),

@@ -46,7 +46,7 @@ class Palette:
                 return self.good
             case NodeState.FAILED:
                 return self.bad
-            case NodeState.RETRYING:
+            case NodeState.RETRYING | NodeState.STOPPED:
                 return self.warn
             case NodeState.WAITING:
                 return self.wait

@@ -77,7 +77,7 @@ class RunHeader(LinePane, can_focus=False):
     def _amounts(self, view: RunView) -> Line:
         counts = view.counts()
         parts: list[Span] = []
-        for state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.FAILED, NodeState.WAITING):
+        for state in (NodeState.RUNNING, NodeState.RETRYING, NodeState.FAILED, NodeState.STOPPED, NodeState.WAITING):
             if counts[state]:
                 parts.append((f"{' ' if parts else ''}{counts[state]} {state}", self.palette.of_state(state)))
         return tuple(parts)

@@ -22,6 +22,7 @@ _STATES_BY_INTEREST = (
     NodeState.RUNNING,
     NodeState.RETRYING,
     NodeState.WAITING,
+    NodeState.STOPPED,
     NodeState.QUEUED,
     NodeState.DONE,
     NodeState.UNCHANGED,

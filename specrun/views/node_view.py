@@ -27,6 +27,8 @@ class NodeState(StrEnum):
     DONE = "done"
     UNCHANGED = "unchanged"
     FAILED = "failed"
+    STOPPED = "stopped"
+    """By a person or with the run; its work may be taken up again."""
     SKIPPED = "skipped"
 
     @property
@@ -52,6 +54,7 @@ _SIGNS = {
     NodeState.DONE: "✔",
     NodeState.UNCHANGED: "=",
     NodeState.FAILED: "✖",
+    NodeState.STOPPED: "■",
     NodeState.SKIPPED: "·",
 }
 _STYLES = {
@@ -62,6 +65,7 @@ _STYLES = {
     NodeState.DONE: "green",
     NodeState.UNCHANGED: "dim",
     NodeState.FAILED: "red",
+    NodeState.STOPPED: "yellow",
     NodeState.SKIPPED: "dim",
 }
 
@@ -121,7 +125,6 @@ class NodeView:
     hint: str = ""
     last_lines: tuple[str, ...] = ()
     exit_code: int = 0
-    interrupted: bool = False
     retry_at: float | None = None
     version: int = 0
     """Grows with every event about this node."""
@@ -133,7 +136,11 @@ class NodeView:
 
     @property
     def sign(self) -> str:
-        return "■" if self.interrupted else self.state.sign
+        return self.state.sign
+
+    @property
+    def interrupted(self) -> bool:
+        return self.state is NodeState.STOPPED
 
     @property
     def action(self) -> Action | None:

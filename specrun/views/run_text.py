@@ -113,14 +113,13 @@ def _node_lines(node: NodeView, paint: Paint, width: int, layout: tuple[int, flo
     address_width, now, run_folder = layout
     elapsed = node.elapsed(now)
     took = duration(elapsed) if elapsed is not None else ""
-    word = "stopped" if node.interrupted else str(node.state)
     head = f"  {paint(node.sign, node.state.style)} {pad(clean(node.address.text), address_width)}  "
-    head += f"{paint(pad(word, 9), node.state.style)} {took:>10}  "
+    head += f"{paint(pad(str(node.state), 9), node.state.style)} {took:>10}  "
     left = 2 + 2 + address_width + 2 + 9 + 1 + 10 + 2
     room = max(24, width - left) if width else 0
     said = [part for text in _said(node) for part in wrap(text, room)] or [""]
     lines = [(head if index == 0 else " " * left) + text for index, text in enumerate(said)]
-    if node.state is NodeState.FAILED:
+    if node.state in (NodeState.FAILED, NodeState.STOPPED):
         lines += _failure_lines(node, paint, width, run_folder)
     return [line.rstrip() for line in lines]
 

@@ -219,13 +219,13 @@ def _start_node(node: NodeView, event: ev.NodeStarted) -> None:
     node.attempt, node.resumed, node.waits_for = event.attempt, event.resumed, ""
     node.worker, node.pid, node.gpus = clean(event.worker), event.pid, event.gpus
     node.log_path = event.log or node.log_path
-    node.progress, node.cause, node.hint, node.interrupted = ProgressView(), "", "", False
+    node.progress, node.cause, node.hint = ProgressView(), "", ""
     node.reason, node.missing, node.retry_at = "", (), None
     node.pace.restart(event.time)
 
 
 def _fail_node(node: NodeView, event: ev.NodeFailed) -> None:
-    node.state, node.ended_at, node.interrupted = NodeState.FAILED, event.time, event.interrupted
+    node.state, node.ended_at = NodeState.STOPPED if event.interrupted else NodeState.FAILED, event.time
     node.cause, node.hint = clean(event.cause), clean(event.hint)
     node.log_path, node.exit_code = event.log or node.log_path, event.exit_code
     node.last_lines = tuple(clean(line) for line in event.last_lines) or tuple(_tail(node.log, 10))

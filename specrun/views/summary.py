@@ -48,7 +48,7 @@ def summary_text(
         [_headline(view, paint, now)],
         _made_block([n for n in nodes if n.state is NodeState.DONE], paint, width, base),
         _scores_block(nodes, previous or {}, paint),
-        _failed_block([n for n in nodes if n.state is NodeState.FAILED], paint, width, run_folder),
+        _failed_block([n for n in nodes if n.state in (NodeState.FAILED, NodeState.STOPPED)], paint, width, run_folder),
         _skipped_block([n for n in nodes if n.state is NodeState.SKIPPED and n.action is not Action.DISABLED], paint),
         _waiting_block([n for n in nodes if n.state is NodeState.WAITING], paint, width),
         [paint(line.text, "yellow") for line in view.notices if line.level != "info"],
@@ -63,6 +63,7 @@ def _headline(view: RunView, paint: Paint, now: float | None) -> str:
         (counts[NodeState.DONE], "made", "green"),
         (counts[NodeState.UNCHANGED], "up to date", ""),
         (counts[NodeState.FAILED], "failed", "red"),
+        (counts[NodeState.STOPPED], "stopped", "yellow"),
         (counts[NodeState.SKIPPED], "skipped", ""),
         (counts[NodeState.WAITING], "waiting", "blue"),
         (counts[NodeState.RUNNING] + counts[NodeState.RETRYING], "running", "cyan"),
@@ -145,10 +146,9 @@ def _failed_block(nodes: Sequence[NodeView], paint: Paint, width: int, run_folde
     for node in nodes:
         if lines:
             lines.append("")
-        style, word = ("yellow", "stopped") if node.interrupted else ("red", "failed")
         elapsed = node.elapsed(0.0)
         after = f" after {duration(elapsed)}" if elapsed else ""
-        lines.append(f"  {paint(f'{node.sign} {clean(node.address.text)}', style)} {word}{after}")
+        lines.append(f"  {paint(f'{node.sign} {clean(node.address.text)}', node.state.style)} {node.state}{after}")
         lines += [f"      {part}" for part in wrap(node.cause, max(20, width - 6) if width else 0)]
         if node.hint:
             lines += [f"      {paint(part, 'cyan')}" for part in wrap(node.hint, max(20, width - 6) if width else 0)]

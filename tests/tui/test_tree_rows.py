@@ -1,4 +1,4 @@
-from specrun.model.event import NodeFinished, NodeStarted, Progress
+from specrun.model.event import NodeFailed, NodeFinished, NodeStarted, Progress
 from specrun.model.plan import Action
 from specrun.tui.tree_rows import Row, RowSort, Show, Wish, fold, tree_rows
 from specrun.views.node_view import NodeState
@@ -87,3 +87,16 @@ def test_an_orphan_is_marked_and_counts_for_nothing() -> None:
     section = next(row for row in rows(view=view) if row.key == "exports")
     assert dict(section.amounts) == {NodeState.QUEUED: 1}
     assert next(row for row in rows(view=view) if row.key == "exports.old").sign == "-"
+
+
+def test_what_was_stopped_is_not_among_what_failed() -> None:
+    view = RunView()
+    for event in (
+        started(planned("models.a"), planned("models.b")),
+        NodeFailed(address="models.a", cause="stopped", interrupted=True, time=START),
+        NodeFailed(address="models.b", cause="boom", time=START),
+    ):
+        view.apply(event)
+    assert keys(rows(Wish(show=Show.FAILED), view)) == ["", "models", "models.b"]
+    section = next(row for row in rows(view=view) if row.sort is RowSort.SECTION)
+    assert dict(section.amounts) == {NodeState.FAILED: 1, NodeState.STOPPED: 1}

@@ -54,6 +54,7 @@ def begun(time: float = START, **more: object) -> NodeStarted:
         (NodeSkipped(address=M, reason="unchanged", unchanged=True), NodeState.UNCHANGED),
         (NodeSkipped(address=M, reason="the run was stopped"), NodeState.SKIPPED),
         (NodeFailed(address=M, cause="boom"), NodeState.FAILED),
+        (NodeFailed(address=M, cause="stopped", interrupted=True), NodeState.STOPPED),
     ],
 )
 def test_each_event_leads_to_its_state(event: Event, state: NodeState) -> None:
