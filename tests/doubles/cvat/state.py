@@ -140,6 +140,17 @@ class Media:
     storage_method: str = "cache"
     deleted_frames: set[int] = field(default_factory=set)
     chunks_updated_date: datetime = field(default_factory=lambda: datetime.now(UTC))
+    source_files: dict[str, bytes] = field(default_factory=dict)
+    """What a backup holds when it is not the frames themselves: the video."""
+
+
+@dataclass
+class PartialUpload:
+    """A file on its way by TUS."""
+
+    name: str
+    length: int
+    content: bytearray = field(default_factory=bytearray)
 
 
 @dataclass
@@ -161,7 +172,7 @@ class Task:
     consensus_replicas: int = 0
     media: Media | None = None
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
-    """Files that arrived since Upload-Start, in order: (name as sent, content)."""
+    """Files that arrived and are not unpacked yet, in order: (name, content); Upload-Start forgets none."""
 
 
 @dataclass
@@ -255,6 +266,8 @@ class BackgroundRequest:
     format: str | None = None
     status: Literal["queued", "started", "finished", "failed"] = "queued"
     message: str = ""
+    started_message: str = ""
+    """What it says while it runs."""
     progress: float | None = None
     started_date: datetime | None = None
     finished_date: datetime | None = None
@@ -297,6 +310,9 @@ class State:
         self.webhooks: dict[int, Webhook] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.requests: dict[str, BackgroundRequest] = {}
+        self.partial_uploads: dict[tuple[str, str], PartialUpload] = {}
+        self.received_files: dict[tuple[str, str], bytes] = {}
+        """Annotation files, datasets and backups that arrived, by (folder, name), until Upload-Finish takes them."""
         self._counters: dict[str, int] = {}
         self._last = clock()
 
