@@ -10,7 +10,7 @@ from enum import StrEnum
 from specrun.model.address import Address
 from specrun.model.digest import Json
 from specrun.model.plan import Action, PlannedNode
-from specrun.views.pace import Pace, blend, overall_fraction
+from specrun.views.pace import Pace, blend, overall_fraction, steps_of
 from specrun.views.series import Series
 
 MAX_LOG_LINES = 200
@@ -169,7 +169,7 @@ class NodeView:
     def report_progress(self, time: float, progress: ProgressView) -> None:
         progress.fraction = overall_fraction(progress.done, progress.total, progress.phase)
         self.progress = progress
-        self.pace.report(time, progress.fraction)
+        self.pace.report(time, progress.fraction, steps_of(progress.total, progress.unit, progress.phase))
 
 
 def waiting_text(missing: Sequence[str], *, approval: bool = False) -> str:

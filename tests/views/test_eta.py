@@ -1,11 +1,30 @@
+import itertools
+import json
+from pathlib import Path
+
 import pytest
 
 from specrun.model.event import Event, NodeFinished, NodeStarted, Progress
 from specrun.model.plan import Action, Estimate, PlannedNode
 from specrun.views.eta import run_eta
-from specrun.views.pace import Pace, blend, overall_fraction
+from specrun.views.pace import Pace, blend, overall_fraction, steps_of
 from specrun.views.run_view import RunView
 from tests.support.synthetic_run import START, planned, started
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "short_epochs.json").read_text())
+"""A training of 40 epochs of 1.3 s, as it reported itself: seconds since the start, done, total, phase."""
+
+
+def told_by_recording(expected_s: float | None) -> list[tuple[float, float | None]]:
+    """What was still to go at each report, in truth and as it was told."""
+    pace = Pace()
+    pace.restart(0)
+    told = []
+    for time, done, total, phase in RECORDED["progress"]:
+        fraction = overall_fraction(done, total, phase)
+        pace.report(time, fraction, steps_of(total, "epochs", phase))
+        told.append((RECORDED["seconds"] - time, blend(time, fraction, pace.remaining(time), expected_s)))
+    return told
 
 
 def folded(nodes: tuple[PlannedNode, ...], *events: Event, history: dict[str, float] | None = None) -> RunView:
@@ -52,6 +71,46 @@ def test_within_a_long_epoch_the_time_left_goes_down() -> None:
     assert pace.remaining(3600 + 1800) == pytest.approx(1800)
 
 
+def test_a_recorded_training_says_nothing_before_the_fourth_epoch_and_then_the_truth() -> None:
+    told = told_by_recording(None)
+    silent = [left for left, said in told if said is None]
+    assert len(silent) < len(told) / 8
+    assert all(said is None for _, said in told[: len(silent)])
+    assert all(said == pytest.approx(left, rel=0.2, abs=4) for left, said in told[len(silent) :])
+
+
+@pytest.mark.parametrize("expected_s", [None, 60.0, 80.0, 40.0])
+def test_a_recorded_training_never_makes_the_time_left_jump(expected_s: float | None) -> None:
+    told = [said for _, said in told_by_recording(expected_s) if said is not None]
+    assert max(abs(later - before) for before, later in itertools.pairwise(told)) < 6
+
+
+def test_of_an_hour_long_epoch_a_part_is_measured() -> None:
+    pace = Pace()
+    pace.restart(0)
+    pace.report(100, 0.0, 10)
+    pace.report(300, 0.01, 10)
+    assert pace.remaining(300) is None
+    pace.report(1900, 0.05, 10)
+    assert pace.remaining(1900) == pytest.approx(0.95 * 36_000)
+
+
+def test_a_resumed_training_counts_only_what_it_did_itself() -> None:
+    pace = Pace()
+    pace.restart(0)
+    for epoch in range(60, 64):
+        pace.report(100 * (epoch - 59), epoch / 100, 100)
+    assert pace.remaining(400) == pytest.approx(37 * 100)
+
+
+def test_an_epoch_that_hangs_holds_the_time_left_instead_of_running_to_zero() -> None:
+    pace = Pace()
+    pace.restart(0)
+    for epoch in range(6):
+        pace.report(100 * epoch, epoch / 10, 10)
+    assert pace.remaining(500 + 5000) == pytest.approx(4 * 100)
+
+
 def test_a_phase_that_begins_again_restarts_the_pace() -> None:
     pace = Pace()
     pace.restart(0)
@@ -63,7 +122,7 @@ def test_a_phase_that_begins_again_restarts_the_pace() -> None:
 def test_early_on_history_leads_and_later_the_measurement() -> None:
     assert blend(10, 0.0, 500.0, 100.0) == 90
     assert blend(10, 0.5, 500.0, 100.0) == 500
-    assert blend(10, 0.125, 500.0, 100.0) == pytest.approx(295)
+    assert blend(10, 0.125, 500.0, 100.0) == pytest.approx(192.5)
 
 
 def test_past_its_expectation_without_progress_nothing_is_claimed() -> None:
