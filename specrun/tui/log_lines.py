@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
+from textual.selection import Selection
 
 from specrun.tui.line_pane import LinePane
+from specrun.tui.log_layout import LongLines, cut, following, rows_of
 from specrun.tui.messages import LogOpened
 from specrun.tui.palette import Line, Palette
-from specrun.views.text import chop
+from specrun.views.text import cells
 
 MAX_LINES = 10_000
+SIDE_STEP = 16
 SLACK = 1_000
 """Old lines go in bundles of this size: cutting the list for each new one would cost more than drawing it."""
 
@@ -35,7 +38,9 @@ class LogLines(LinePane, can_focus=True):
         Binding("home,g", "scroll_home", "first line", show=False),
         Binding("end,G", "to_end", "last line", show=False),
         Binding("f", "follow", "follow", tooltip="follow the end, or hold still"),
-        Binding("w", "wrap", "wrap", tooltip="wrap long lines, or not"),
+        Binding("left,h", "aside(-1)", "look to the left, right of what is cut", show=False, key_display="← →"),
+        Binding("right,l", "aside(1)", show=False),
+        Binding("w", "wrap", "wrap", tooltip="long lines: fitted, wrapped, cut"),
         Binding("n", "next(1)", "next match", show=False),
         Binding("N", "next(-1)", "previous match", show=False),
         Binding("v", "open(False)", "pager", tooltip="open the whole log in $PAGER"),
@@ -45,7 +50,9 @@ class LogLines(LinePane, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.following = True
-        self.wrapped = True
+        self.long_lines = LongLines.FITTED
+        self.left = 0
+        """The first column that is shown of rows that are cut."""
         self.wanted = ""
         """What is searched for; without capital letters their case does not matter."""
         self._texts: list[str] = []
@@ -64,7 +71,7 @@ class LogLines(LinePane, can_focus=True):
         """Another node's log; follows again."""
         self._texts = list(lines)[-MAX_LINES:]
         self.empty_text = empty_text
-        self.following, self._match = True, None
+        self.following, self._match, self.left = True, None, 0
         self._lay_out()
 
     def append(self, lines: Sequence[str]) -> None:
@@ -104,11 +111,12 @@ class LogLines(LinePane, can_focus=True):
         text, line = item
         if line < 0:
             return ((text, self.palette.dim),)
+        text = self._seen(text, width)
         here = line == self._match
         return _coloured(text, self.palette, self._pattern() if self.wanted else None, here=here)
 
     def repaint(self) -> None:
-        if self.wrapped and self.inner_width != self._wrap_width:
+        if self.inner_width != self._wrap_width:
             self._lay_out()
         super().repaint()
 
@@ -119,7 +127,12 @@ class LogLines(LinePane, can_focus=True):
             self._to_end()
 
     def plain_lines(self) -> list[str]:
-        return [text for text, _ in self._rows]
+        """Whole, however they are shown."""
+        return list(self._texts)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        shown = "\n".join(self._seen(text, self.inner_width) for text, _ in self._rows)
+        return selection.extract(shown), "\n"
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -137,8 +150,15 @@ class LogLines(LinePane, can_focus=True):
         self._to_end()
 
     def action_wrap(self) -> None:
-        self.wrapped = not self.wrapped
+        self.long_lines = following(self.long_lines)
+        self.left = 0
         self._lay_out()
+
+    def action_aside(self, by: int) -> None:
+        """Only as far as something is cut."""
+        longest = max((cells(text) for text, _ in self._rows[self.scroll_offset.y :][: self.size.height]), default=0)
+        self.left = max(0, min(self.left + by * SIDE_STEP, longest - self.inner_width + SIDE_STEP // 2))
+        self.refresh()
 
     def action_next(self, step: int) -> None:
         found = self.matches()
@@ -161,9 +181,11 @@ class LogLines(LinePane, can_focus=True):
         return re.compile(re.escape(self.wanted), flags)
 
     def _parts(self, text: str) -> list[str]:
-        if not self.wrapped or self._wrap_width <= 0 or len(text) <= self._wrap_width // 2:
-            return [text]
-        return chop(text, self._wrap_width)
+        return rows_of(text, self._wrap_width, self.long_lines)
+
+    def _seen(self, text: str, width: int) -> str:
+        """Rows that fit stay where they are when people look aside."""
+        return text if len(text) * 2 <= width or cells(text) <= width else cut(text, self.left, width)
 
     def _lay_out(self) -> None:
         self._wrap_width = self.inner_width
@@ -187,9 +209,8 @@ class LogLines(LinePane, can_focus=True):
         self._own_scroll = False
 
     def _resize_canvas(self) -> None:
-        width = self.inner_width if self.wrapped else max((len(text) for text, _ in self._rows[-500:]), default=0)
         self._items = self._rows or [("", 0), (f"  {self.empty_text}", -1)]
-        self.virtual_size = Size(max(1, width), len(self._rows))
+        self.virtual_size = Size(max(1, self.inner_width), len(self._rows))
 
     def _to_end(self) -> None:
         self._own_scroll = True

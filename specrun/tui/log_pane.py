@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from specrun.tui.log_layout import LongLines
 from specrun.tui.log_lines import LogLines
 from specrun.tui.log_tail import LogTail
 from specrun.tui.titles import set_subtitle
@@ -66,8 +67,10 @@ class LogPane(Vertical):
             said.append(f"{self._found} lines match" if self._found != 1 else "1 line matches")
         if not lines.following:
             said.append("not following")
-        if not lines.wrapped:
-            said.append("not wrapped")
+        if lines.long_lines is not LongLines.FITTED:
+            said.append(lines.long_lines)
+        if lines.left:
+            said.append(f"from column {lines.left + 1}")
         if self._tail is not None and self._tail.skipped:
             said.append("the end of a long log; v opens all of it")
         parent = self.parent.parent if self.parent is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specrun.tui.log_layout import without_bar
 from specrun.views.text import clean
 
 FIRST_BYTES = 1 << 20
@@ -64,9 +65,10 @@ class LogTail:
 
 
 def shown_line(line: bytes) -> str:
-    """As a terminal would leave it: of progress bars that overwrite themselves only the last state."""
+    """As a terminal would leave it: of progress bars that overwrite themselves only the last state,
+    and of that the numbers."""
     text = line[: 4 * MAX_LINE].decode("utf-8", errors="replace").rstrip("\r")
     if "\r" in text:
         text = next((part for part in reversed(text.split("\r")) if part.strip()), "")
-    text = clean(text)
+    text = without_bar(clean(text))
     return text if len(text) <= MAX_LINE else text[:MAX_LINE] + " …"

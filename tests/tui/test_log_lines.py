@@ -79,14 +79,30 @@ def test_old_lines_go_and_a_held_view_stays_where_it_was() -> None:
     in_log(look)
 
 
-def test_long_lines_wrap_and_w_turns_it_off() -> None:
+def test_long_lines_wrap_and_w_changes_how() -> None:
     async def look(lines: LogLines, pilot: Pilot[None]) -> None:
         lines.replace(["x" * 100, "end"])
         await pilot.pause()
-        assert seen(lines)[:4] == ["x" * 40, "x" * 40, "x" * 20, "end"]
-        await pilot.press("w")
+        assert seen(lines)[:4] == ["x" * 38, "  " + "x" * 38, "  " + "x" * 24, "end"]
+        await pilot.press("w", "w")
         await pilot.pause()
-        assert seen(lines)[:2] == ["x" * 40, "end"]
+        assert seen(lines)[:2] == ["x" * 39 + "…", "end"]
+        assert lines.plain_lines() == ["x" * 100, "end"]
+
+    in_log(look)
+
+
+def test_a_table_is_cut_and_can_be_looked_at_sideways() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(["epoch    loss    accuracy    precision    recall", "  3    0.5    0.9    0.8    0.7"])
+        await pilot.pause()
+        assert seen(lines)[:2] == ["epoch    loss    accuracy    precision …", "  3    0.5    0.9    0.8    0.7"]
+        await pilot.press("right")
+        await pilot.pause()
+        assert seen(lines)[:2] == ["…accuracy    precision    recall", "  3    0.5    0.9    0.8    0.7"]
+        await pilot.press("right", "right", "left", "left", "left")
+        await pilot.pause()
+        assert lines.left == 0
 
     in_log(look)
 
