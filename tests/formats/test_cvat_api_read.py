@@ -67,7 +67,7 @@ def test_the_api_and_the_servers_own_export_give_the_same_labels(tmp_path: Path)
     book = LabelBook.of(recorded["labels"])
     asked = read_annotations(recorded["annotations"], book, range(5), where="task 1", lost=Tally())
     assert book.classes == list(reading.classes)
-    assert sum(map(len, exported)) == 10
+    assert sum(map(len, exported)) == 11
     for frame, labels in enumerate(exported):
         assert sorted(map(comparable, asked[frame])) == sorted(map(comparable, labels))
 
