@@ -159,9 +159,9 @@ def approved(planned: Planned, arguments: argparse.Namespace) -> bool:
     return True
 
 
-def make_job(planned: Planned, *, approved: bool) -> Job:
-    project, world = planned.project, planned.world
-    return Job(
+def make_job(planned: Planned, *, approved: bool, poll_s: float | None = None) -> Job:
+    project, wish = planned.project, planned.wish
+    job = Job(
         run=new_run_id(datetime.now()),
         project=project.name,
         spec_file=os.fspath(project.spec_file),
@@ -172,12 +172,13 @@ def make_job(planned: Planned, *, approved: bool) -> Job:
         settings=project.settings,
         nodes=project.nodes,
         plan=planned.plan,
-        observations=world.observations,
-        gone=world.gone,
-        unreachable=world.unreachable,
-        replace=tuple(planned.wish.replace),
+        replace=tuple(wish.replace),
         approved=approved,
+        poll_s=poll_s,
+        targets=None if wish.targets is None else tuple(wish.targets),
+        exclude=tuple(wish.exclude),
     )
+    return job.having_seen(planned.world)
 
 
 def in_the_foreground(job: Job, planned: Planned, ui: str, *, verbose: bool) -> int:

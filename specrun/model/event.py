@@ -46,6 +46,20 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunAmended(Event):
+    """The run goes on with another plan (`watch` found changes; people have finished).
+
+    plan: Plan.to_json() of all that the run does and did; what it leaves alone stands there as before. history: as in
+    RunStarted. queued: addresses that wait for their turn from here on; everything else is as its last event says,
+    or, when it had none, as the plan says. A running node that is stopped is told of by events of its own.
+    """
+
+    plan: Mapping[str, Any]
+    history: Mapping[str, float] = field(default_factory=dict)
+    queued: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEvent(Event):
     address: str
 
@@ -186,8 +200,15 @@ class RunPaused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopping(Event):
+    """Nothing new starts, and what runs was asked to save its work; at_once: it is ended."""
+
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """status: done | failed | waiting | interrupted."""
+    """status: done | failed | waiting | interrupted. stopped: nodes that a person or the end of the run stopped."""
 
     status: str
     exit_code: int
@@ -197,12 +218,14 @@ class RunFinished(Event):
     skipped: int = 0
     unchanged: int = 0
     waiting: int = 0
+    stopped: int = 0
 
 
 EVENT_TYPES: Mapping[str, type[Event]] = {
     cls.__name__: cls
     for cls in (
         RunStarted,
+        RunAmended,
         NodeQueued,
         NodeStarted,
         Progress,
@@ -218,13 +241,14 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         NodeSkipped,
         Notice,
         RunPaused,
+        RunStopping,
         RunFinished,
     )
 }
 _FIELDS: Mapping[type[Event], tuple[str, ...]] = {
     cls: tuple(f.name for f in dataclasses.fields(cls)) for cls in EVENT_TYPES.values()
 }
-_TUPLE_FIELDS = frozenset({"gpus", "processes", "missing", "notes", "last_lines"})
+_TUPLE_FIELDS = frozenset({"gpus", "processes", "missing", "notes", "last_lines", "queued"})
 
 
 def event_from_json(data: Mapping[str, Any]) -> Event | None:

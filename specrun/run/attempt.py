@@ -17,8 +17,10 @@ from specrun.run.request import EVENTS_NAME, LOG_NAME, Request, Result, made_to_
 from specrun.run.tail import Tail, last_lines
 from specrun.run.workers import WorkerPool, WorkerProcess
 from specrun.store.paths import ProjectPaths
+from specrun.store.staging import keep_time
 
 FOLLOW_INTERVAL_S = 0.1
+KEEP_TIME_S = 10.0
 LAST_LINES = 12
 MOST_CHARACTERS = 4_096
 """Of a line in the journal; the log file has all of it."""
@@ -126,6 +128,7 @@ async def attempt(
             follower = Follower(node.address, folder, emit)
             tasks.start_soon(follower.run)
             tasks.start_soon(halt.carry_out, worker)
+            tasks.start_soon(_keep_time, Path(request.staging))
             with anyio.move_on_after(node.timeout_s) as limit:
                 answered = await worker.serve(request, secrets)
             if limit.cancelled_caught:
@@ -148,6 +151,12 @@ async def attempt(
         how = f"exit status {status}" if answered or status is not None else "no exit status"
         return Result(ok=False, error="Died", cause=f"the worker ended without an answer ({how})", exit_code=1)
     return result
+
+
+async def _keep_time(staging: Path) -> None:
+    while True:
+        await anyio.sleep(KEEP_TIME_S)
+        keep_time(staging)
 
 
 def stopped(halt: Halt) -> Result:

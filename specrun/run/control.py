@@ -25,17 +25,22 @@ class Ask(StrEnum):
     PAUSE = "pause"
     GO_ON = "go_on"
     PRIORITISE = "prioritise"
+    AMEND = "amend"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
+    """job: for `amend`, the name of a file in the run's folder that holds the new job."""
+
     ask: Ask
     address: Address | None = None
+    job: str = ""
 
 
 def send(run_folder: Path, wanted: Wanted) -> None:
     """One write of one line: appends of this size do not mix."""
-    line = json.dumps({"ask": wanted.ask, "address": str(wanted.address) if wanted.address else None}) + "\n"
+    data = {"ask": wanted.ask, "address": str(wanted.address) if wanted.address else None, "job": wanted.job}
+    line = json.dumps(data) + "\n"
     descriptor = os.open(run_folder / CONTROL_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, line.encode())
@@ -55,7 +60,7 @@ class ControlReader:
             try:
                 data = json.loads(line)
                 address = parse_address(data["address"]) if data["address"] else None
-                found.append(Wanted(Ask(data["ask"]), address))
+                found.append(Wanted(Ask(data["ask"]), address, str(data.get("job", ""))))
             except (ValueError, KeyError, TypeError):
                 continue
         return found

@@ -1,79 +1,54 @@
-"""Carries a job out: starts what may start, publishes what was made, tells what happened."""
+"""Carries a job out: starts what may start, tells what happened, and takes another plan in while it runs."""
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import assert_never
 
 import anyio
-import anyio.abc
-import anyio.to_thread
 import psutil
 
-from specrun.errors import ExitCode, SpecrunError, StateError
+from specrun.errors import ExitCode, StateError
 from specrun.model.address import Address
-from specrun.model.artifact import Manifest
 from specrun.model.event import (
     Event,
     NodeFailed,
     NodeFinished,
     NodeQueued,
-    NodeRetrying,
     NodeSkipped,
-    NodeStarted,
     NodeWaiting,
     Notice,
+    RunAmended,
     RunPaused,
+    RunStopping,
 )
-from specrun.model.node import Node
-from specrun.model.plan import Action
+from specrun.model.plan import Action, PlannedNode
 from specrun.model.state import Attempt, NodeRecord, Outcome
-from specrun.run.attempt import Halt, attempt, end_of_log, make_request, stopped, worker_environment
-from specrun.run.gpu import Gpus, Lease
+from specrun.run.amending import LOST, Amendment, Standing, amend
+from specrun.run.attempt import end_of_log, worker_environment
+from specrun.run.gpu import Gpus
 from specrun.run.job import Job
-from specrun.run.ledger import Ledger, record_of
+from specrun.run.ledger import Ledger
+from specrun.run.making import CORES, Ending, Making, Unapproved, Unchanged, Workshop
 from specrun.run.publisher import Publisher
 from specrun.run.request import LOG_NAME, Result
 from specrun.run.scheduler import Capacity, Scheduler, Skip, Status
 from specrun.run.secrets import Secrets
 from specrun.run.tally import Tally, tally_of
-from specrun.run.workers import WorkerPool, WorkerProcess
-from specrun.store.manifest import read_manifest
+from specrun.run.workers import WorkerPool
 from specrun.store.paths import ProjectPaths
-from specrun.store.publish import check_place
-from specrun.store.staging import adoptable, open_staging, published
 from specrun.store.state import State
 
-RETRY_FIRST_S = 2.0
-RETRY_MOST_S = 120.0
-GPU_POLL_S = 2.0
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""That this process may use: containers and job systems often give fewer than there are."""
-NEVER_RETRIED = {
-    "OutOfMemory",
-    "CredentialsError",
-    "WaitingForPeople",
-    "StopRequested",
-    "SpecError",
-    "MissingDependency",
-}
-
-
-@dataclass(eq=False)
-class _Going:
-    """A node that runs: how to stop it, and since when."""
-
-    halt: Halt
-    since: float
+CHANGED = "what it is made of has changed; it begins anew"
+UNWANTED = "it is not wanted any more"
 
 
 class Executor:
-    """One run. emit: called with every event, on the event loop."""
+    """One run. emit: called with every event, on the event loop.
+
+    stays: asked when nothing is left to do; while it says yes the run waits to be amended.
+    """
 
     def __init__(
         self,
@@ -84,29 +59,39 @@ class Executor:
         *,
         gpus: Gpus,
         secrets: Secrets,
-        clock: Callable[[], float] = time.monotonic,
+        stays: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job = job
-        self._codes: dict[Address, int] = {}
-        self._unchanged: set[Address] = set()
-        self._wanted: dict[Address, str] = {}
+        self.ledger = Ledger(job, paths, state.records())
         self._paths = paths
         self._state = state
         self._emit = emit
         self._gpus = gpus
-        self._secrets = secrets
-        self._clock = clock
-        self.ledger = Ledger(job, paths, state.records())
-        self._nodes = {node.address: node for node in job.nodes}
+        self._stays = stays
+        self._codes: dict[Address, int] = {}
+        self._unchanged: set[Address] = set()
+        self._prints: dict[Address, str] = {}
+        self._cancelled: set[Address] = set()
+        self._overtaken: set[Address] = set()
+        nodes = {node.address: node for node in job.nodes}
         planned = [p for p in job.plan.nodes if p.action.runs]
-        self._scheduler = Scheduler([self._nodes[p.address] for p in planned], self._capacity())
+        self._scheduler = Scheduler([nodes[p.address] for p in planned], self._capacity())
         self._publisher = Publisher(paths)
         no_gpu = worker_environment((), has_gpus=bool(gpus.all))
         self._pool = WorkerPool(paths.run(job.run) / "workers.log", paths.state_dir, job.settings, no_gpu)
-        self._going: dict[Address, _Going] = {}
+        self._shop = Workshop(
+            paths=paths,
+            state=state,
+            ledger=self.ledger,
+            publisher=self._publisher,
+            pool=self._pool,
+            gpus=gpus,
+            secrets=secrets,
+            emit=emit,
+        )
+        self._going: dict[Address, Making] = {}
         self._wake = anyio.Event()
         self._stopping = False
-        self._tasks: anyio.abc.TaskGroup | None = None
 
     def _capacity(self) -> Capacity:
         settings = self.job.settings.get("executor", {})
@@ -126,22 +111,27 @@ class Executor:
         """Returns when nothing is left to do or the run was stopped."""
         self._announce_waiting()
         async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
             tasks.start_soon(self._publisher.run)
             await self._warm_up()
             try:
-                while not self._scheduler.finished:
+                while not self._ended:
                     for node in self._scheduler.start():
-                        tasks.start_soon(self._run_node, node)
-                    if self._scheduler.finished:
-                        break
-                    await self._wake.wait()
-                    self._wake = anyio.Event()
+                        making = self._going[node.address] = Making(node, self.job, self._shop)
+                        tasks.start_soon(self._run_node, making)
+                    if self._scheduler.finished and not self._ended:
+                        await self._pool.close()
+                    if not self._ended:
+                        await self._wake.wait()
+                        self._wake = anyio.Event()
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._pool.close()
                     self._publisher.close()
             tasks.cancel_scope.cancel()
+
+    @property
+    def _ended(self) -> bool:
+        return self._scheduler.finished and (self._stopping or not self._stays())
 
     async def _warm_up(self) -> None:
         """FiftyOne takes seconds to import: its first worker starts while other nodes run."""
@@ -157,25 +147,29 @@ class Executor:
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Start nothing more and ask everything that runs to stop; at once: kill it."""
+        if at_once or not self._stopping:
+            self._emit(RunStopping(at_once=at_once))
         if not self._stopping:
             self._stopping = True
+            self._overtaken.clear()
             for address in self._scheduler.skip_pending():
                 self._emit(NodeSkipped(address=str(address), reason="the run was stopped"))
-        for going in self._going.values():
-            going.halt.ask(reason, at_once=at_once)
+        for making in self._going.values():
+            making.halt.ask(reason, at_once=at_once)
         self._wake.set()
 
     def cancel(self, address: Address) -> str:
         """Stop one node; returns why not, or ""."""
-        going = self._going.get(address)
-        if going is None and self._scheduler.status.get(address) is Status.PENDING:
-            self._emit(NodeSkipped(address=str(address), reason="cancelled"))
-            self._settle(address, Status.SKIPPED)
-            self._wake.set()
+        making = self._going.get(address)
+        if making is not None:
+            making.halt.ask("cancelled")
             return ""
-        if going is None:
+        if self._scheduler.status.get(address) is not Status.PENDING:
             return f"{address} is not running"
-        going.halt.ask("cancelled")
+        self._cancelled.add(address)
+        self._emit(NodeSkipped(address=str(address), reason="cancelled"))
+        self._settle(address, Status.SKIPPED)
+        self._wake.set()
         return ""
 
     def retry(self, address: Address) -> str:
@@ -194,179 +188,110 @@ class Executor:
         self._scheduler.prioritise(address)
         self._wake.set()
 
-    # One node.
-
-    async def _run_node(self, node: Node) -> None:
-        try:
-            await self._make(node)
-        except SpecrunError as error:
-            self._failed(node, Result.of_error(error))
-        except OSError as error:
-            self._failed(node, Result(ok=False, error="OSError", cause=str(error), exit_code=ExitCode.NODE_FAILED))
-        finally:
-            self._going.pop(node.address, None)
-            self._wake.set()
-
-    async def _make(self, node: Node) -> None:
-        address = node.address
-        unreachable = self.job.unreachable.get(address)
-        if unreachable is not None:
-            raise unreachable.as_error()
-        read, wanted = self.ledger.wanted(node)
-        self._wanted[address] = wanted
-        if self.ledger.is_made(address, wanted):
-            self._unchanged.add(address)
-            self._emit(NodeSkipped(address=str(address), reason="unchanged", unchanged=True))
-            self._settle(address, Status.DONE)
-            return
-        if node.external and not self.job.approved:
-            self._emit(NodeWaiting(address=str(address), missing=("needs approval: --yes",), approval=True))
-            self._settle(address, Status.WAITING)
-            return
-        # Asked before the work, and again when it is published: an hour of training is not to end in this.
-        check_place(self._state, self._paths, address, recorded=address in self.ledger.records)
-        if not await self._taken_over(node, wanted):
-            await self._attempts(node, wanted, read)
-
-    async def _taken_over(self, node: Node, wanted: str) -> bool:
-        """What lies there whole is never made again: a finished staging folder that a kill kept from being
-        published, or an output whose state was lost."""
-        if node.address in self.job.replace:
+    def amend(self, wanted: Job, *, ask_again: bool = False) -> bool:
+        """Go on with another plan; False: nothing follows from it. ask_again: see `amending.amend`."""
+        if self._stopping:
             return False
-        staged = adoptable(self._paths, node.address, wanted)
-        if staged is not None:
-            await self._publish(node, staged, self._paths.staging(node.address, wanted), 0.0)
-            return True
-        found = published(self._paths, node.address, wanted) if node.address not in self.ledger.records else None
-        if found is None:
+        before = self._standing()
+        self.ledger.renew(wanted)
+        found = amend(before, wanted, self.ledger, ask_again=ask_again)
+        self.job = wanted.amending(self.job, found.plan)
+        self._scheduler.capacity = self._capacity()
+        nodes = {node.address: node for node in wanted.nodes}
+        self._scheduler.amend([nodes[address] for address in found.status], found.status, found.again)
+        for address, making in self._going.items():
+            if not making.wanted and address in nodes:
+                making.node, making.job = nodes[address], self.job
+        self._cancelled &= {address for address, status in found.status.items() if status is Status.SKIPPED}
+        if not found.changes(before):
             return False
-        record = record_of(node, found, duration_s=0.0)
-        self._state.put_record(record)
-        self._made(node, record)
+        self._tell(found, before)
+        for address in found.again | found.dropped:
+            self._overtaken.add(address)
+            self._going[address].halt.ask(CHANGED if address in found.again else UNWANTED)
+        self._wake.set()
         return True
 
-    async def _attempts(self, node: Node, wanted: str, read: Mapping[str, str]) -> None:
-        going = self._going[node.address] = _Going(Halt(), self._clock())
-        if self._stopping:
-            going.halt.ask("the run was stopped")
-        lease = await self._lease(node, going.halt)
-        try:
-            for number in range(1, node.retries + 2):
-                if going.halt.asked:
-                    self._failed(node, stopped(going.halt))
-                    return
-                result = await self._attempt(node, wanted, read, going, lease, number)
-                if result.ok:
-                    manifest = read_manifest(self._paths.staging(node.address, wanted))
-                    if manifest is None:
-                        raise SpecrunError("the worker said it was done but left no manifest")
-                    taken = self._clock() - going.since
-                    await self._publish(node, manifest, self._paths.staging(node.address, wanted), taken)
-                    return
-                if number > node.retries or result.error in NEVER_RETRIED or going.halt.asked:
-                    self._failed(node, result)
-                    return
-                await self._pause_before_retry(node, going.halt, number, result)
-        finally:
-            if lease is not None:
-                lease.release()
-
-    async def _lease(self, node: Node, halt: Halt) -> Lease | None:
-        """GPUs for a node; waits while other projects or people use them. None: it runs on the CPU."""
-        count = self._scheduler.gpus_for(node)
-        if count < node.resources.min_gpus:
-            raise SpecrunError(
-                f"it insists on {node.resources.min_gpus} GPUs and there are {len(self._gpus.usable)}",
-                hint="Write `gpus: 1` to let it run on the CPU.",
-            )
-        if count == 0:
-            return None
-        said = False
-        while (lease := self._gpus.lease(count)) is None and not halt.asked:
-            if not said:
-                self._emit(NodeQueued(address=str(node.address), waits_for="a GPU that others use"))
-                said = True
-            await anyio.sleep(GPU_POLL_S)
-        return lease
-
-    async def _attempt(
-        self, node: Node, wanted: str, read: Mapping[str, str], going: _Going, lease: Lease | None, number: int
-    ) -> Result:
-        staging, resumed = open_staging(self._paths, node.address, wanted, node.resume)
-        gpus = lease.indices if lease is not None else ()
-        request = make_request(
-            self.job,
-            self._paths,
-            node,
-            fingerprint=wanted,
-            read=read,
-            inputs=self.ledger.inputs(node),
-            staging=staging,
-            resumed=resumed,
-            gpus=gpus,
-            cpus=max(1, int(min(node.resources.cpus, CORES))),
+    def _standing(self) -> Standing:
+        running = {address: making.wanted for address, making in self._going.items()}
+        return Standing(
+            plan=self.job.plan,
+            nodes={**{n.address: n for n in self.job.nodes}, **{a: m.node for a, m in self._going.items()}},
+            status={**self._scheduler.status, **dict.fromkeys(self._going, Status.RUNNING)},
+            prints={**self._prints, **running},
+            overtaken=set(self._overtaken),
+            cancelled=set(self._cancelled),
         )
 
-        def started(worker: WorkerProcess) -> None:
-            self._emit(
-                NodeStarted(
-                    address=str(node.address),
-                    attempt=number,
-                    worker=worker.sort,
-                    pid=worker.pid,
-                    gpus=gpus,
-                    log=f"{node.address.folder}/{LOG_NAME}",
-                    resumed=resumed,
-                )
+    def _tell(self, found: Amendment, before: Standing) -> None:
+        queued = [address for address, status in found.status.items() if status is Status.PENDING]
+        records = self.ledger.records
+        self._emit(
+            RunAmended(
+                plan=found.plan.to_json(),
+                history={str(a): records[a].duration_s for a in queued if a in records and records[a].duration_s},
+                queued=tuple(map(str, queued)),
             )
-
-        return await attempt(
-            request,
-            node,
-            self._pool,
-            environment=worker_environment(gpus, has_gpus=bool(self._gpus.all)),
-            secrets=await anyio.to_thread.run_sync(self._secrets.of, node),
-            halt=going.halt,
-            emit=self._emit,
-            started=started,
         )
-
-    async def _pause_before_retry(self, node: Node, halt: Halt, number: int, result: Result) -> None:
-        delay = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (number - 1)) * random.uniform(0.5, 1.5)
-        self._emit(NodeRetrying(address=str(node.address), attempt=number + 1, delay_s=delay, cause=result.cause))
-        with anyio.move_on_after(delay):
-            await halt.wait()
+        for address, status in found.status.items():
+            if status is Status.SKIPPED and before.status.get(address) is not Status.SKIPPED:
+                needs = self._scheduler.nodes[address].needs
+                because = next(need for need in needs if found.status.get(need) in LOST)
+                self._skipped(Skip(address, because, status))
 
     # How a node ends.
 
-    async def _publish(self, node: Node, manifest: Manifest, staging: Path, duration_s: float) -> None:
-        record = record_of(node, manifest, duration_s=duration_s)
-        await self._publisher.publish(record, staging, keep=node.keep)
-        self._made(node, record)
+    async def _run_node(self, making: Making) -> None:
+        address = making.address
+        try:
+            ending = await making.run()
+        finally:
+            del self._going[address]
+            self._prints[address] = making.wanted
+            self._wake.set()
+        self._ended_with(making, ending)
 
-    def _made(self, node: Node, record: NodeRecord) -> None:
-        self.ledger.add(record)
+    def _ended_with(self, making: Making, ending: Ending) -> None:
+        address = making.address
+        self._unchanged.discard(address)
+        match ending:
+            case Unchanged():
+                self._unchanged.add(address)
+                self._emit(NodeSkipped(address=str(address), reason="unchanged", unchanged=True))
+                self._settle(address, Status.DONE)
+            case Unapproved():
+                self._emit(NodeWaiting(address=str(address), missing=("needs approval: --yes",), approval=True))
+                self._settle(address, Status.WAITING)
+            case NodeRecord():
+                self._made(making, ending)
+            case Result():
+                self._failed(making, ending)
+            case _:
+                assert_never(ending)
+
+    def _made(self, making: Making, record: NodeRecord) -> None:
+        self.ledger.add(record, overtaken=record.address in self._overtaken)
         self._emit(
             NodeFinished(
-                address=str(node.address),
+                address=str(record.address),
                 duration_s=record.duration_s,
                 digest=record.digest,
                 facts=dict(record.facts),
                 notes=record.notes,
-                folder=str(self._paths.output(node.address)),
+                folder=str(self._paths.output(record.address)),
             )
         )
-        self._settle(node.address, Status.DONE)
+        self._settle(making.address, Status.DONE)
 
-    def _failed(self, node: Node, result: Result) -> None:
-        address, folder = node.address, self._paths.node_run(self.job.run, node.address)
+    def _failed(self, making: Making, result: Result) -> None:
+        address, folder = making.address, self._paths.node_run(self.job.run, making.address)
         if result.error == "WaitingForPeople":
             self._emit(NodeWaiting(address=str(address), missing=result.missing))
             self._settle(address, Status.WAITING)
             return
         interrupted = result.error == "StopRequested"
         self._codes[address] = result.exit_code or ExitCode.NODE_FAILED
-        self._remember_attempt(node, Outcome.INTERRUPTED if interrupted else Outcome.FAILED, result.cause)
+        self._remember_attempt(making, Outcome.INTERRUPTED if interrupted else Outcome.FAILED, result.cause)
         self._emit(
             NodeFailed(
                 address=str(address),
@@ -378,26 +303,49 @@ class Executor:
                 interrupted=interrupted,
             )
         )
-        self._settle(address, Status.FAILED)
+        self._settle(address, Status.STOPPED if interrupted else Status.FAILED)
 
-    def _remember_attempt(self, node: Node, outcome: Outcome, cause: str) -> None:
+    def _remember_attempt(self, making: Making, outcome: Outcome, cause: str) -> None:
         """Best effort: the disk may be full, and the journal tells it too."""
-        wanted, now = self._wanted.get(node.address, ""), datetime.now(UTC).isoformat()
+        address, now = making.address, datetime.now(UTC).isoformat()
         try:
-            self._state.put_attempt(Attempt(node.address, outcome, wanted, self.job.run, now, cause, node.resume))
+            self._state.put_attempt(
+                Attempt(address, outcome, making.wanted, self.job.run, now, cause, making.node.resume)
+            )
         except (StateError, OSError) as error:
-            self.notice(f"{node.address}: its failure could not be kept in the state: {error}", "warning")
+            self.notice(f"{address}: its failure could not be kept in the state: {error}", "warning")
 
     def _settle(self, address: Address, status: Status) -> None:
-        for skip in self._scheduler.settle(address, status):
+        skipped = self._scheduler.settle(address, status)
+        if address in self._overtaken:
+            self._overtaken.discard(address)
+            self._go_on_after(address)
+        for skip in skipped:
             self._skipped(skip)
+
+    def _go_on_after(self, address: Address) -> None:
+        """An overtaken node has ended: it waits for its turn again, or for what the plan says."""
+        if self._scheduler.status.get(address) is Status.PENDING:
+            self._emit(NodeQueued(address=str(address)))
+            return
+        planned = next((node for node in self.job.plan.nodes if node.address == address), None)
+        if planned is not None and planned.action in (Action.WAIT, Action.DISABLED):
+            self._emit(_held(planned))
 
     def _skipped(self, skip: Skip) -> None:
         if skip.status is Status.WAITING:
             self._emit(NodeWaiting(address=str(skip.address), missing=(f"waits for {skip.because}",)))
             return
-        fate = "failed" if self._scheduler.status[skip.because] is Status.FAILED else "did not run"
+        fates = {Status.FAILED: "failed", Status.STOPPED: "was stopped"}
+        fate = fates.get(self._scheduler.status[skip.because], "did not run")
         self._emit(NodeSkipped(address=str(skip.address), reason=f"needs {skip.because}, which {fate}"))
 
     def notice(self, text: str, level: str = "info") -> None:
         self._emit(Notice(text=text, level=level))
+
+
+def _held(planned: PlannedNode) -> Event:
+    reasons = tuple(reason.text for reason in planned.reasons)
+    if planned.action is Action.WAIT:
+        return NodeWaiting(address=str(planned.address), missing=reasons)
+    return NodeSkipped(address=str(planned.address), reason=", ".join(reasons))

@@ -28,6 +28,15 @@ class Ledger:
         self._gone = set(job.gone)
         self._nodes = {node.address: node for node in job.nodes}
 
+    def renew(self, job: Job) -> None:
+        """Go on with another plan. What was made after the world was looked at for it is known better here."""
+        newer = {a for a, record in self.records.items() if job.made.get(a) != record.made_at}
+        own = {a: seen for a, seen in self._observations.items() if a in newer or a in job.unreachable}
+        self._job = job
+        self._observations = {**job.observations, **own}
+        self._gone = {a for a in job.gone if a not in newer}
+        self._nodes = {node.address: node for node in job.nodes}
+
     def wanted(self, node: Node) -> tuple[dict[str, str], str]:
         """Digests of what the node reads, and its fingerprint. Raises NodeError: an input was never made."""
         missing = [used.address for used in node.inputs if used.address not in self.records]
@@ -36,9 +45,11 @@ class Ledger:
         read = read_digests(node, self.records.__getitem__, self._observations.get)
         return read, fingerprint(node, read, self._observations.get(node.address, Observation()).value)
 
-    def add(self, record: NodeRecord) -> None:
+    def add(self, record: NodeRecord, *, overtaken: bool = False) -> None:
+        """overtaken: the world was looked at anew while it was made; what was seen then stays."""
         self.records[record.address] = record
-        self._observations[record.address] = Observation(value=record.observation)
+        if not overtaken:
+            self._observations[record.address] = Observation(value=record.observation)
         self._gone.discard(record.address)
 
     def inputs(self, node: Node) -> dict[str, list[Made]]:

@@ -1,13 +1,13 @@
 """Which node may start now. A pure state machine: no clock, no processes, no files.
 
 A node is pending until everything it needs is settled, then ready, then running, then settled as
-done (made or unchanged), failed, waiting or skipped. Whatever needs an unsettled-for-good node is skipped.
+done (made or unchanged), failed, stopped, waiting or skipped. What needs a node that will not be made is skipped.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ class Status(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    STOPPED = "stopped"
     WAITING = "waiting"
     SKIPPED = "skipped"
 
@@ -61,31 +62,49 @@ class _Use:
 
 
 class Scheduler:
-    """nodes: those to look at in this run, in a runnable order. settled: needs that are done already."""
+    """nodes: those to look at in this run, in a runnable order; needs that are not among them are made."""
 
     def __init__(self, nodes: Sequence[Node], capacity: Capacity) -> None:
         self.capacity = capacity
+        self._use = _Use()
+        self._taken: dict[Address, Node] = {}
+        self._first: set[Address] = set()
+        self._arrange(nodes, {})
+        self._again: set[Address] = set()
+        self.paused = False
+
+    def _arrange(self, nodes: Sequence[Node], status: Mapping[Address, Status]) -> None:
         self.nodes: Mapping[Address, Node] = {node.address: node for node in nodes}
-        self.status: dict[Address, Status] = dict.fromkeys(self.nodes, Status.PENDING)
+        self.status: dict[Address, Status] = {address: status.get(address, Status.PENDING) for address in self.nodes}
         self._order = {address: index for index, address in enumerate(self.nodes)}
-        self._missing = {a: sum(need in self.nodes for need in n.needs) for a, n in self.nodes.items()}
         self._dependents: dict[Address, list[Address]] = {a: [] for a in self.nodes}
         for address, node in self.nodes.items():
             for need in node.needs:
                 if need in self.nodes:
                     self._dependents[need].append(address)
-        self._first: set[Address] = set()
+        self._missing = {address: self._unmade_needs(node) for address, node in self.nodes.items()}
+        self._unsettled = sum(not how.settled for how in self.status.values())
         self._ready: dict[_Demand, list[tuple[int, Address]]] = {}
-        self._use = _Use()
-        self._unsettled = len(self.nodes)
-        self.paused = False
         for address, missing in self._missing.items():
-            if missing == 0:
+            if missing == 0 and self.status[address] is Status.PENDING:
                 self._push(address)
+
+    def _unmade_needs(self, node: Node) -> int:
+        return sum(self.status[need] is not Status.DONE for need in node.needs if need in self.nodes)
+
+    def amend(self, nodes: Sequence[Node], status: Mapping[Address, Status], again: Collection[Address]) -> None:
+        """Another graph from here on.
+
+        status: of the nodes that are not pending. again: running nodes that are pending anew as soon as they end.
+        What runs and is not among the nodes keeps its resources until it ends, and is forgotten then.
+        """
+        self._arrange(nodes, {**status, **dict.fromkeys(self._taken, Status.RUNNING)})
+        self._again = {address for address in again if address in self._taken}
+        self._first &= set(self.nodes)
 
     @property
     def finished(self) -> bool:
-        return self._unsettled == 0
+        return self._unsettled == 0 and not self._taken
 
     def start(self) -> list[Node]:
         """Nodes to start now; they count as running from here on."""
@@ -142,8 +161,16 @@ class Scheduler:
 
     def settle(self, address: Address, status: Status) -> list[Skip]:
         """Record how a node ended; returns what can no longer run because of it."""
-        if self.status[address] is Status.RUNNING:
-            self._release(self.nodes[address])
+        if (taken := self._taken.pop(address, None)) is not None:
+            self._release(taken)
+        if address not in self.nodes:
+            return []
+        if address in self._again:
+            self._again.discard(address)
+            self.status[address] = Status.PENDING
+            if self._missing[address] == 0:
+                self._push(address)
+            return []
         self.status[address] = status
         self._unsettled -= 1
         if status is Status.DONE:
@@ -157,6 +184,7 @@ class Scheduler:
 
     def skip_pending(self) -> list[Address]:
         """Give up everything that has not started (the run was stopped)."""
+        self._again.clear()
         pending = [a for a, s in self.status.items() if s is Status.PENDING]
         for address in pending:
             self.status[address] = Status.SKIPPED
@@ -164,8 +192,8 @@ class Scheduler:
         return pending
 
     def retry(self, address: Address) -> bool:
-        """Put a failed node, and what was skipped because of it alone, back; False when it did not fail."""
-        if self.status.get(address) is not Status.FAILED:
+        """Put a node that failed or was stopped, and what was skipped because of it alone, back; False: neither."""
+        if self.status.get(address) not in (Status.FAILED, Status.STOPPED):
             return False
         self._revive(address)
         for dependent in sorted(self._below(address), key=self._order.__getitem__):
@@ -191,8 +219,7 @@ class Scheduler:
     def _revive(self, address: Address) -> None:
         self.status[address] = Status.PENDING
         self._unsettled += 1
-        needs = [n for n in self.nodes[address].needs if n in self.nodes]
-        self._missing[address] = sum(self.status[n] is not Status.DONE for n in needs)
+        self._missing[address] = self._unmade_needs(self.nodes[address])
         if self._missing[address] == 0:
             self._push(address)
 
@@ -225,6 +252,7 @@ class Scheduler:
 
     def _take(self, node: Node) -> None:
         use = self._use
+        self._taken[node.address] = node
         use.nodes += 1
         use.cpus += min(node.resources.cpus, self.capacity.cpus)
         use.gpus += self.gpus_for(node)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import psutil
 
 from specrun.errors import ExitCode, SpecrunError, StateError
@@ -29,6 +30,8 @@ from specrun.run.executor import Executor
 from specrun.run.gpu import Gpus, load_nvml
 from specrun.run.job import JOB_NAME, SPEC_MEMORY, Job
 from specrun.run.listeners import UNHURRIED, Listener, Listeners
+from specrun.run.old_runs import forget_old_runs
+from specrun.run.replanning import replan
 from specrun.run.secrets import Secrets
 from specrun.run.tally import exit_code
 from specrun.spec.environment import with_env_files
@@ -43,6 +46,7 @@ from specrun.store.trash import collect_trash, sweep_trash
 SAMPLE_INTERVAL_S = 2.0
 CONTROL_INTERVAL_S = 0.25
 MIB = 1 << 20
+_STATUSES = {ExitCode.DONE: "done", ExitCode.WAITING: "waiting", ExitCode.INTERRUPTED: "interrupted"}
 
 
 @dataclass(kw_only=True)
@@ -134,13 +138,18 @@ class _Run:
         self._start()
         environ = with_env_files(self._job.project_dir, self._how.environ or os.environ)
         secrets = Secrets(self._job.settings, environ, self._job.project_dir)
-        executor = Executor(self._job, self._paths, self._state, self.emit, gpus=self._gpus, secrets=secrets)
-        self._executor = executor
+        executor = self._executor = Executor(
+            self._job, self._paths, self._state, self.emit, gpus=self._gpus, secrets=secrets, stays=self._stays
+        )
         self._say_no_gpu(executor)
+        old_runs = forget_old_runs(self._state, self._paths, self._job)
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, sweep_trash, old_runs)
             tasks.start_soon(self._listen_to_signals, executor)
             tasks.start_soon(self._listen_to_people, executor)
             tasks.start_soon(self._sample)
+            if self._job.poll_s is not None:
+                tasks.start_soon(self._wait_for_people, executor, self._job.poll_s)
             await executor.run()
             tasks.cancel_scope.cancel()
         return self._finish(executor, time.monotonic() - began)
@@ -163,7 +172,7 @@ class _Run:
     def _finish(self, executor: Executor, took_s: float) -> ExitCode:
         tally = executor.tally
         code = exit_code(tally, stopped_by=self._stopped_by)
-        status = {ExitCode.DONE: "done", ExitCode.WAITING: "waiting"}.get(code, "failed")
+        status = _STATUSES.get(code, "failed")
         if self._stopped_by is not None:
             status = "interrupted"
         self.emit(
@@ -176,6 +185,7 @@ class _Run:
                 skipped=tally.skipped,
                 unchanged=tally.unchanged,
                 waiting=tally.waiting,
+                stopped=tally.stopped,
             )
         )
         if code is ExitCode.DONE:
@@ -197,7 +207,7 @@ class _Run:
                 exit_code=None if code is None else int(code),
                 pid=os.getpid(),
                 done=done,
-                total=sum(n.action.runs for n in self._job.plan.nodes),
+                total=sum(n.action.runs for n in (self._executor.job if self._executor else self._job).plan.nodes),
             )
         )
 
@@ -217,8 +227,6 @@ class _Run:
 
     def _stop(self, executor: Executor, code: ExitCode, *, at_once: bool) -> None:
         self._stopped_by = self._stopped_by or code
-        if not at_once:
-            self.emit(Notice(text="stopping: what runs is asked to save its work; once more ends it at once"))
         executor.stop("the run was stopped", at_once=at_once)
 
     async def _listen_to_people(self, executor: Executor) -> None:
@@ -247,8 +255,44 @@ class _Run:
                 answer = executor.retry(address)
             case Wanted(Ask.PRIORITISE, address) if address is not None:
                 executor.prioritise(address)
+            case Wanted(Ask.AMEND, _, name):
+                answer = self._amend(name, executor)
         if answer:
             self.emit(Notice(text=answer, level="warning"))
+
+    def _amend(self, name: str, executor: Executor) -> str:
+        """Returns why not, or ""."""
+        folder = self._paths.run(self._job.run)
+        try:
+            wanted = Job.load(folder / Path(name).name)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{name}: not a job that the run could go on with ({error})"
+        self._take_in(wanted, executor)
+        return ""
+
+    def _take_in(self, wanted: Job, executor: Executor, *, ask_again: bool = False) -> None:
+        if executor.amend(wanted, ask_again=ask_again):
+            try:
+                executor.job.save_copies(self._paths.run(self._job.run))
+            except OSError as error:
+                executor.notice(f"plan.json could not be written: {error.strerror}", "warning")
+
+    def _stays(self) -> bool:
+        """Whether the run waits for people instead of ending."""
+        executor = self._executor
+        return self._job.poll_s is not None and executor is not None and executor.tally.waiting > 0
+
+    async def _wait_for_people(self, executor: Executor, poll_s: float) -> None:
+        """Look now and then whether what people owe has come; what became possible is run."""
+        said = False
+        while True:
+            if self._stays() and not said:
+                said = True
+                executor.notice(f"waits for people: looks every {poll_s:g} s")
+            await anyio.sleep(poll_s)
+            if self._stays():
+                wanted = await anyio.to_thread.run_sync(replan, executor.job, self._paths)
+                self._take_in(wanted, executor, ask_again=True)
 
     async def _sample(self) -> None:
         psutil.cpu_percent()

@@ -17,6 +17,7 @@ class Tally:
     finished: int
     unchanged: int
     failed: int
+    stopped: int
     skipped: int
     waiting: int
     codes: tuple[int, ...]
@@ -33,6 +34,7 @@ def tally_of(
         finished=ended.count(Status.DONE) - same,
         unchanged=same,
         failed=len(failed),
+        stopped=ended.count(Status.STOPPED),
         skipped=ended.count(Status.SKIPPED),
         waiting=ended.count(Status.WAITING) + waiting_before,
         codes=tuple(codes.get(address, ExitCode.NODE_FAILED) for address in failed),
@@ -40,7 +42,8 @@ def tally_of(
 
 
 def exit_code(tally: Tally, *, stopped_by: ExitCode | None) -> ExitCode:
-    """The highest of what holds: interrupted, then 3, 1, 5 (only if nothing else failed), 6."""
+    """The highest of what holds: interrupted, then 3, 1, 5 (only if nothing else failed), 130 for a node that somebody
+    stopped, 6."""
     if stopped_by is not None:
         return stopped_by
     if ExitCode.OUR_FAULT in tally.codes:
@@ -48,4 +51,6 @@ def exit_code(tally: Tally, *, stopped_by: ExitCode | None) -> ExitCode:
     if tally.codes:
         all_refused = all(code == CredentialsError.exit_code for code in tally.codes)
         return ExitCode.CREDENTIALS if all_refused else ExitCode.NODE_FAILED
+    if tally.stopped:
+        return ExitCode.INTERRUPTED
     return ExitCode.WAITING if tally.waiting else ExitCode.DONE

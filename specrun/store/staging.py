@@ -1,7 +1,9 @@
 """Folders in which something is being made, and what a killed run left in them.
 
-A note `.resume.json` {"fingerprint": …, "resume": …} says what the folder was begun for. `write_manifest` removes it,
-so that it is never published.
+A note `.resume.json` says what the folder was begun for. `write_manifest` removes it, so that it is never published:
+    {"fingerprint": …, "resume": …, "spent_s": …, "began_at": …}
+spent_s: seconds of work in earlier attempts. began_at: of the last one, seconds since the epoch; it went on until the
+note's own modification time, which `keep_time` moves on, so that a killed run's time counts as well.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from specrun.errors import NodeError
 from specrun.model.address import Address, path_safe
@@ -37,9 +42,36 @@ def open_staging(paths: ProjectPaths, address: Address, fingerprint: str, resume
     return staging, False
 
 
-def write_staging_note(staging: Path, fingerprint: str, resume: Json) -> None:
+def write_staging_note(staging: Path, fingerprint: str, resume: Json, *, spent_s: float = 0.0) -> None:
+    _write_note(staging, {"fingerprint": fingerprint, "resume": resume, "spent_s": spent_s})
+
+
+def begin_work(staging: Path, now: float) -> float:
+    """Notes that an attempt begins; returns the seconds that earlier ones in this folder took.
+
+    now: seconds since the epoch. Raises OSError, ValueError: there is no note that could be read.
+    """
+    note = json.loads((staging / NOTE_NAME).read_text())
+    spent_s = _spent(staging, note)
+    _write_note(staging, {**note, "spent_s": spent_s, "began_at": now})
+    return spent_s
+
+
+def keep_time(staging: Path) -> None:
+    """The attempt still goes on. A folder that is finished has no note any more."""
+    with suppress(FileNotFoundError):
+        os.utime(staging / NOTE_NAME)
+
+
+def _spent(staging: Path, note: Mapping[str, Any]) -> float:
+    began_at = note.get("began_at")
+    last = max(0.0, (staging / NOTE_NAME).stat().st_mtime - began_at) if began_at is not None else 0.0
+    return float(note.get("spent_s", 0.0)) + last
+
+
+def _write_note(staging: Path, note: Mapping[str, Any]) -> None:
     partial = staging / f"{NOTE_NAME}.partial"
-    partial.write_text(json.dumps({"fingerprint": fingerprint, "resume": resume}))
+    partial.write_text(json.dumps(note))
     os.replace(partial, staging / NOTE_NAME)
 
 
@@ -58,9 +90,11 @@ def find_resumable(paths: ProjectPaths, address: Address, fingerprint: str, resu
     if not others:
         return None
     throw_away(paths, wanted, address)
-    os.rename(max(others, key=lambda folder: folder.stat().st_mtime_ns), wanted)
+    newest = max(others, key=lambda folder: folder.stat().st_mtime_ns)
+    spent_s = _spent(newest, json.loads((newest / NOTE_NAME).read_text()))
+    os.rename(newest, wanted)
     (wanted / MANIFEST_NAME).unlink(missing_ok=True)
-    write_staging_note(wanted, fingerprint, resume)
+    write_staging_note(wanted, fingerprint, resume, spent_s=spent_s)
     return wanted
 
 

@@ -126,6 +126,10 @@ class NodeView:
     last_lines: tuple[str, ...] = ()
     exit_code: int = 0
     retry_at: float | None = None
+    dropped: bool = False
+    """No longer part of the plan; shown until it has ended."""
+    in_run: bool = True
+    """The run looks at it, or did; not so what was up to date, waited or was disabled from the start."""
     version: int = 0
     """Grows with every event about this node."""
     pace: Pace = field(default_factory=Pace)

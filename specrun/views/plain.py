@@ -16,6 +16,7 @@ from specrun.views.text import cells, clean
 HEARTBEAT_S = 10.0
 _MAX_MISSING = 10
 _BEATING_NODES = 4
+_STOPPING = "stopping: what runs is asked to save its work; once more ends it at once"
 _RUN_STATUS_STYLES = {"done": "green bold", "failed": "red bold", "waiting": "blue bold", "interrupted": "yellow bold"}
 
 
@@ -84,6 +85,12 @@ class PlainPrinter:
             case ev.RunPaused():
                 said = "paused: nothing new starts" if event.paused else "goes on"
                 self._print(f"{self._time(event.time)} {self._paint(said, 'yellow')}")
+            case ev.RunStopping():
+                said = "ends everything at once" if event.at_once else _STOPPING
+                self._print(f"{self._time(event.time)} {self._paint(said, 'yellow')}")
+            case ev.RunAmended():
+                said = f"the plan has changed: {count(len(event.queued), 'node')} to run from here on"
+                self._print(f"{self._time(event.time)} {self._paint(said, 'cyan')}")
             case ev.RunFinished():
                 self._print(f"{self._time(event.time)} {self._finish(event)}")
             case _:
@@ -143,6 +150,7 @@ class PlainPrinter:
             (event.finished, "made"),
             (event.unchanged, "unchanged"),
             (event.failed, "failed"),
+            (event.stopped, "stopped"),
             (event.skipped, "skipped"),
             (event.waiting, "waiting"),
         ]

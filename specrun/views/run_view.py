@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from specrun.model import event as ev
 from specrun.model.address import Address, parse_address
-from specrun.model.plan import Action, Plan
+from specrun.model.plan import Action, Plan, PlannedNode
 from specrun.views.machine_view import GpuView, MachineView
 from specrun.views.node_view import MAX_ARTIFACTS, MAX_METRICS, MadeArtifact, NodeState, NodeView, ProgressView
 from specrun.views.series import Series
@@ -37,7 +38,7 @@ class NoticeLine:
 
 @dataclass(slots=True, repr=False)
 class RunView:
-    """status: "" before the start, running, then what RunFinished said."""
+    """status: "" before the start, running, stopping, then what RunFinished said."""
 
     run: str = ""
     project: str = ""
@@ -71,10 +72,16 @@ class RunView:
             if node is not None:
                 node.version += 1
                 _apply_to_node(node, event)
+                if node.dropped and node.state.settled:
+                    self._drop(node)
             return
         match event:
             case ev.RunStarted():
                 self._start(event)
+            case ev.RunAmended():
+                self._amend(event)
+            case ev.RunStopping():
+                self.status = "stopping"
             case ev.RunFinished():
                 self.status = clean(event.status)
                 self.exit_code = event.exit_code
@@ -113,27 +120,43 @@ class RunView:
         self.status, self.started_at = "running", event.time
         for gpu in event.gpus:
             self._know_gpu(gpu)
-        try:
-            planned_nodes = Plan.from_json(event.plan).nodes
-        except (KeyError, TypeError, ValueError):
-            # A plan of a newer version: nodes then appear as their events name them.
-            planned_nodes = ()
-        for planned in planned_nodes:
-            text = str(planned.address)
-            history = event.history.get(text)
-            node = NodeView(
-                planned.address,
-                planned=planned,
-                state=_PLANNED_STATES.get(planned.action, NodeState.QUEUED),
-                expected_s=planned.estimate.seconds if planned.estimate.seconds is not None else history,
-                folder=clean(planned.folder),
-                notes=tuple(clean(note) for note in planned.notes),
-            )
-            if planned.action in (Action.WAIT, Action.ORPHAN, Action.DISABLED):
-                reasons = tuple(clean(reason.text) for reason in planned.reasons)
-                node.reason = ", ".join(reasons)
-                node.missing = reasons if planned.action is Action.WAIT else ()
-            self.nodes[planned.address] = self._by_text[text] = node
+        for planned in _planned_nodes(event.plan):
+            self._add(planned, event.history)
+        self.structure += 1
+
+    def _amend(self, event: ev.RunAmended) -> None:
+        """Another plan: nodes come, go, and wait for their turn again; they stand in the new plan's order."""
+        before, queued = dict(self.nodes), set(event.queued)
+        self.nodes.clear()
+        for planned in _planned_nodes(event.plan):
+            node = before.pop(planned.address, None)
+            if node is None:
+                self._add(planned, event.history)
+                continue
+            self.nodes[planned.address] = node
+            _replan(node, planned, queued=planned.address.text in queued)
+            if node.in_run and planned.address.text in event.history:
+                node.expected_s = _expected(planned, event.history)
+        for node in before.values():
+            if node.state in (NodeState.RUNNING, NodeState.RETRYING):
+                node.dropped = True
+                self.nodes[node.address] = node
+        self._by_text = {address.text: node for address, node in self.nodes.items()}
+        self.structure += 1
+
+    def _add(self, planned: PlannedNode, history: Mapping[str, float]) -> None:
+        node = NodeView(
+            planned.address,
+            expected_s=_expected(planned, history),
+            folder=clean(planned.folder),
+            in_run=planned.action.runs,
+        )
+        _settle_by_plan(node, planned)
+        self.nodes[planned.address] = self._by_text[planned.address.text] = node
+
+    def _drop(self, node: NodeView) -> None:
+        self.nodes.pop(node.address, None)
+        self._by_text.pop(node.address.text, None)
         self.structure += 1
 
     def _know_gpu(self, gpu: Any) -> None:
@@ -143,7 +166,12 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        return self.status not in ("", "running")
+        return self.status not in ("", "running", "stopping")
+
+    @property
+    def stopped(self) -> int:
+        """Nodes that a person, the end of the run or another plan stopped; they are not among the failed."""
+        return self.counts()[NodeState.STOPPED]
 
     def counts(self) -> dict[NodeState, int]:
         """Nodes by state; orphans do not count."""
@@ -156,7 +184,7 @@ class RunView:
     @property
     def to_do(self) -> list[NodeView]:
         """The nodes that this run looks at: not those that were up to date, waiting or disabled from the start."""
-        return [node for node in self.nodes.values() if node.planned is None or node.planned.action.runs]
+        return [node for node in self.nodes.values() if node.in_run]
 
     def done_and_total(self) -> tuple[int, int]:
         to_do = self.to_do
@@ -172,6 +200,48 @@ class RunView:
 
     def node_on_gpu(self, index: int) -> list[NodeView]:
         return [n for n in self.nodes.values() if index in n.gpus and n.state is NodeState.RUNNING]
+
+
+def _planned_nodes(plan: Mapping[str, Any]) -> tuple[PlannedNode, ...]:
+    """None of a plan of a newer version: nodes then appear as their events name them."""
+    try:
+        return Plan.from_json(plan).nodes
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _expected(planned: PlannedNode, history: Mapping[str, float]) -> float | None:
+    seconds = planned.estimate.seconds
+    return seconds if seconds is not None else history.get(planned.address.text)
+
+
+def _settle_by_plan(node: NodeView, planned: PlannedNode) -> None:
+    """The state that the plan gives a node of which nothing else is known."""
+    node.planned = planned
+    node.state = _PLANNED_STATES.get(planned.action, NodeState.QUEUED)
+    node.notes = tuple(clean(note) for note in planned.notes)
+    node.reason, node.missing, node.approval = "", (), False
+    if planned.action in (Action.WAIT, Action.ORPHAN, Action.DISABLED):
+        reasons = tuple(clean(reason.text) for reason in planned.reasons)
+        node.reason = ", ".join(reasons)
+        node.missing = reasons if planned.action is Action.WAIT else ()
+
+
+def _replan(node: NodeView, planned: PlannedNode, *, queued: bool) -> None:
+    """queued: it waits for its turn from here on, whatever it was."""
+    node.version += 1
+    node.dropped = False
+    node.in_run = node.in_run or planned.action.runs
+    ended = not queued and node.state not in (NodeState.RUNNING, NodeState.RETRYING)
+    made = node.state in (NodeState.DONE, NodeState.UNCHANGED) and planned.action is Action.NONE
+    node.planned = planned
+    if ended and not planned.action.runs and not made:
+        _settle_by_plan(node, planned)
+        node.in_run = False
+    elif queued:
+        _settle_by_plan(node, planned)
+        node.state, node.duration_s, node.started_at, node.ended_at = NodeState.QUEUED, None, None, None
+        node.progress, node.cause, node.hint = ProgressView(), "", ""
 
 
 def _apply_to_node(node: NodeView, event: ev.NodeEvent) -> None:

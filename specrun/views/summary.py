@@ -24,6 +24,7 @@ _HEADLINES = {
     "waiting": ("waiting for people", "blue bold"),
     "interrupted": ("interrupted", "yellow bold"),
     "running": ("still running", "cyan bold"),
+    "stopping": ("stopping", "yellow bold"),
 }
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from specrun.kinds.step_program import STOP_GRACE_S
-from specrun.model.event import NodeFinished, NodeStarted, Notice
+from specrun.model.event import NodeFinished, NodeStarted, RunStopping
 from specrun.model.plan import Action
 from specrun.store.manifest import is_whole, read_manifest
 from specrun.store.paths import ProjectPaths
@@ -120,7 +120,7 @@ def test_a_second_sigint_ends_a_program_that_will_not_stop(tmp_path: Path) -> No
     supervisor = start_supervisor(job)
     until((tmp_path / "began").exists, "the program's start")
     supervisor.send_signal(signal.SIGINT)
-    until(lambda: bool(events_of(job, Notice)), "the answer to the first")
+    until(lambda: bool(events_of(job, RunStopping)), "the answer to the first")
     supervisor.send_signal(signal.SIGINT)
     assert supervisor.wait(STOP_GRACE_S / 2) == 130
 

@@ -14,6 +14,7 @@ from specrun.model.event import Event
 from specrun.model.node import Input, Node, Resources
 from specrun.model.plan import Plan
 from specrun.planner.compile import Wish, make_plan
+from specrun.run.control import Ask, Wanted, send
 from specrun.run.job import Job
 from specrun.run.launch import new_run_id
 from specrun.run.refresh import look_around
@@ -67,11 +68,8 @@ def plan_job(folder: Path, nodes: Sequence[Node], wish: Wish | None = None) -> J
         settings={"executor": {"max_parallel": 4}},
         nodes=tuple(nodes),
         plan=plan,
-        observations=world.observations,
-        gone=world.gone,
-        unreachable=world.unreachable,
         replace=tuple(wish.replace) if wish else (),
-    )
+    ).having_seen(world)
 
 
 class Outcome:
@@ -85,6 +83,14 @@ class Outcome:
 
     def addresses(self, kind: type[Event]) -> list[str]:
         return [event.address for event in self.of(kind)]
+
+
+def amend(folder: Path, going_on: Job, nodes: Sequence[Node]) -> Job:
+    """Ask a run that goes on to go on with other nodes."""
+    job = plan_job(folder, nodes)
+    run_folder = ProjectPaths(folder, folder / "outputs").run(going_on.run)
+    send(run_folder, Wanted(Ask.AMEND, job=job.save_amendment(run_folder)))
+    return job
 
 
 def apply(folder: Path, nodes: Sequence[Node], wish: Wish | None = None) -> Outcome:
