@@ -27,7 +27,9 @@ def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
     if view.finished:
         return "the run is over"
     if act in (Act.STOP, Act.PAUSE):
-        return None if view.status == "running" else "the run has not begun"
+        if act is Act.PAUSE and view.status == "stopping":
+            return "the run is stopping"
+        return None if view.status else "the run has not begun"
     if node is None:
         return "select a node first"
     address = node.address.text

@@ -31,6 +31,7 @@ from specrun.tui.help_screen import HelpScreen
 from specrun.tui.key_bar import KeyBar
 from specrun.tui.keys import KeyHint, hints
 from specrun.tui.line_pane import LinePane
+from specrun.tui.links import links_in
 from specrun.tui.log_lines import LogLines
 from specrun.tui.messages import LogOpened, NodeChosen, PlaceOpened, TabChosen
 from specrun.tui.node_commands import NodeCommands
@@ -147,13 +148,25 @@ class Dashboard(App[str]):
     def draw(self) -> None:
         """Data down. Nothing is asked to draw itself unless something that it shows may have changed."""
         view, now, node, notice = self.run_view, self.now, self.chosen_node, self._farewell.notice
-        depends = (view.version, int(now), self._chosen, self._panes.tab, self.size, notice, self.focused)
+        depends = (
+            view.version,
+            int(now),
+            self._chosen,
+            self._panes.tab,
+            self.size,
+            notice,
+            self.focused,
+            self._asking.asked,
+        )
         self._panes.draw_tab(node, self.follower)
         if depends == self._drawn:
             return
         self._drawn = depends
         keys = tuple(hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown)
-        self._panes.draw(Shown(node, now, notice, keys), self.follower, self.size.height)
+        asked = self._asking.asked_of(node)
+        self._panes.draw(
+            Shown(node, now, notice, keys, stopping=self._asking.stopping, asked=asked), self.follower, self.size.height
+        )
 
     def redraw(self) -> None:
         self._drawn = None
@@ -282,10 +295,7 @@ class Dashboard(App[str]):
         if not text:
             self._say("there is nothing to copy")
             return
-        self.copy_to_clipboard(text)
-        self.run_worker(partial(copy_through_tmux, text, self._environ), thread=True)
-        lines = text.count("\n") + 1
-        self._say(f"copied {text}" if lines == 1 and len(text) < 60 else f"copied {lines} lines")
+        self._copy(text)
 
     def action_walk(self, by: int) -> None:
         self._panes.tree.action_move(by)
@@ -360,11 +370,23 @@ class Dashboard(App[str]):
         self._panes.show_tab(tab, self.focused)
         self.call_after_refresh(self.redraw)
 
+    def _copy(self, text: str, said: str = "") -> None:
+        self.copy_to_clipboard(text)
+        self.run_worker(partial(copy_through_tmux, text, self._environ), thread=True)
+        lines = text.count("\n") + 1
+        self._say(said or (f"copied {text}" if lines == 1 and len(text) < 200 else f"copied {lines} lines"))
+
     def _open_place(self, place: str) -> None:
+        if links_in(place) == [place]:
+            program = opening.link(place, self._environ)
+            if program is None:
+                self._copy(place)
+            else:
+                self._open(program, "")
+            return
         path = Path(place)
         if not path.is_absolute() or not path.exists():
-            self.copy_to_clipboard(place)
-            self._say(f"{place} is no file here; copied")
+            self._copy(place, f"{place} is no file here; copied")
             return
         self._open(opening.place(path, self._environ), f"nothing here can open {place}")
 

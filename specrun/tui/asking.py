@@ -15,6 +15,9 @@ from specrun.tui.control import Control
 from specrun.views.node_view import NodeView
 from specrun.views.run_view import RunView
 
+_RUN = ("", 0)
+_STOP_SAID = "the run is asked to stop"
+
 
 class Asking:
     """chosen: the selected node, None for the run itself. say: tells the user (text, severity)."""
@@ -30,6 +33,8 @@ class Asking:
     ) -> None:
         self._app, self._control, self._view = app, control, view
         self._chosen, self._say = chosen, say
+        self.asked: frozenset[tuple[str, int]] = frozenset()
+        """Nodes that were asked to stop, with the attempt that was; "" stands for the run."""
 
     def why_not(self, act: Act) -> str | None:
         """None: it can be asked now."""
@@ -45,13 +50,24 @@ class Asking:
             return None
         return self._chosen()
 
+    @property
+    def stopping(self) -> bool:
+        """The run was asked to stop, whether or not it has said so."""
+        return _RUN in self.asked or self._view.status == "stopping"
+
+    def asked_of(self, node: NodeView | None) -> str:
+        """What a node was asked to do and has not done yet."""
+        if node is None or node.state.settled:
+            return ""
+        return "stopping" if self.stopping or (node.address.text, node.attempt) in self.asked else ""
+
     def cancel(self) -> None:
         node = self.allowed(Act.CANCEL)
         if node is not None and self._control is not None:
             text = node.address.text
             question = f"Cancel {text}? What it has done so far stays for a resume; what needs it is skipped."
             call = partial(self._control.cancel, text)
-            self._ask("Cancel a node", question, "cancel it", call, f"{text} is asked to stop")
+            self._ask("Cancel a node", question, "cancel it", call, f"{text} is asked to stop", (text, node.attempt))
 
     def retry(self) -> None:
         node = self.allowed(Act.RETRY)
@@ -77,7 +93,9 @@ class Asking:
             self._say(f"stop the run: {reason}", "information")
         elif self._control is not None:
             question = "Stop the run? Running nodes may save a checkpoint first; the next apply goes on from there."
-            self._ask("Stop the run", question, "stop it", self._control.stop_run, "the run is asked to stop")
+            if self.stopping:
+                question = "It is stopping already. Stop at once? What is not saved by now is lost."
+            self._ask("Stop the run", question, "stop it", self._control.stop_run, _STOP_SAID, _RUN)
 
     def stop_or_leave(self, leave: Callable[[], None]) -> None:
         """ctrl+c means stop to some and go away to others."""
@@ -86,22 +104,28 @@ class Asking:
             if key == "l":
                 leave()
             elif key == "s" and self._control is not None:
-                self._send(self._control.stop_run, "the run is asked to stop")
+                self._send(self._control.stop_run, _STOP_SAID, _RUN)
 
         question = "Stop the run, or only leave the dashboard? The run goes on without it."
         answers = (Answer("s", "stop the run"), Answer("l", "leave"))
         self._app.push_screen(AskScreen("ctrl+c", question, answers), answered)
 
-    def _ask(self, title: str, question: str, yes: str, call: Callable[[], str | None], said: str) -> None:
+    def _ask(
+        self, title: str, question: str, yes: str, call: Callable[[], str | None], said: str, of: tuple[str, int]
+    ) -> None:
         def answered(key: str | None) -> None:
             if key:
-                self._send(call, said)
+                self._send(call, said, of)
 
         self._app.push_screen(AskScreen(title, question, (Answer("y", yes),)), answered)
 
-    def _send(self, call: Callable[[], str | None], said: str) -> None:
+    def _send(self, call: Callable[[], str | None], said: str, of: tuple[str, int] | None = None) -> None:
+        """of: what is asked to stop, shown as stopping from now on."""
+
         async def send() -> None:
             error = await asyncio.to_thread(call)
+            if of is not None and not error:
+                self.asked |= {of}
             self._say(error or said, "error" if error else "information")
 
         self._app.run_worker(send())

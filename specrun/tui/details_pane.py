@@ -11,7 +11,7 @@ from specrun.model.digest import Json
 from specrun.tui.palette import Line
 from specrun.tui.text_pane import TextPane
 from specrun.views.facts import made_text, scores
-from specrun.views.node_view import NodeView
+from specrun.views.node_view import NodeState, NodeView
 from specrun.views.quantities import number
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, clean, wrap
@@ -29,7 +29,7 @@ class DetailsPane(TextPane):
     def _depends_on(self, node: NodeView | None, view: RunView) -> object:
         if node is None:
             return (view.status, view.structure, len(view.notices))
-        return (node.state, node.attempt, node.pid, node.digest, node.folder)
+        return (node.state, node.attempt, node.pid, node.digest, node.folder, node.missing, node.approval)
 
     def lines(self, node: NodeView | None, view: RunView) -> list[Line]:
         return self._run_lines(view) if node is None else self._node_lines(node)
@@ -41,7 +41,7 @@ class DetailsPane(TextPane):
             ("spec", view.spec),
             ("status", view.status),
             ("host", view.host),
-            ("supervisor", f"process {view.pid}" if view.pid else ""),
+            ("supervisor", f"pid {view.pid}" if view.pid else ""),
         ]
         lines: list[Line] = [(), *(line for name, value in values if value for line in self.field(name, value))]
         if view.notices:
@@ -53,12 +53,13 @@ class DetailsPane(TextPane):
 
     def _node_lines(self, node: NodeView) -> list[Line]:
         planned = node.planned
-        worker = " ".join(part for part in (node.worker, f"process {node.pid}" if node.pid else "") if part)
+        worker = " ".join(part for part in (node.worker, f"(pid {node.pid})" if node.pid else "") if part)
         values = [
             ("kind", clean(planned.kind) if planned else ""),
             ("state", f"{node.state}, attempt {node.attempt}" if node.attempt > 1 else str(node.state)),
             ("worker", worker),
             ("GPUs", ", ".join(map(str, node.gpus))),
+            ("reaches out", _reach(node)),
             ("resumed", "yes: the interrupted work was kept" if node.resumed else ""),
             ("output", node.folder),
             ("fingerprint", (clean(planned.fingerprint or "") if planned else "") or ""),
@@ -66,6 +67,9 @@ class DetailsPane(TextPane):
             ("log", str(self._log_path(node.address.text) or node.log_path or "")),
         ]
         lines: list[Line] = [(), *(line for name, value in values if value for line in self.field(name, value))]
+        if node.missing and node.state is NodeState.WAITING:
+            lines += self.heading("Waits for")
+            lines += [line for text in node.missing for line in self.linked(text, self.palette.text)]
         made = made_text(node.facts)
         measured = scores(node.facts)
         if made or measured:
@@ -107,6 +111,13 @@ class DetailsPane(TextPane):
             lines.append(((name, self.palette.dim), (first, self.palette.text)))
             lines += [((" " * cells(name) + line, self.palette.text),) for line in rest]
         return lines
+
+
+def _reach(node: NodeView) -> str:
+    if node.planned is None or not node.planned.external:
+        return ""
+    asks = "; needs approval: apply --yes" if node.approval else ""
+    return f"yes: it writes outside this machine{asks}"
 
 
 def _value(value: Json) -> str:

@@ -37,6 +37,10 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,q,question_mark,enter", "dismiss", show=False),
         Binding("up,k", "scroll(-1)", show=False),
         Binding("down,j", "scroll(1)", show=False),
+        Binding("pageup,b", "scroll(-10)", show=False),
+        Binding("pagedown,space", "scroll(10)", show=False),
+        Binding("home,g", "scroll(-1000)", show=False),
+        Binding("end,G", "scroll(1000)", show=False),
     ]
 
     def __init__(self, pane: str, pane_keys: Sequence[KeyHint], app_keys: Sequence[KeyHint]) -> None:
@@ -50,7 +54,6 @@ class HelpScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         box, pane = self.query_one("#help"), self.query_one(LinePane)
         set_title(box, f"Keys of {self._pane}")
-        set_subtitle(box, "esc closes")
         own = [self._key_line(pane, hint) for hint in self._pane_keys]
         signs: list[Line] = [(), (("Signs", pane.palette.title),), *self._sign_lines(pane)]
         everywhere: list[Line] = [(("Everywhere", pane.palette.title),)]
@@ -58,12 +61,23 @@ class HelpScreen(ModalScreen[None]):
         beside = self.app.size.width >= 2 * COLUMN + 12
         lines = _beside([*own, *signs], everywhere, COLUMN) if beside else [*own, (), *everywhere, *signs]
         pane.styles.width = (2 if beside else 1) * COLUMN + 2
-        pane.styles.height = min(len(lines), max(6, self.app.size.height - 8))
+        low = len(lines) + 6 > self.app.size.height
+        box.styles.padding = (0, 1) if low else (1, 2)
+        box.styles.max_height = "100%" if low else "90%"
+        pane.styles.max_height = None
+        pane.styles.height = min(len(lines), max(4, self.app.size.height - (2 if low else 6)))
         pane.show_items(lines)
+        self.watch(pane, "scroll_y", self._say_more)
+        self.call_after_refresh(self._say_more)
 
     def action_scroll(self, by: int) -> None:
         pane = self.query_one(LinePane)
         pane.scroll_to(y=pane.scroll_offset.y + by, animate=False)
+
+    def _say_more(self) -> None:
+        pane = self.query_one(LinePane)
+        below = len(pane.items) - pane.scroll_offset.y - pane.size.height
+        set_subtitle(self.query_one("#help"), f"↓ {below} more · esc closes" if below > 0 else "esc closes")
 
     def _sign_lines(self, pane: LinePane) -> list[Line]:
         return [

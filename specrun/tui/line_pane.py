@@ -7,11 +7,13 @@ from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from specrun.tui.messages import PlaceOpened
 from specrun.tui.palette import Line, Palette, palette
 from specrun.views.text import cells
 
@@ -86,6 +88,12 @@ class LinePane(ScrollView):
         strip = Strip(segments).adjust_cell_length(width, style)
         strip = self._with_selection(strip, index)
         return strip.apply_offsets(0, index)
+
+    def on_click(self, event: events.Click) -> None:
+        """A link opens. (Subclasses answer clicks of their own as well.)"""
+        link = event.style.link
+        if link:
+            self.post_message(PlaceOpened(link))
 
     def plain_lines(self) -> list[str]:
         """The text of all lines, for copying."""

@@ -6,12 +6,13 @@ from rich.style import Style
 
 from specrun.tui.gauges import bar
 from specrun.tui.line_pane import LinePane, line_width
+from specrun.tui.links import linked_paragraph, links_in
 from specrun.tui.palette import Line
 from specrun.views.facts import made_text
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.quantities import duration, short_duration, stopwatch, time_left
 from specrun.views.run_view import RunView
-from specrun.views.text import wrap
+from specrun.views.text import cells, wrap
 
 MAX_LINES = 4
 
@@ -19,9 +20,15 @@ MAX_LINES = 4
 class NodeHeader(LinePane, can_focus=False):
     """One line for most states; a failure or a wait explains itself in up to four."""
 
-    def show_node(self, node: NodeView | None, view: RunView, now: float) -> None:
+    _asked = ""
+
+    def show_node(self, node: NodeView | None, view: RunView, now: float, asked: str = "") -> None:
+        self._asked = asked
         lines = [self._run_line(view)] if node is None else self._node_lines(node, now)
-        self.show_items(lines[:MAX_LINES])
+        if len(lines) > MAX_LINES:
+            more: Line = ((f"   … {len(lines) - MAX_LINES + 1} lines more: Details", self.palette.dim),)
+            lines = [*lines[: MAX_LINES - 1], more]
+        self.show_items(lines)
         height = min(len(lines), MAX_LINES)
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
@@ -37,6 +44,8 @@ class NodeHeader(LinePane, can_focus=False):
         head: Line = ((f" {node.sign} ", style), (str(node.state), style))
         match node.state:
             case NodeState.RUNNING:
+                if self._asked:
+                    head = ((f" {NodeState.STOPPED.sign} ", self.palette.warn), (self._asked, self.palette.warn))
                 return [(*head, *self._progress(node, now))]
             case NodeState.FAILED | NodeState.STOPPED:
                 after = f" after {duration(node.elapsed(now) or 0.0)}" if node.elapsed(now) else ""
@@ -46,9 +55,11 @@ class NodeHeader(LinePane, can_focus=False):
                     *self._said(node.hint, "accent"),
                 ]
             case NodeState.WAITING:
-                waits: Line = ((f" {node.sign} ", style), (node.waiting_for, style))
                 owed = node.missing if node.waiting_for == "waits for people" else ()
-                return [waits, *(line for text in owed for line in self._said(text, "text"))]
+                waits: Line = ((f" {node.sign} ", style), (node.waiting_for, style))
+                if owed and not links_in(owed[0]) and cells(owed[0]) + line_width(waits) + 4 < self.inner_width:
+                    waits, owed = (*waits, (f": {owed[0]}", self.palette.text)), owed[1:]
+                return [waits, *(line for text in owed for line in self._linked(text))]
             case NodeState.DONE:
                 took = f" in {duration(node.elapsed(now) or 0.0)}"
                 made = made_text(node.facts)
@@ -91,6 +102,9 @@ class NodeHeader(LinePane, can_focus=False):
             room -= line_width(part)
             fitting += part
         return tuple(fitting)
+
+    def _linked(self, text: str) -> list[Line]:
+        return linked_paragraph(text, self.inner_width, (self.palette.text, self.palette.busy + Style(underline=True)))
 
     def _said(self, text: str, style: str) -> list[Line]:
         if not text:

@@ -115,6 +115,8 @@ class NodeTree(LinePane, can_focus=True):
         left = f"~{row.left}" if row.left else ""
         wide = width >= WIDE
         line: list[Span] = []
+        if row.note:
+            return ((clip(row.note, max(6, width // 3)), palette.wait),)
         if row.fraction is not None:
             line += self._bar(row.fraction, 12 if width >= WIDE + 8 else 9 if wide else 6 if width >= MIDDLE else 0)
             line.append((f" {row.fraction:4.0%} ", palette.busy))

@@ -53,6 +53,12 @@ def place(path: Path, environ: Mapping[str, str], which: Which = shutil.which) -
     return pager(path, environ, which)
 
 
+def link(url: str, environ: Mapping[str, str], which: Which = shutil.which) -> Opening | None:
+    """None: there is no desktop here, so no browser."""
+    desktop = _desktop(environ, which)
+    return Opening((*desktop, url), in_terminal=False, said=f"opened {url}") if desktop else None
+
+
 def _desktop(environ: Mapping[str, str], which: Which) -> Sequence[str]:
     if environ.get("SSH_CONNECTION"):
         return ()

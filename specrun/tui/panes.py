@@ -32,12 +32,15 @@ from specrun.views.node_view import NodeView
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is to be drawn: node None stands for the run itself; notice takes the place of the time left."""
+    """What is to be drawn: node None stands for the run itself; notice takes the place of the time left.
+    stopping: the run was asked to stop. asked: what the node was asked to do and has not done yet."""
 
     node: NodeView | None
     now: float
     notice: str
     keys: tuple[KeyHint, ...]
+    stopping: bool = False
+    asked: str = ""
 
 
 class Panes:
@@ -83,9 +86,9 @@ class Panes:
     def draw(self, shown: Shown, follower: Follower, screen_height: int) -> None:
         """Everything but the tab."""
         view, node = follower.view, shown.node
-        self.header.show_run(view, shown.now, shown.notice)
+        self.header.show_run(view, shown.now, shown.notice, stopping=shown.stopping)
         self.tree.show_run(view, shown.now)
-        self._node_header.show_node(node, view, shown.now)
+        self._node_header.show_node(node, view, shown.now, shown.asked)
         self._machine.show_run(view, screen_height // 5)
         set_title(self._right, node.address.text if node else view.project or "run")
         self._tab_bar.show_tabs(self.tab, _marks(node))

@@ -10,7 +10,7 @@ from specrun.model.address import Address
 from specrun.model.plan import Action, Reason
 from specrun.tui.palette import Line
 from specrun.tui.text_pane import TextPane
-from specrun.views.node_view import NodeView
+from specrun.views.node_view import NodeState, NodeView
 from specrun.views.plan_text import estimate_text, exact_values
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, clean, pad
@@ -18,6 +18,9 @@ from specrun.views.text import cells, clean, pad
 
 class PlanPane(TextPane):
     """Why the node has its action, with old and new values, and what stands around it."""
+
+    def _depends_on(self, node: NodeView | None, view: RunView) -> object:
+        return (super()._depends_on(node, view), node.missing if node else (), id(node.planned) if node else 0)
 
     def lines(self, node: NodeView | None, view: RunView) -> list[Line]:
         if node is None:
@@ -34,6 +37,11 @@ class PlanPane(TextPane):
         ]
         for reason in planned.reasons:
             lines += self._reason(reason)
+        if planned.external and planned.action.runs:
+            lines += self.paragraph("writes outside this machine: asks for approval first (--yes)", self.palette.accent)
+        if node.missing and node.state is NodeState.WAITING:
+            lines += self.heading("Waits for")
+            lines += [line for text in node.missing for line in self.linked(text, self.palette.text)]
         lines += [line for note in node.notes for line in self.paragraph(f"note: {note}", self.palette.warn)]
         estimate = estimate_text(planned.estimate)
         if estimate and planned.action.runs:

@@ -26,8 +26,12 @@ _STATUS = {
 class RunHeader(LinePane, can_focus=False):
     """Parts that do not fit are left out, the least needed first."""
 
-    def show_run(self, view: RunView, now: float, notice: str = "") -> None:
-        """notice: stands in for the time left, for example that the dashboard closes soon."""
+    _stopping = False
+
+    def show_run(self, view: RunView, now: float, notice: str = "", *, stopping: bool = False) -> None:
+        """notice: stands in for the time left, for example that the dashboard closes soon.
+        stopping: asked to stop, though the run has not said so yet."""
+        self._stopping = (stopping or view.status == "stopping") and not view.finished
         self.show_items([self._line(view, now, notice)])
 
     def _line(self, view: RunView, now: float, notice: str) -> Line:
@@ -56,6 +60,8 @@ class RunHeader(LinePane, can_focus=False):
         return (*line, (" " * max(0, gap), Style()), *tail)
 
     def _status(self, view: RunView) -> Line:
+        if self._stopping:
+            return (("■ stopping", self.palette.warn),)
         if view.paused and not view.finished:
             return (("⏸ paused", self.palette.warn),)
         sign, word = _STATUS.get(view.status, ("·", view.status))
@@ -83,6 +89,8 @@ class RunHeader(LinePane, can_focus=False):
         return tuple(parts)
 
     def _ends(self, view: RunView, now: float, notice: str, *, short: bool) -> Line:
+        if self._stopping:
+            return ()
         if notice:
             return ((notice, self.palette.accent),)
         eta = run_eta(view, now)

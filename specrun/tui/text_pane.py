@@ -8,6 +8,8 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 
 from specrun.tui.line_pane import LinePane
+from specrun.tui.links import linked_paragraph
+from specrun.tui.messages import PlaceOpened
 from specrun.tui.palette import Line
 from specrun.views.node_view import NodeView
 from specrun.views.run_view import RunView
@@ -24,6 +26,7 @@ class TextPane(LinePane, can_focus=True):
         Binding("pagedown,space", "page_down", "page down", show=False),
         Binding("home,g", "scroll_home", "first line", show=False),
         Binding("end,G", "scroll_end", "last line", show=False),
+        Binding("u", "open_link", "open, or copy, the next link", show=False),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -31,6 +34,7 @@ class TextPane(LinePane, can_focus=True):
         self._node: NodeView | None = None
         self._run = RunView()
         self._made_from: object = None
+        self._opened = 0
 
     def show_node(self, node: NodeView | None, view: RunView) -> None:
         if node is not self._node:
@@ -55,6 +59,18 @@ class TextPane(LinePane, can_focus=True):
         self._made_from = None
         self.show_node(self._node, self._run)
         super().repaint()
+
+    def action_open_link(self) -> None:
+        """One after the other."""
+        links = list(dict.fromkeys(style.link for line in self.items for _, style in line if style.link))
+        if not links:
+            self.app.bell()
+            return
+        self.post_message(PlaceOpened(links[self._opened % len(links)]))
+        self._opened += 1
+
+    def linked(self, text: str, style: Style, indent: int = 3) -> list[Line]:
+        return linked_paragraph(text, self.inner_width, (style, self.palette.busy + Style(underline=True)), indent)
 
     def heading(self, text: str) -> list[Line]:
         return [(), ((f" {text}", self.palette.title),)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ _STATES_BY_INTEREST = (
     NodeState.UNCHANGED,
     NodeState.SKIPPED,
 )
+
+
+_SHARE = re.compile(r"(\d[\d,]*) of (\d[\d,]*)(?: (\w+))?")
 
 
 class Show(StrEnum):
@@ -60,7 +64,7 @@ class RowSort(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Row:
     """key: the address of a node, `section` or `section.name` of a group. open: None where nothing folds.
-    amounts: nodes by state, for groups."""
+    amounts: nodes by state, for groups. note: whom a waiting node waits for, in a word or two."""
 
     sort: RowSort
     key: str
@@ -72,6 +76,7 @@ class Row:
     fraction: float | None = None
     elapsed: str = ""
     left: str = ""
+    note: str = ""
     amounts: tuple[tuple[NodeState, int], ...] = ()
 
 
@@ -137,9 +142,9 @@ def _wanted(node: NodeView, wish: Wish) -> bool:
 
 def _run_row(view: RunView, now: float) -> Row:
     states = {"": NodeState.QUEUED, "running": NodeState.RUNNING, "done": NodeState.DONE, "failed": NodeState.FAILED}
+    states |= {"stopping": NodeState.STOPPED, "interrupted": NodeState.STOPPED}
     state = states.get(view.status, NodeState.WAITING if view.status == "waiting" else NodeState.SKIPPED)
-    sign = "■" if view.status == "interrupted" else state.sign
-    return Row(RowSort.RUN, RUN_KEY, view.project or "…", 0, state, sign)
+    return Row(RowSort.RUN, RUN_KEY, view.project or "…", 0, state, state.sign)
 
 
 def _node_row(node: NodeView, label: str, depth: int, now: float) -> Row:
@@ -160,7 +165,21 @@ def _node_row(node: NodeView, label: str, depth: int, now: float) -> Row:
         fraction=node.progress.fraction if running else None,
         elapsed=spent,
         left=short_duration(left) if left is not None else "",
+        note=waiting_note(node) if node.state is NodeState.WAITING else "",
     )
+
+
+def waiting_note(node: NodeView) -> str:
+    """`3/10 tasks`, `people`, `approval`, `other nodes`."""
+    if node.approval:
+        return "approval"
+    if node.waiting_for != "waits for people":
+        return "other nodes"
+    for text in node.missing:
+        if found := _SHARE.search(text):
+            noun = found[3] or ""
+            return f"{found[1]}/{found[2]} {noun}".rstrip()
+    return "people"
 
 
 def _group_row(sort: RowSort, group: _Group, depth: int, *, is_open: bool, now: float) -> Row:

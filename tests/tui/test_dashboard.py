@@ -11,6 +11,7 @@ from specrun.model.event import (
     NodeFailed,
     NodeFinished,
     NodeStarted,
+    NodeWaiting,
     Notice,
     RunFinished,
     RunPaused,
@@ -221,6 +222,92 @@ def test_a_capital_q_asks_and_stops_the_run() -> None:
     in_dashboard(look)
 
 
+def test_from_the_moment_it_is_asked_to_stop_the_run_shows_as_stopping() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("Q", "y")
+        await shown.app.tick()
+        await shown.pilot.pause()
+        assert "■ stopping" in shown.text.splitlines()[0]
+        await shown.press("Q")
+        assert "stopping already" in shown.text
+
+    in_dashboard(look)
+
+
+def test_a_stop_that_was_refused_is_not_shown_as_one() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("Q", "y")
+        await shown.app.tick()
+        assert "stopping" not in shown.text.splitlines()[0]
+
+    in_dashboard(look, control=NotedControl("no space left"))
+
+
+def test_a_node_that_was_cancelled_shows_as_stopping_until_it_has() -> None:
+    async def look(shown: Shown) -> None:
+        shown.app._panes.tree.reveal("models.detector")
+        await shown.press("c", "y")
+        await shown.app.tick()
+        await shown.pilot.pause()
+        assert "■ stopping" in shown.text
+        await shown.give(NodeFailed(address="models.detector", cause="cancelled", interrupted=True, time=NOON))
+        assert "■ stopped after" in shown.text
+        assert "■ stopping" not in shown.text
+
+    in_dashboard(look)
+
+
+LINK = "https://cvat.example.org/tasks/17"
+
+
+def test_a_node_that_waits_says_for_whom_in_the_tree_the_header_and_the_details() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.give(
+            NodeWaiting(
+                address="sources.round1",
+                missing=("3 of 10 tasks completed", f"train_batch_08, 31 of 50 frames: {LINK}", *["one more"] * 4),
+                time=NOON,
+            )
+        )
+        shown.app._panes.tree.reveal("sources.round1")
+        await shown.press("5")
+        row = next(line for line in shown.text.splitlines() if "⏸ round1" in line)
+        assert "3/10 tasks" in row
+        assert shown.text.count(LINK) == 2
+        assert "lines more: Details" in shown.text
+        shown.app._panes.focus_tab()
+        await shown.press("u")
+        assert f"copied {LINK}" in shown.said
+
+    in_dashboard(look)
+
+
+def test_a_link_is_opened_by_a_click() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.give(NodeWaiting(address="sources.round1", missing=(LINK,), time=NOON))
+        shown.app._panes.tree.reveal("sources.round1")
+        await shown.press("5")
+        lines = shown.text.splitlines()
+        row = next(index for index, line in enumerate(lines) if LINK in line)
+        await shown.pilot.click(offset=(lines[row].index(LINK) + 3, row))
+        await shown.pilot.pause()
+        assert shown.app.clipboard == LINK
+
+    in_dashboard(look)
+
+
+def test_what_writes_outside_the_machine_is_shown_with_its_approval() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.give(NodeWaiting(address="publications.reef", missing=("--yes",), approval=True, time=NOON))
+        shown.app._panes.tree.reveal("publications.reef")
+        await shown.press("3")
+        assert "writes outside this machine" in shown.text
+        assert "needs approval (--yes)" in shown.text
+        assert "approval" in next(line for line in shown.text.splitlines() if "⏸ reef" in line)
+
+    in_dashboard(look)
+
+
 @pytest.mark.parametrize(("key", "asked", "left"), [("s", True, False), ("l", False, True), ("escape", False, False)])
 def test_ctrl_c_asks_whether_to_stop_or_to_leave(key: str, asked: bool, left: bool) -> None:
     async def look(shown: Shown) -> None:
@@ -276,7 +363,7 @@ def test_a_matrix_is_folded_and_opens() -> None:
         ("2", ["train/box_loss", "mAP50(M)"]),
         ("3", ["train.epochs 50 → 100", "project.yaml:61", "Needed by", "predictions.masks"]),
         ("4", ["output", "outputs/models/detector"]),
-        ("5", ["ultralytics", "gpu process 5120"]),
+        ("5", ["ultralytics", "gpu (pid 5120)"]),
     ],
 )
 def test_each_tab_shows_its_side_of_the_node(key: str, words: list[str]) -> None:
@@ -410,6 +497,21 @@ def test_help_shows_the_keys_of_the_focused_pane() -> None:
         assert "$EDITOR" in shown.text
 
     in_dashboard(look, size=(120, 45))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16), (120, 40), (250, 70)])
+def test_all_of_the_help_can_be_reached(size: tuple[int, int]) -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("question_mark")
+        seen = shown.text
+        for _ in range(8):
+            await shown.press("pagedown")
+            seen += shown.text
+        assert all(said in seen for said in ("Keys of the nodes", "stop the run (asks)", "waits for people", "skipped"))
+        assert "more ·" not in shown.text
+        assert "esc closes" in shown.text
+
+    in_dashboard(look, size=size)
 
 
 def test_full_screen_hides_everything_else_and_escape_comes_back() -> None:
