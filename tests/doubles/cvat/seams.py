@@ -4,8 +4,9 @@
     def post_data(server: CvatDouble, call: Call, task: Task) -> Answer
         POST /api/tasks/{id}/data/ with Upload-Start (202), Upload-Multiple (200), Upload-Finish (202 {"rq_id": …}), TUS
         creation (201 + Location), or plain form/JSON without those headers. At the end it submits the unpacking with
-        `server.worker.submit(BackgroundRequest(id="action=create&target=task&target_id=N", type="create:task", …), work)`;
-        `work` sets `task.media`, calls `state.make_jobs(task)` and raises `Failed(message)` when it cannot.
+        `server.worker.submit(BackgroundRequest(id="action=create&target=task&target_id=N", type="create:task", …,
+        started_message="Media files are being extracted..."), work)`; `work` sets `task.media`, calls
+        `state.make_jobs(task)` and raises `Failed(message)` when it cannot.
     def upload_chunk(server, call, task, file_id: str) -> Answer          PATCH and HEAD /api/tasks/{id}/data/{file_id}
     def get_data(server, call, task, job: Job | None) -> Answer           type=chunk|frame|context_image|preview
     def get_preview(server, call, task, job: Job | None) -> Answer        the task's or the job's preview

@@ -7,6 +7,7 @@ and `frame_filter` picked from the source.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,7 +51,8 @@ class Membership:
     id: int
     user_id: int
     organization_id: int
-    role: Literal["worker", "supervisor", "maintainer", "owner"]
+    role: str
+    """worker, supervisor, maintainer, owner."""
     joined_date: datetime
     is_active: bool = True
 
@@ -170,6 +172,8 @@ class Task:
     segment_size: int = 0
     overlap: int | None = None
     consensus_replicas: int = 0
+    data_id: int | None = None
+    """Given when an upload begins, whether or not anything comes of it."""
     media: Media | None = None
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
     """Files that arrived and are not unpacked yet, in order: (name, content); Upload-Start forgets none."""
@@ -300,6 +304,8 @@ class State:
         self.tokens: dict[int, Token] = {}
         self.sessions: dict[str, int] = {}
         """Session key → user id."""
+        self.login_keys: dict[str, int] = {}
+        """What a login answers with, for `Authorization: Token`, → user id."""
         self.projects: dict[int, Project] = {}
         self.labels: dict[int, Label] = {}
         """Sublabels too."""
@@ -313,6 +319,10 @@ class State:
         self.partial_uploads: dict[tuple[str, str], PartialUpload] = {}
         self.received_files: dict[tuple[str, str], bytes] = {}
         """Annotation files, datasets and backups that arrived, by (folder, name), until Upload-Finish takes them."""
+        self.stale_exports = False
+        """Hand out the archive of an earlier export, whatever was edited since: the real server's cache can do that."""
+        self.export_cache: dict[tuple[str, int, str, bool], tuple[bytes, datetime]] = {}
+        """Archives made, with the date that their project, task or job had then."""
         self._counters: dict[str, int] = {}
         self._last = clock()
 
@@ -326,6 +336,27 @@ class State:
         with self.lock:
             self._counters[table] = self._counters.get(table, 0) + 1
             return self._counters[table]
+
+    def new_organization(self, slug: str, name: str, owner_id: int, **what: Any) -> Organization:
+        when = self.now()
+        number = self.next_id("organizations")
+        made = Organization(number, slug, name, owner_id, created_date=when, updated_date=when, **what)
+        self.organizations[made.id] = made
+        self.new_membership(owner_id, made.id, "owner")
+        return made
+
+    def new_membership(self, user_id: int, organization_id: int, role: str) -> Membership:
+        made = Membership(self.next_id("memberships"), user_id, organization_id, role, joined_date=self.now())
+        self.memberships[made.id] = made
+        return made
+
+    def new_token(self, name: str, owner_id: int, **what: Any) -> Token:
+        when = self.now()
+        number = self.next_id("tokens")
+        value = f"{number}.{secrets.token_urlsafe(24)}"
+        made = Token(number, name, value, owner_id, created_date=when, updated_date=when, **what)
+        self.tokens[made.id] = made
+        return made
 
     def jobs_of(self, task_id: int) -> list[Job]:
         """By first frame."""
@@ -356,6 +387,7 @@ class State:
     def make_jobs(self, task: Task) -> list[Job]:
         """The jobs of a task whose media has just come; sets the task's real segment size and overlap."""
         assert task.media is not None
+        task.media.id = task.data_id = task.data_id or task.media.id
         size = len(task.media.frames)
         made = []
         for start, stop in _segments(task, size):

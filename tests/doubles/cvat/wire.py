@@ -22,6 +22,7 @@ class Call:
     headers: Message
     body: bytes
     base_url: str
+    raw_path: str = ""
     user: User | None = None
     token: Token | None = None
     organization: Organization | None = None
@@ -33,6 +34,11 @@ class Call:
         if self.user is None:
             raise Refused(401, {"detail": "Authentication credentials were not provided."})
         return self.user
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        pairs = (part.strip().partition("=") for part in self.headers.get("Cookie", "").split(";"))
+        return {name: value for name, _, value in pairs if name}
 
     def json(self) -> Any:
         try:
@@ -48,6 +54,9 @@ class Answer:
     """bytes as they are, None for nothing, anything else as JSON."""
     content_type: str = CVAT_JSON
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: list[str] = field(default_factory=list)
+    length: int | None = None
+    """Content-Length of a HEAD, which has no body."""
 
     def payload(self) -> bytes:
         if self.body is None:
