@@ -89,7 +89,7 @@ class Panes:
         self.header.show_run(view, shown.now, shown.notice, stopping=shown.stopping)
         self.tree.show_run(view, shown.now)
         self._node_header.show_node(node, view, shown.now, shown.asked)
-        self._machine.show_run(view, screen_height // 5)
+        self._machine.show_run(view, screen_height // 4)
         set_title(self._right, node.address.text if node else view.project or "run")
         self._tab_bar.show_tabs(self.tab, _marks(node))
         self._keys.show_keys(shown.keys)

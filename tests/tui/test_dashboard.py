@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from specrun.model.event import (
+    GpuSample,
     LogLine,
     MachineSample,
     NodeFailed,
@@ -19,7 +20,7 @@ from specrun.model.event import (
 from specrun.tui.line_pane import LinePane
 from specrun.tui.node_tree import NodeTree
 from tests.support.dashboard import NOON, NotedControl, Shown, shown_dashboard
-from tests.support.synthetic_run import START, finished_coral_run, planned, started
+from tests.support.synthetic_run import START, coral_run, finished_coral_run, planned, started
 
 HOSTILE = "[@click=app.quit]x[/] [bold red]loud[/] \x1b[2J\x1b]0;owned\x07"
 FAILED = "models.sweep[encoder=resnet50]"
@@ -72,6 +73,36 @@ def test_gpus_show_their_load_and_who_uses_them() -> None:
         assert "disk 412 GiB free" in shown.text
 
     in_dashboard(look)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 4, 8])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (250, 70)])
+def test_however_many_gpus_there_are_all_are_seen_and_the_machine_too(amount: int, size: tuple[int, int]) -> None:
+    samples = [
+        GpuSample(
+            index=index,
+            name="NVIDIA H200",
+            utilisation=90,
+            memory_used_mib=88_064 + 1024 * index,
+            memory_total_mib=143_771,
+            temperature_c=60 + index,
+            power_w=600,
+            time=NOON,
+        )
+        for index in range(amount)
+    ]
+    events = [event for event in coral_run(until=600) if not isinstance(event, GpuSample)]
+
+    async def look(shown: Shown) -> None:
+        for index in range(amount):
+            assert f"{60 + index}" in shown.text
+            assert f"{86 + index}" in shown.text
+        assert "disk 412 GiB free" in shown.text
+        assert shown.app.query_one("#tree").size.height >= size[1] // 2
+        if amount:
+            assert "detect" in next(line for line in shown.text.splitlines() if "90%" in line)
+
+    in_dashboard(look, events=[*events, *samples], size=size)
 
 
 def test_hostile_names_and_lines_are_only_text() -> None:
