@@ -8,6 +8,12 @@ _K = "specrun.kinds"
 
 _SECTIONS = (
     Section(
+        "connections",
+        {"cvat": f"{_K}.connections.cvat:CvatConnection"},
+        nodes=False,
+        title="Servers, and the accounts that ask them.",
+    ),
+    Section(
         "taxonomies",
         {"taxonomy": f"{_K}.declarations.taxonomy:Taxonomy"},
         default="taxonomy",

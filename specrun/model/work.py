@@ -134,3 +134,14 @@ class Look(Protocol):
     def recall(self, key: str) -> Json:
         """What the node's own `run` remembered."""
         ...
+
+    def secret(self, reference: Json) -> str:
+        """The value behind `{env: NAME}` and the like; blocking, since it may be what a command prints.
+
+        Raises CredentialsError.
+        """
+        ...
+
+    def facts(self, address: str) -> Mapping[str, Any] | None:
+        """What another node told of its last output; None: it was never made."""
+        ...

@@ -13,13 +13,14 @@ from typing import Any
 import anyio
 
 from specrun.errors import SpecrunError
-from specrun.model.address import Address
+from specrun.model.address import Address, parse_address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.digest import Json
 from specrun.model.node import Node
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.model.work import Listing
 from specrun.planner.world import World
+from specrun.run.secrets import Revealing
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.listing import ListingCache
 from specrun.store.locks import ProjectLock
@@ -41,7 +42,8 @@ class LookedAt:
 
 @dataclass(kw_only=True)
 class NodeLook:
-    """Implements model.work.Look for one node. looked_at: where every file and folder that it asks for is noted."""
+    """Implements model.work.Look for one node. looked_at: where every file and folder that it asks for is noted.
+    reveal: reference → secret. records: of all nodes."""
 
     address: Address
     project_dir: Path
@@ -52,6 +54,8 @@ class NodeLook:
     record: NodeRecord | None
     cache: ListingCache
     remembered: Callable[[str, str], Json] = field(repr=False)
+    reveal: Callable[[Json], str] = field(repr=False)
+    records: Mapping[Address, NodeRecord] = field(default_factory=dict, repr=False)
     looked_at: LookedAt = field(default_factory=LookedAt, repr=False)
 
     def listing(self, folder: Path, include: Sequence[str] = ("**/*",), exclude: Sequence[str] = ()) -> Listing:
@@ -69,6 +73,13 @@ class NodeLook:
 
     def recall(self, key: str) -> Json:
         return self.remembered(str(self.address), key)
+
+    def secret(self, reference: Json) -> str:
+        return self.reveal(reference)
+
+    def facts(self, address: str) -> Mapping[str, Any] | None:
+        record = self.records.get(parse_address(address))
+        return None if record is None else record.facts
 
 
 def _digests_in(value: Json) -> Iterator[str]:
@@ -89,15 +100,19 @@ def look_around(
     registry: Registry,
     *,
     looked_at: LookedAt | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> World:
     """Everything that the planner needs to know. state: None for a project that was never applied.
-    looked_at: is told what the observations depend on."""
+    looked_at: is told what the observations depend on. environ: where secrets are looked up besides the spec's
+    .env files; None: this process's."""
     records = dict(state.records()) if state else {}
     attempts = dict(state.attempts()) if state else {}
     cache = ListingCache(paths.cache_db)
     noted = looked_at if looked_at is not None else LookedAt()
     observations: dict[Address, Observation] = {}
     unreachable: dict[Address, Unreachable] = {}
+
+    reveal = Revealing(paths.project_dir, environ)
 
     def look_of(node: Node) -> NodeLook:
         return NodeLook(
@@ -110,6 +125,8 @@ def look_around(
             record=records.get(node.address),
             cache=cache,
             remembered=state.recall if state else lambda _address, _key: None,
+            reveal=reveal,
+            records=records,
             looked_at=noted,
         )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from specrun.errors import CredentialsError
-from specrun.model.digest import canonical_json
+from specrun.model.digest import Json, canonical_json
 from specrun.model.node import Node
-from specrun.spec.secrets import find_references, resolve_secret
+from specrun.spec.environment import with_env_files
+from specrun.spec.secrets import SECRET_HINT, find_references, resolve_secret
 
 
 class Secrets:
@@ -41,3 +43,25 @@ class Secrets:
             return resolve_secret(reference, self._environ, self._project_dir)
         except CredentialsError:
             return None
+
+
+class Revealing:
+    """Secrets while the world is looked at, each resolved once. Called from threads."""
+
+    def __init__(self, project_dir: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._project_dir = project_dir
+        self._environ = environ
+        self._resolved: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, reference: Json) -> str:
+        """Raises CredentialsError."""
+        if not isinstance(reference, dict):
+            raise CredentialsError("a secret is given by something that is no reference", hint=SECRET_HINT)
+        reference = {key: value for key, value in reference.items() if value is not None}
+        key = canonical_json(reference)
+        with self._lock:
+            if key not in self._resolved:
+                environ = with_env_files(self._project_dir, os.environ if self._environ is None else self._environ)
+                self._resolved[key] = resolve_secret(reference, environ, self._project_dir)
+            return self._resolved[key]

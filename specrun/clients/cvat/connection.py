@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from specrun.clients.http import host_of
 from specrun.model.digest import Json
 from specrun.spec.quantities import duration_s
 
@@ -33,6 +33,13 @@ class Connection:
         """`cvat.example.org:8080`, without the port when it is the scheme's own."""
         return host_of(self.url)
 
+    @property
+    def account(self) -> str:
+        """As whom, for messages."""
+        if self.token:
+            return "the access token"
+        return f"the user {self.username}" if self.username else "a visitor without a login"
+
     @classmethod
     def from_declaration(cls, resolved: Mapping[str, Any], secret: ReadSecret) -> Connection:
         """resolved: `ctx.declarations["connections.lab"]`. Raises CredentialsError: a secret cannot be read."""
@@ -47,12 +54,3 @@ class Connection:
             requests_deadline_s=duration_s(resolved.get("requests_deadline", "30m")),
             verify_tls=bool(resolved.get("verify_tls", True)),
         )
-
-
-def host_of(url: str) -> str:
-    """Host and port of a URL, lower case, without a port that the scheme implies."""
-    parts = urlsplit(url)
-    implied = {"http": 80, "https": 443}.get(parts.scheme)
-    name = (parts.hostname or "").lower()
-    name = f"[{name}]" if ":" in name else name
-    return name if parts.port in (None, implied) else f"{name}:{parts.port}"
