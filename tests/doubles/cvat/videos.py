@@ -39,8 +39,9 @@ def mp4(pictures: Sequence[bytes], *, quality: int) -> bytes:
         stream = container.add_stream("libx264", rate=25)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(round(51 * (100 - quality) / 99)), "preset": "ultrafast"}
+        with Image.open(io.BytesIO(pictures[0])) as first:
+            stream.width, stream.height = (side + side % 2 for side in first.size)
         for frame in _video_frames(pictures):
-            stream.width, stream.height = frame.width, frame.height
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return target.getvalue()
