@@ -21,6 +21,7 @@ class Observation:
         None: the recorded ones hold.
     part_changes: readable differences by part, for the reasons of consumers.
     missing: what people still owe; not empty makes the node wait.
+    notes: what a person should know of it although it makes nothing stale, for the plan.
     """
 
     value: Json = None
@@ -28,6 +29,7 @@ class Observation:
     parts: Mapping[str, str] | None = None
     part_changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,20 @@ def _plan_node(
         kind=node.kind,
         action=action,
         reasons=tuple(reasons),
-        notes=record.notes if record and action is Action.NONE else (),
+        notes=_notes(record, world.observations.get(node.address), action),
         fingerprint=print_,
         estimate=estimate(node, record) if action.runs else Estimate(),
         needs=node.needs,
         external=node.external,
         folder=node.address.folder,
     )
+
+
+def _notes(record: NodeRecord | None, observed: Observation | None, action: Action) -> tuple[str, ...]:
+    """What is seen now, and of a node that stays as it is, what its last run said."""
+    seen = observed.notes if observed else ()
+    said = record.notes if record and action is Action.NONE else ()
+    return (*seen, *(note for note in said if note not in seen))
 
 
 def _decide(

@@ -231,7 +231,8 @@ class Declaration:
 @dataclass(frozen=True, slots=True)
 class Need:
     """An input as the kind asks for it. ref: `datasets.reef`, perhaps with `[encoder=resnet34]` or `[*]`;
-    or the mapping `{best: …, metric: …, mode: …}`. parts: see model.node.Input."""
+    or the mapping `{best: …, metric: …, mode: …}`. parts: see model.node.Input. An entry of a section without nodes
+    (a connection that another entry names) comes with the declarations instead."""
 
     role: str
     ref: str | Mapping[str, Any]

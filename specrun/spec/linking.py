@@ -117,7 +117,10 @@ class _Linking:
                     self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
                 continue
             for address in addresses:
-                inputs[Input(need.role, address, tuple(need.parts))] = None
+                if self.composition.registry[address.section].nodes:
+                    inputs[Input(need.role, address, tuple(need.parts))] = None
+                elif address not in self.found.declarations[entry.address]:
+                    self.found.declarations[entry.address] += (address,)
         self.found.inputs[entry.address] = tuple(inputs)
 
     def _problem(self, entry: Declared, problem: Problem) -> None:

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from specrun.errors import NodeError, WaitingForPeople
+from specrun.formats.samples import load_samples
+from specrun.kinds.sources.cvat import CvatSource
+from specrun.model.artifact import Manifest, Outputs
+from specrun.model.labels import Box, Sample
+from specrun.model.state import Observation
+from specrun.run.context import WorkerContext
+from specrun.store.manifest import write_manifest
+from tests.doubles.cvat.server import CvatDouble
+from tests.support.context import make_context
+from tests.support.cvat_tasks import add_project, add_task, picture
+from tests.support.look import make_look
+
+ADDRESS = "sources.reef"
+
+
+@pytest.fixture
+def server() -> Iterator[CvatDouble]:
+    with CvatDouble(anonymous_per_minute=None) as double:
+        yield double
+        assert not double.errors, "\n".join(double.errors)
+
+
+class Source:
+    """One node, observed and made again and again as a project would."""
+
+    def __init__(self, server: CvatDouble, root: Path, **config: Any) -> None:
+        self.server = server
+        self.root = root
+        self.config = {"connection": "lab", "project": "reef", **config}
+        self.observation: Any = None
+        self.outputs: Outputs | None = None
+        self.runs = 0
+
+    @property
+    def output(self) -> Path:
+        return self.root / "outputs" / "sources" / "reef"
+
+    @property
+    def declarations(self) -> dict[str, Any]:
+        return {
+            "connections.lab": {
+                "url": self.server.url,
+                "username": self.server.user,
+                "password": {"env": "CVAT_PASSWORD"},
+            }
+        }
+
+    def spec(self) -> Any:
+        return CvatSource.Spec.model_validate(self.config)
+
+    def observe(self) -> Observation:
+        look = make_look(
+            self.root,
+            ADDRESS,
+            observed=self.observation,
+            declarations=self.declarations,
+            environ={"CVAT_PASSWORD": self.server.password},
+        )
+        return anyio.run(CvatSource().observe, self.spec(), look)
+
+    def context(self) -> WorkerContext:
+        return make_context(
+            self.root,
+            ADDRESS,
+            previous=self.output if self.output.exists() else None,
+            declarations=self.declarations,
+            secrets={'{"env":"CVAT_PASSWORD"}': self.server.password},
+        )
+
+    def run(self, context: WorkerContext | None = None) -> dict[str, Sample]:
+        """Make it and publish it; the samples by key."""
+        ctx = context or self.context()
+        self.outputs = CvatSource().run(self.spec(), ctx)
+        self.observation = self.outputs.observation
+        write_manifest(ctx.staging, _manifest(self.outputs))
+        self.runs += 1
+        if self.output.exists():
+            self.output.rename(self.root / f"trash{self.runs}")
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        ctx.staging.rename(self.output)
+        return {sample.key: sample for sample in load_samples(self.output / "samples.jsonl", self.root)}
+
+
+def _manifest(outputs: Outputs) -> Manifest:
+    return Manifest(
+        address=ADDRESS,
+        kind="sources.cvat",
+        kind_version=1,
+        fingerprint="f",
+        inputs={},
+        versions={},
+        seed=0,
+        files=(),
+        parts=outputs.parts,
+        facts=outputs.facts,
+        notes=outputs.notes,
+        artifacts=outputs.artifacts,
+        run="r",
+        made_at="2026-01-01T00:00:00Z",
+        observation=outputs.observation,
+    )
+
+
+def asked(server: CvatDouble, since: int) -> list[str]:
+    """Paths asked for since then, without the sign-in."""
+    return [path for _, path, _ in server.requests_seen[since:] if "/auth/" not in path]
+
+
+def box(*points: float) -> dict[str, Any]:
+    return {"label": "coral", "type": "rectangle", "points": list(points)}
+
+
+def test_a_finished_task_becomes_samples_with_images_and_fields(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 2)
+    server.person.draw(task, 1, box(1, 2, 5, 8))
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    samples = source.run()
+    assert list(samples) == [f"reef/{task}/000000", f"reef/{task}/000001"]
+    sample = samples[f"reef/{task}/000001"]
+    assert sample.media.is_file()
+    assert (sample.name, sample.size_wh, sample.split, sample.annotated) == ("img_001.jpg", (16, 12), "train", True)
+    (label,) = sample.labels
+    assert isinstance(label, Box)
+    assert (label.x, label.y, label.width, label.height) == (1, 2, 4, 6)
+    fields = sample.fields
+    assert (fields["cvat_task_name"], fields["cvat_project_name"], fields["cvat_subset"]) == ("dive", "reef", "train")
+    assert (fields["cvat_task_id"], fields["cvat_frame"]) == (task, 1)
+    assert source.outputs is not None
+    assert source.outputs.facts["labels"] == {"coral": 1, "fish": 0}
+
+
+def test_an_unchanged_project_is_not_stale_and_costs_listings_only(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    for name in ("a", "b", "c"):
+        server.person.finish_task(add_task(server, project, name))
+    source = Source(server, tmp_path)
+    source.run()
+    since = len(server.requests_seen)
+    seen = source.observe()
+    assert seen.value == source.observation
+    assert seen.differences == ()
+    assert len(asked(server, since)) <= 4
+    since = len(server.requests_seen)
+    source.run()
+    assert not [path for path in asked(server, since) if "annotations" in path or "data" in path]
+
+
+def test_drawing_in_a_task_that_is_not_ready_makes_nothing_stale(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    done, open_task = add_task(server, project, "done"), add_task(server, project, "open")
+    server.person.finish_task(done)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.draw(open_task, 0, box(0, 0, 4, 4))
+    seen = source.observe()
+    assert seen.value == source.observation
+    assert any("open" in note and "0 of 1 jobs ready" in note for note in seen.notes)
+
+
+def test_an_edited_task_is_asked_again_but_not_for_its_images(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    still, edited = add_task(server, project, "still"), add_task(server, project, "edited")
+    for task in (still, edited):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.draw(edited, 0, box(0, 0, 4, 4))
+    assert source.observe().differences == (f'task {edited} "edited" was edited',)
+    since = len(server.requests_seen)
+    before = (source.output / "media" / str(edited) / "img_000.jpg").stat().st_ino
+    samples = source.run()
+    assert len(samples[f"reef/{edited}/000000"].labels) == 1
+    paths = asked(server, since)
+    assert [path for path in paths if "annotations" in path] == [f"/api/tasks/{edited}/annotations/"]
+    assert not [path for path in paths if path.rstrip("/").endswith("/data")]
+    assert (source.output / "media" / str(edited) / "img_000.jpg").stat().st_ino == before
+
+
+def test_a_reopened_task_is_told_and_its_finished_state_kept(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive")
+    shape = server.person.draw(task, 0, box(0, 0, 4, 4))
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.reopen_job(server.state.jobs_of(task)[0].id)
+    server.person.edit_shape(shape["id"], points=[0, 0, 9, 9])
+    seen = source.observe()
+    assert seen.value == source.observation
+    assert "was reopened" in seen.notes[0]
+    (label,) = source.run()[f"reef/{task}/000000"].labels
+    assert isinstance(label, Box)
+    assert label.width == 4
+
+
+def test_a_deleted_task_is_told_and_its_data_kept(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    gone, stays = add_task(server, project, "gone"), add_task(server, project, "stays")
+    for task in (gone, stays):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.delete_task(gone)
+    seen = source.observe()
+    assert seen.value == source.observation
+    assert seen.notes == (f"task {gone} was deleted in CVAT; its data is kept",)
+    assert len(source.run()) == 4
+    assert source.outputs is not None
+    facts: Any = source.outputs.facts
+    assert facts["tasks"][str(gone)]["standing"] == "deleted"
+
+
+def test_too_few_finished_tasks_are_waited_for_with_links(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    done, owed = add_task(server, project, "done"), add_task(server, project, "owed")
+    server.person.finish_task(done)
+    source = Source(server, tmp_path, require="all")
+    (job,) = server.state.jobs_of(owed)
+    missing = source.observe().missing
+    assert missing[0] == "1 of 2 tasks are ready, required: all"
+    assert missing[1].endswith(f"{server.url}/tasks/{owed}/jobs/{job.id}")
+    with pytest.raises(WaitingForPeople):
+        source.run()
+    source.config["require"] = "50%"
+    assert source.observe().missing == ()
+
+
+def test_a_subset_that_is_not_mapped_is_named(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    for name, subset in (("a", "train"), ("b", "holdout"), ("c", "")):
+        server.person.finish_task(add_task(server, project, name, subset=subset))
+    source = Source(server, tmp_path)
+    notes = " ".join(source.observe().notes)
+    assert '"b" is out: its subset "holdout" is not mapped' in notes
+    assert '"c" is out: it has no subset' in notes
+    source.config["select"] = {"subsets": {"holdout": "test", "": None}}
+    assert {sample.split for sample in source.run().values()} == {"test", None}
+
+
+def test_a_project_none_of_whose_tasks_is_selected_is_an_error(server: CvatDouble, tmp_path: Path) -> None:
+    server.person.finish_task(add_task(server, add_project(server), "a", subset=""))
+    with pytest.raises(NodeError, match=r"none of its 1 tasks is selected.*no subset"):
+        Source(server, tmp_path).observe()
+
+
+def test_one_job_of_a_task_is_pulled_alone(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 4, segment_size=2)
+    first, _ = server.state.jobs_of(task)
+    server.person.finish_job(first.id)
+    source = Source(server, tmp_path, select={"jobs": [first.id]})
+    assert [sample.fields["cvat_frame"] for sample in source.run().values()] == [0, 1]
+    server.person.draw(task, 3, box(0, 0, 2, 2))
+    assert source.observe().value == source.observation
+
+
+def test_deleted_frames_are_no_samples(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 3)
+    server.person.delete_frames(task, 1)
+    server.person.finish_task(task)
+    assert [sample.fields["cvat_frame"] for sample in Source(server, tmp_path).run().values()] == [0, 2]
+
+
+def test_names_from_the_server_cannot_leave_the_folder(server: CvatDouble, tmp_path: Path) -> None:
+    images = {
+        "../../evil.jpg": picture((8, 8), 1),
+        "/etc/pass\u202ewd.jpg": picture((8, 8), 2),
+        "a/img.jpg": picture((8, 8), 3),
+        "A/IMG.jpg": picture((8, 8), 4),
+    }
+    task = add_task(server, add_project(server), "dive", images)
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    samples = list(source.run().values())
+    assert len({sample.name.casefold() for sample in samples}) == 4
+    for sample in samples:
+        assert sample.media.resolve().is_relative_to(source.output / "media" / str(task))
+    assert [sample.media.read_bytes() for sample in samples] == list(images.values())
+
+
+def test_equal_names_in_two_tasks_stay_two_images(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    for name, shade in (("a", 1), ("b", 200)):
+        server.person.finish_task(add_task(server, project, name, {"same.jpg": picture((8, 8), shade)}))
+    samples = list(Source(server, tmp_path).run().values())
+    assert [sample.name for sample in samples] == ["same.jpg", "same.jpg"]
+    assert samples[0].digest != samples[1].digest
+
+
+def test_an_image_with_exif_orientation_comes_upright(server: CvatDouble, tmp_path: Path) -> None:
+    images = {"turned.jpg": picture((20, 10), 5, orientation=6)}
+    task = add_task(server, add_project(server), "dive", images)
+    server.person.draw(task, 0, box(1, 2, 9, 19))
+    server.person.finish_task(task)
+    (sample,) = Source(server, tmp_path).run().values()
+    assert sample.size_wh == (10, 20)
+    (label,) = sample.labels
+    assert isinstance(label, Box)
+    assert (label.x, label.y, label.width, label.height) == (1, 2, 8, 17)
+
+
+def test_local_images_are_believed_by_name_and_size(server: CvatDouble, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "images" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "img_000.jpg").write_bytes(picture((16, 12), 77))
+    (folder / "img_001.jpg").write_bytes(picture((99, 12), 78))
+    task = add_task(server, add_project(server), "dive", 2)
+    server.person.finish_task(task)
+    source = Source(server, tmp_path, media={"download": "missing", "from": ["data/images"]})
+    found, fetched = source.run().values()
+    assert found.media == folder / "img_000.jpg"
+    assert fetched.media == source.output / "media" / str(task) / "img_001.jpg"
+    source.config["media"] = {"download": "none", "from": ["data/images"]}
+    assert len(source.run()) == 1
+    assert source.outputs is not None
+    assert "1 frame has no image here and was left out" in source.outputs.notes
+    source.config["media"] = {"download": "all", "from": ["data/images"]}
+    copied, _ = source.run().values()
+    assert copied.media.read_bytes() == (folder / "img_000.jpg").read_bytes()
+    assert copied.media.is_relative_to(source.output)
+
+
+def test_compressed_images_are_those_that_annotators_see(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 1)
+    server.person.finish_task(task)
+    media = server.state.tasks[task].media
+    assert media is not None
+    (sample,) = Source(server, tmp_path, media={"quality": "compressed"}).run().values()
+    assert sample.media.read_bytes() == media.frames[0].compressed
+
+
+def test_a_pull_that_was_cut_off_goes_on_where_it_was(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    first, second = add_task(server, project, "first"), add_task(server, project, "second")
+    for task in (first, second):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    server.faults.add("GET", f"/api/tasks/{second}/annotations", status=400, times=9)
+    context = source.context()
+    with pytest.raises(NodeError):
+        source.run(context)
+    server.faults.clear()
+    since = len(server.requests_seen)
+    assert len(source.run(context)) == 4
+    assert not [path for path in asked(server, since) if f"/tasks/{first}/" in path]
+
+
+def test_a_task_that_is_saved_while_it_is_pulled_is_asked_again(
+    server: CvatDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specrun.clients.cvat import transfer
+
+    task = add_task(server, add_project(server), "dive")
+    server.person.finish_task(task)
+    ask = transfer.annotations
+    drawn: list[dict[str, Any]] = []
+
+    def ask_then_draw(api: Any, task_id: int) -> dict[str, Any]:
+        told = ask(api, task_id)
+        if not drawn:
+            drawn.append(server.person.draw(task, 0, box(0, 0, 4, 4)))
+        return told
+
+    monkeypatch.setattr(transfer, "annotations", ask_then_draw)
+    source = Source(server, tmp_path)
+    assert len(source.run()[f"reef/{task}/000000"].labels) == 1
+    assert source.observe().value == source.observation
+
+
+def test_contradicting_settings_are_mistakes() -> None:
+    def messages(**config: Any) -> list[str]:
+        spec = CvatSource.Spec.model_validate(config)
+        return [problem.message for problem in CvatSource().check(spec, None)]  # type: ignore[arg-type]
+
+    assert messages(connection="lab", project="a") == []
+    assert messages(**{"from": "round1"}) == []
+    assert "`project` and `tasks` are both given" in messages(connection="lab", project="a", tasks=[1])
+    assert "`connection` is missing" in messages(project="a")
+    assert any("never holds" in text for text in messages(connection="lab", project=1, ready={"stage": "validation"}))
+    assert messages(connection="lab", project=1, ready={"status": None, "state": "completed"}) == []
+
+
+@pytest.mark.parametrize("require", ["most", "0%", "120%", 0, True])
+def test_what_require_cannot_be(require: object) -> None:
+    with pytest.raises(ValueError, match="none of any, all"):
+        CvatSource.Spec.model_validate({"connection": "lab", "project": "a", "require": require})
+
+
+def test_the_facts_are_json(server: CvatDouble, tmp_path: Path) -> None:
+    server.person.finish_task(add_task(server, add_project(server), "a"))
+    source = Source(server, tmp_path)
+    source.run()
+    assert source.outputs is not None
+    facts = json.loads(json.dumps(source.outputs.facts))
+    assert (facts["images"], facts["project_name"], facts["splits"]) == (2, "reef", {"train": 2})
