@@ -16,11 +16,13 @@ from specrun.errors import ApprovalMissing, ExitCode, PlanOutdated, UsageError
 from specrun.model.plan import Action
 from specrun.run.job import Job
 from specrun.run.launch import launch, new_run_id
+from specrun.spec.quantities import duration_s
 from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
 from specrun.store.recover import recover
 from specrun.store.state import State
 
+SHORTEST_POLL_S = 1.0
 UI = ("tui", "plain", "json", "quiet")
 
 
@@ -30,10 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ui", choices=UI, help="dashboard, lines, events as JSON, or nothing (default: what fits)")
     parser.add_argument("--yes", action="store_true", help="agree to writing outside this machine")
     parser.add_argument("--detach", action="store_true", help="start the run and return at once")
+    parser.add_argument(
+        "--wait", action="store_true", help="when people are waited for, go on by itself as they finish"
+    )
+    parser.add_argument("--poll", default="60s", help="with --wait: how often to look (default: 60s)")
     parser.add_argument("-v", "--verbose", action="store_true", help="the nodes' own output too")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    poll_s = poll_of(arguments) if arguments.wait else None
     saved = saved_plan(arguments)
     project = load(arguments)
     paths = ProjectPaths(project.project_dir, project.output_root)
@@ -42,9 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
     if saved is not None:
         check_saved(saved, planned)
     ui = arguments.ui or default_ui()
-    if not planned.plan.has_changes:
+    waits = poll_s is not None and planned.plan.with_action(Action.WAIT)
+    if not planned.plan.has_changes and not waits:
         return nothing_to_do(planned, ui)
-    return carry_out(planned, arguments, ui)
+    return carry_out(planned, arguments, ui, poll_s=poll_s)
+
+
+def poll_of(arguments: argparse.Namespace) -> float:
+    """Seconds, of `--poll`. Raises UsageError."""
+    try:
+        return max(SHORTEST_POLL_S, duration_s(arguments.poll))
+    except ValueError as error:
+        raise UsageError(f"--poll: {error}") from None
 
 
 def mend(paths: ProjectPaths) -> None:
@@ -122,8 +138,8 @@ def show_plan(planned: Planned, *, verbose: bool) -> None:
         sys.stdout.flush()
 
 
-def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str) -> int:
-    job = make_job(planned, approved=approved(planned, arguments))
+def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str, *, poll_s: float | None) -> int:
+    job = make_job(planned, approved=approved(planned, arguments, waits=poll_s is not None), poll_s=poll_s)
     if arguments.detach:
         launch(job, planned.paths)
         sys.stdout.write(f"{job.run}\n")
@@ -143,9 +159,16 @@ def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str) -> int:
     return in_the_foreground(job, planned, ui, verbose=arguments.verbose)
 
 
-def approved(planned: Planned, arguments: argparse.Namespace) -> bool:
-    """Raises ApprovalMissing: something writes outside the machine and nobody can be asked."""
-    outside = [str(n.address) for n in planned.plan.nodes if n.action.runs and n.external]
+def approved(planned: Planned, arguments: argparse.Namespace, *, waits: bool) -> bool:
+    """Raises ApprovalMissing: something writes outside the machine and nobody can be asked.
+
+    waits: what waits for people now may run later, when nobody can be asked any more.
+    """
+    outside = [
+        str(n.address)
+        for n in planned.plan.nodes
+        if n.external and (n.action.runs or (waits and n.action is Action.WAIT))
+    ]
     if not outside or arguments.yes:
         return True
     names = ", ".join(outside)

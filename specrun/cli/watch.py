@@ -7,13 +7,13 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from specrun.cli.apply import make_job, mend, previous_facts
+from specrun.cli.apply import make_job, mend, poll_of, previous_facts
 from specrun.cli.foreground import Printer
 from specrun.cli.project import Planned, add_spec, find_spec, pairs, paths_of, plan_project
 from specrun.cli.watch_voice import Voice, voice_for
@@ -21,31 +21,21 @@ from specrun.errors import ExitCode, LockedError, SpecError, SpecrunError, Usage
 from specrun.kinds.registry import REGISTRY
 from specrun.model.address import Address
 from specrun.model.diagnostic import Diagnostic
+from specrun.model.event import RunAmended
 from specrun.model.plan import Action, Plan
 from specrun.run.notifier import Notifier
 from specrun.run.ongoing import Ongoing
 from specrun.run.places import places_of
 from specrun.run.refresh import LookedAt
-from specrun.run.watching import (
-    Debounce,
-    Said,
-    hold_back,
-    mark_of_attempt,
-    overtaken,
-    said_of,
-    started_again,
-    what_to_say,
-)
+from specrun.run.watching import Debounce, Said, hold_back, mark_of_attempt, said_of, what_to_say
 from specrun.spec.compiled import load_compiled
 from specrun.spec.environment import ENV_FILES
 from specrun.spec.project import Project
-from specrun.spec.quantities import duration_s
 from specrun.store.locks import ProjectLock
 from specrun.views.quantities import count
 
 FOLLOW_S = 0.1
 LOCK_POLL_S = 1.0
-SHORTEST_POLL_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        poll_s = max(SHORTEST_POLL_S, duration_s(arguments.poll))
-    except ValueError as error:
-        raise UsageError(f"--poll: {error}") from None
+    poll_s = poll_of(arguments)
     spec = find_spec(arguments.spec)
     watch = Watch(spec, arguments, voice_for(arguments.ui, verbose=arguments.verbose), poll_s=poll_s)
     with heard(watch.signalled):
@@ -86,7 +73,7 @@ def heard(listener: signal._HANDLER) -> Iterator[None]:
 
 
 class Watch:
-    """One loop: wait for news, follow the run, look, say what is new, stop what is overtaken, start what is due."""
+    """One loop: wait for news, follow the run, look, say what is new, amend the run or start one."""
 
     def __init__(self, spec: Path, arguments: argparse.Namespace, voice: Voice, *, poll_s: float) -> None:
         self._spec = spec
@@ -163,6 +150,8 @@ class Watch:
         events = self._ongoing.poll()
         for event in events:
             self._printer.handle(event)
+            if isinstance(event, RunAmended):
+                self._say_news(Plan.from_json(event.plan))
         self._printer.tick()
         if gone and not events:
             self._settle(self._ongoing, self._printer)
@@ -181,7 +170,7 @@ class Watch:
         self._failed.update(ongoing.failed)
         if ongoing.given_up:
             self._failed.update(ongoing.untouched)
-        for address in ongoing.doomed | ongoing.settled - set(self._failed):
+        for address in ongoing.settled - set(ongoing.failed):
             self._failed.pop(address, None)
         if not self._signals:
             self._look(after=ongoing)
@@ -253,43 +242,31 @@ class Watch:
         return replace(planned, plan=hold_back(planned.plan, self._failed, approved=self._arguments.yes))
 
     def _compare(self, planned: Planned, after: Ongoing | None) -> None:
-        """Say what is new, and stop what is overtaken."""
+        """Say what is new; while a run goes on, that is what it makes of the new plan."""
         plan = planned.plan
         if self._said is None:
             self._voice.plan(plan)
             self._said = {node.address: said_of(node) for node in plan.nodes}
-            return
-        quiet: set[Address] = set()
-        if after is not None:
-            made = {node.address for node in plan.nodes if not node.action.runs}
-            quiet = made & (after.settled | set(after.underway.waiting))
-        if self._ongoing is not None:
-            plan, quiet = self._stop_overtaken(self._ongoing, planned)
-        news = what_to_say(self._said, plan, quiet=quiet)
+        elif self._ongoing is not None:
+            self._previous = {**previous_facts(planned), **self._previous}
+            self._amend(self._ongoing, planned)
+        else:
+            looked_at = after.looked_at if after is not None else set()
+            self._say_news(plan, quiet={n.address for n in plan.nodes if not n.action.runs} & looked_at)
+
+    def _amend(self, ongoing: Ongoing, planned: Planned) -> None:
+        try:
+            ongoing.amend(make_job(planned, approved=self._arguments.yes))
+        except OSError as error:
+            self._say_once(f"the run could not be told of it: {error.strerror}; it is tried again at the next look")
+
+    def _say_news(self, plan: Plan, *, quiet: Collection[Address] = ()) -> None:
+        """quiet: nodes whose news the lines of a run told."""
+        news = what_to_say(self._said or {}, plan, quiet=quiet)
         if news:
             self._voice.difference(plan.project, news)
             self._status = ""
-        told = {node.address: said_of(node) for node in plan.nodes}
-        kept = {address: self._said[address] for address in quiet if address in self._said and self._ongoing}
-        self._said = {**told, **kept}
-
-    def _stop_overtaken(self, ongoing: Ongoing, planned: Planned) -> tuple[Plan, set[Address]]:
-        """The plan as it is shown, and the nodes whose news the run tells."""
-        world, nodes = planned.world, planned.project.nodes
-        underway = ongoing.underway
-        observed = {address: seen.value for address, seen in world.observations.items()}
-        late = overtaken(underway, planned.plan, nodes, observed, world.unreachable)
-        declared = {node.address: node for node in nodes}
-        shown = tuple(
-            started_again(node, underway.nodes[node.address], declared.get(node.address))
-            if node.address in late and node.address in underway.running
-            else node
-            for node in planned.plan.nodes
-        )
-        ongoing.doom(late)
-        begun = {*underway.running, *underway.waiting, *ongoing.settled}
-        made = {node.address for node in planned.plan.nodes if node.action is Action.NONE}
-        return replace(planned.plan, nodes=shown), ((begun & made) | {*underway.running, *underway.waiting}) - late
+        self._said = {node.address: said_of(node) for node in plan.nodes}
 
     def _start_or_say(self, planned: Planned) -> None:
         if self._ongoing is not None:

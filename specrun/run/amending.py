@@ -48,14 +48,13 @@ class Amendment:
         return bool(self.again or self.dropped) or self.status != dict(before.status) or told != now
 
 
-def amend(before: Standing, wanted: Job, ledger: Ledger, *, ask_again: bool = False) -> Amendment:
+def amend(before: Standing, wanted: Job, ledger: Ledger) -> Amendment:
     """wanted: planned from the world as it is now. ledger: with the observations of `wanted`.
 
     A node is left alone when its fingerprint, taken from what is made by now, is that of its last attempt. What reads
     something that is to be made anew is made anew itself, or found unchanged when its turn comes.
-    ask_again: nodes whose own work found that people are waited for are tried anew.
     """
-    return _Amending(before, wanted, ledger, ask_again=ask_again).result()
+    return _Amending(before, wanted, ledger).result()
 
 
 LOST = (Status.FAILED, Status.STOPPED, Status.SKIPPED)
@@ -63,11 +62,10 @@ LOST = (Status.FAILED, Status.STOPPED, Status.SKIPPED)
 
 
 class _Amending:
-    def __init__(self, before: Standing, wanted: Job, ledger: Ledger, *, ask_again: bool) -> None:
+    def __init__(self, before: Standing, wanted: Job, ledger: Ledger) -> None:
         self._before = before
         self._wanted = wanted
         self._ledger = ledger
-        self._ask_again = ask_again
         self._nodes = {node.address: node for node in wanted.nodes}
         self._earlier = {planned.address: planned for planned in before.plan.nodes}
         self._moved: set[Address] = set()
@@ -130,8 +128,6 @@ class _Amending:
             return not above and address in self._before.cancelled and not self._redefined(node)
         if was is Status.WAITING and node.external and not self._wanted.approved:
             return True
-        if was is Status.WAITING and self._ask_again:
-            return False
         if address in self._wanted.unreachable:
             return True
         return not above and fresh is not None and fresh == self._before.prints.get(address)

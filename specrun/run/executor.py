@@ -188,13 +188,20 @@ class Executor:
         self._scheduler.prioritise(address)
         self._wake.set()
 
-    def amend(self, wanted: Job, *, ask_again: bool = False) -> bool:
-        """Go on with another plan; False: nothing follows from it. ask_again: see `amending.amend`."""
+    def ask_again(self) -> None:
+        """Try anew what found, when it ran, that people are waited for."""
+        if not self._stopping:
+            for address in self._scheduler.revive_waiting():
+                self._emit(NodeQueued(address=str(address)))
+            self._wake.set()
+
+    def amend(self, wanted: Job) -> bool:
+        """Go on with another plan; False: nothing follows from it."""
         if self._stopping:
             return False
         before = self._standing()
         self.ledger.renew(wanted)
-        found = amend(before, wanted, self.ledger, ask_again=ask_again)
+        found = amend(before, wanted, self.ledger)
         self.job = wanted.amending(self.job, found.plan)
         self._scheduler.capacity = self._capacity()
         nodes = {node.address: node for node in wanted.nodes}
@@ -233,6 +240,12 @@ class Executor:
                 queued=tuple(map(str, queued)),
             )
         )
+        told = {planned.address: planned for planned in before.plan.nodes}
+        for planned in found.plan.with_action(Action.WAIT):
+            earlier = told.get(planned.address)
+            # What still runs says so itself when it has ended.
+            if planned.address not in self._going and (earlier is None or _said(earlier) != _said(planned)):
+                self._emit(_held(planned))
         for address, status in found.status.items():
             if status is Status.SKIPPED and before.status.get(address) is not Status.SKIPPED:
                 needs = self._scheduler.nodes[address].needs
@@ -342,6 +355,10 @@ class Executor:
 
     def notice(self, text: str, level: str = "info") -> None:
         self._emit(Notice(text=text, level=level))
+
+
+def _said(planned: PlannedNode) -> tuple[Action, tuple[str, ...]]:
+    return planned.action, tuple(reason.text for reason in planned.reasons)
 
 
 def _held(planned: PlannedNode) -> Event:

@@ -203,6 +203,13 @@ class Scheduler:
                 self._revive(dependent)
         return True
 
+    def revive_waiting(self) -> list[Address]:
+        """Put what waits for people back, with what waits for it."""
+        waiting = [address for address, status in self.status.items() if status is Status.WAITING]
+        for address in waiting:
+            self._revive(address)
+        return waiting
+
     def prioritise(self, address: Address) -> None:
         """It and what it needs go first."""
         todo = [address]

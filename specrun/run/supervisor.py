@@ -45,6 +45,7 @@ from specrun.store.trash import collect_trash, sweep_trash
 
 SAMPLE_INTERVAL_S = 2.0
 CONTROL_INTERVAL_S = 0.25
+ASK_MOST_POLLS = 10
 MIB = 1 << 20
 _STATUSES = {ExitCode.DONE: "done", ExitCode.WAITING: "waiting", ExitCode.INTERRUPTED: "interrupted"}
 
@@ -270,8 +271,8 @@ class _Run:
         self._take_in(wanted, executor)
         return ""
 
-    def _take_in(self, wanted: Job, executor: Executor, *, ask_again: bool = False) -> None:
-        if executor.amend(wanted, ask_again=ask_again):
+    def _take_in(self, wanted: Job, executor: Executor) -> None:
+        if executor.amend(wanted):
             try:
                 executor.job.save_copies(self._paths.run(self._job.run))
             except OSError as error:
@@ -283,16 +284,30 @@ class _Run:
         return self._job.poll_s is not None and executor is not None and executor.tally.waiting > 0
 
     async def _wait_for_people(self, executor: Executor, poll_s: float) -> None:
-        """Look now and then whether what people owe has come; what became possible is run."""
+        """Look now and then whether what people owe has come; what became possible is run.
+
+        What only a node's own work can see is tried anew, ever less often.
+        """
         said = False
+        polls, ask_at, pause = 0, 1, 1
         while True:
             if self._stays() and not said:
                 said = True
                 executor.notice(f"waits for people: looks every {poll_s:g} s")
             await anyio.sleep(poll_s)
-            if self._stays():
+            if not self._stays():
+                continue
+            polls += 1
+            try:
                 wanted = await anyio.to_thread.run_sync(replan, executor.job, self._paths)
-                self._take_in(wanted, executor, ask_again=True)
+            except (SpecrunError, OSError) as error:
+                executor.notice(f"nobody could be asked: {error}; it is tried again in {poll_s:g} s", "warning")
+                continue
+            self._take_in(wanted, executor)
+            if polls >= ask_at:
+                pause = min(2 * pause, ASK_MOST_POLLS)
+                ask_at = polls + pause
+                executor.ask_again()
 
     async def _sample(self) -> None:
         psutil.cpu_percent()

@@ -1,23 +1,18 @@
-"""What `watch` decides, without clock, files or processes: when to look, what to say, what to stop, what to hold."""
+"""What `watch` decides, without clock, files or processes: when to look, what to say, what to hold."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from specrun.model.address import Address
-from specrun.model.digest import Json
-from specrun.model.node import Node
 from specrun.model.plan import Action, Cause, Plan, PlannedNode, Reason
-from specrun.planner.difference import changes
-from specrun.planner.explain import mark_of
 
 QUIET_S = 0.5
 LONGEST_S = 5.0
 BUSY_SHARE = 0.1
 """Looking takes at most this share of the time, however much is written in a watched folder."""
 
-_STALE = (Action.CREATE, Action.UPDATE)
 _NEVER = "never made"
 
 
@@ -77,81 +72,6 @@ def what_to_say(
             reason = Reason(Cause.ORPHAN, "no longer in the spec")
             news.append(PlannedNode(address, "", Action.ORPHAN, (reason,), folder=address.folder))
     return tuple(news)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Underway:
-    """A run as far as it got. nodes: its frozen graph. observed: Observation.value as it was planned.
-    running: address → fingerprint that is being made. waiting: what has not begun yet."""
-
-    nodes: Mapping[Address, Node]
-    observed: Mapping[Address, Json]
-    running: Mapping[Address, str]
-    waiting: Collection[Address] = ()
-
-
-def overtaken(
-    underway: Underway,
-    plan: Plan,
-    nodes: Sequence[Node],
-    observed: Mapping[Address, Json],
-    unreachable: Collection[Address] = (),
-) -> set[Address]:
-    """Nodes that run, or are about to, with what is no longer wanted.
-
-    plan, nodes, observed: as of now. A node whose fingerprint is still the wanted one is left alone, whatever was
-    edited; so is one that could not be looked at. Below a node that must be made again everything is overtaken.
-    """
-    declared = {node.address: node for node in nodes}
-    moved: set[Address] = set()
-    for planned in plan.nodes:
-        address = planned.address
-        if address in unreachable:
-            continue
-        above = any(need in moved for need in planned.needs)
-        if address in underway.running:
-            gone = planned.action in (Action.DISABLED, Action.ORPHAN)
-            other = planned.fingerprint not in (None, underway.running[address])
-            hit = gone or above or other
-        elif address in underway.waiting:
-            gone = planned.action in (Action.DISABLED, Action.ORPHAN)
-            hit = gone or above or _redefined(address, underway, declared, observed)
-        else:
-            hit = above or planned.action in _STALE
-        if hit:
-            moved.add(address)
-    begun = {*underway.running, *underway.waiting}
-    return begun & (moved | (begun - {planned.address for planned in plan.nodes}))
-
-
-def _redefined(
-    address: Address, underway: Underway, declared: Mapping[Address, Node], observed: Mapping[Address, Json]
-) -> bool:
-    before, now = underway.nodes[address], declared[address]
-    same = (before.kind, before.kind_version, before.inputs) == (now.kind, now.kind_version, now.inputs)
-    return (
-        not same
-        or dict(before.result_config) != dict(now.result_config)
-        or underway.observed.get(address) != observed.get(address)
-    )
-
-
-def started_again(planned: PlannedNode, before: Node, now: Node | None) -> PlannedNode:
-    """How an overtaken node is shown: what differs from what runs, not from what was made last."""
-    reasons = [*_edits(before, now)] if now is not None else []
-    hidden = (Cause.INTERRUPTED, Cause.FAILED, Cause.NEW, Cause.CONFIG)
-    reasons += [reason for reason in planned.reasons if reason.cause not in hidden]
-    if not reasons:
-        reasons = [Reason(Cause.INPUT, "what it reads has changed")]
-    if not planned.action.runs:
-        return replace(planned, notes=(*planned.notes, "it is running: stopped"))
-    notes = ("it is running: stopped, and started again with this",)
-    return replace(planned, action=Action.UPDATE, reasons=tuple(reasons), notes=notes)
-
-
-def _edits(before: Node, now: Node) -> Iterator[Reason]:
-    for change in changes(dict(before.result_config), dict(now.result_config)):
-        yield Reason(Cause.CONFIG, change.text, mark_of(now, change.path), change.path, change.old, change.new)
 
 
 def hold_back(plan: Plan, failed: Mapping[Address, str], *, approved: bool) -> Plan:

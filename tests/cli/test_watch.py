@@ -150,20 +150,39 @@ def test_a_broken_spec_shows_its_mistakes_and_the_run_goes_on(slow_project: Path
     assert not watched.of("NodeFailed")
 
 
-def test_a_running_node_that_became_stale_is_started_again_and_another_is_left_alone(slow_project: Path) -> None:
+def test_a_running_node_that_became_stale_is_started_again_at_once_and_another_is_left_alone(
+    slow_project: Path,
+) -> None:
     with watching(slow_project) as watched:
         watched.until(lambda: len(watched.started()) == 2, "the start of both")
         save_by_renaming(slow_project / "project.yaml", SLOW.replace("edited, old", "edited, new"))
-        watched.until(lambda: watched.of("NodeFailed", "steps.edited"), "the end of the stale one")
-        assert watched.of("NodeFailed", "steps.edited")[0]["interrupted"]
-        (slow_project / "go-other-old").touch()
         watched.until(lambda: watched.started().count("steps.edited") == 2, "the second start")
+        assert watched.of("NodeFailed", "steps.edited")[0]["interrupted"]
         (slow_project / "go-edited-new").touch()
-        watched.until_idle(after=2)
+        watched.until(lambda: watched.of("NodeFinished", "steps.edited"), "the end of the new one")
+        (slow_project / "go-other-old").touch()
+        watched.until_idle(after=1)
     assert (slow_project / "outputs/steps/edited/value").read_text() == "new"
     assert watched.started().count("steps.other") == 1
     assert not watched.of("NodeFailed", "steps.other")
+    assert len(watched.of("RunStarted")) == 1
     assert [node["address"] for node in watched.of("PlanChanged")[0]["nodes"]] == ["steps.edited"]
+    assert "argv" in watched.of("PlanChanged")[0]["nodes"][0]["reasons"][0]["text"]
+
+
+def test_a_node_that_left_the_spec_is_stopped_and_one_that_came_begins_in_the_same_run(slow_project: Path) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        save_by_truncating(slow_project / "project.yaml", SLOW.replace("edited", "added"))
+        watched.until(lambda: "steps.added" in watched.started(), "the start of the new one")
+        watched.until(lambda: watched.of("NodeFailed", "steps.edited"), "the end of the old one")
+        # Declared again as it was: what nobody wanted for a while did not fail.
+        save_by_truncating(slow_project / "project.yaml", SLOW)
+        watched.until(lambda: watched.started().count("steps.edited") == 2, "its second start")
+        for name in ("edited", "other"):
+            (slow_project / f"go-{name}-old").touch()
+        watched.until_idle(after=1)
+    assert len(watched.of("RunStarted")) == 1
 
 
 def test_another_run_is_waited_for(project: Path) -> None:

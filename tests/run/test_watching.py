@@ -1,4 +1,4 @@
-"""What `watch` decides: when to look, what to say, what to stop, what to hold."""
+"""What `watch` decides: when to look, what to say, what to hold."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ from dataclasses import replace
 import pytest
 
 from specrun.model.address import Address, parse_address
-from specrun.model.node import Input, Node
 from specrun.model.plan import Action, Cause, Plan, PlannedNode, Reason
-from specrun.run.watching import (
-    Debounce,
-    Underway,
-    hold_back,
-    mark_of_attempt,
-    overtaken,
-    said_of,
-    started_again,
-    what_to_say,
-)
-
-
-def node(name: str, word: str = "old", *needs: str) -> Node:
-    inputs = tuple(Input(need, parse_address(f"steps.{need}")) for need in needs)
-    return Node(parse_address(f"steps.{name}"), "steps.step", 1, {"word": word}, {"word": word}, inputs)
+from specrun.run.watching import Debounce, hold_back, mark_of_attempt, said_of, what_to_say
 
 
 def planned(
@@ -92,75 +77,6 @@ def test_a_node_that_left_the_spec_before_it_was_made_is_said_once() -> None:
 def test_what_a_run_tells_itself_is_not_said_again() -> None:
     said = {at("a"): said_of(planned("a", Action.CREATE))}
     assert what_to_say(said, plan(planned("a")), quiet={at("a")}) == ()
-
-
-# What to stop.
-
-
-def underway(*nodes: Node, running: dict[str, str], waiting: tuple[str, ...] = ()) -> Underway:
-    return Underway(
-        nodes={n.address: n for n in nodes},
-        observed={},
-        running={at(name): print_ for name, print_ in running.items()},
-        waiting={at(name) for name in waiting},
-    )
-
-
-def test_a_running_node_whose_fingerprint_is_still_wanted_is_left_alone() -> None:
-    now = plan(planned("a", Action.RESUME, print_="f1"), planned("b", Action.RESUME, print_="f2"))
-    run = underway(node("a"), node("b"), running={"a": "f1", "b": "other"})
-    assert overtaken(run, now, [node("a"), node("b")], {}) == {at("b")}
-
-
-def test_everything_below_a_node_that_must_be_made_again_is_overtaken() -> None:
-    graph = [node("a", "new"), node("b", "old", "a"), node("c", "old", "b")]
-    now = plan(
-        planned("a", Action.UPDATE, print_="f2"),
-        planned("b", Action.RESUME, "a", print_=None),
-        planned("c", Action.CREATE, "b", print_=None),
-    )
-    run = underway(*graph, running={"b": "f"}, waiting=("c",))
-    assert overtaken(run, now, graph, {}) == {at("b"), at("c")}
-
-
-def test_a_node_below_one_that_only_waits_for_people_is_left_alone() -> None:
-    graph = [node("a"), node("b", "old", "a")]
-    now = plan(planned("a", Action.WAIT, print_=None), planned("b", Action.WAIT, "a", print_=None))
-    assert overtaken(underway(*graph, running={"b": "f"}), now, graph, {}) == set()
-
-
-def test_a_node_that_could_not_be_looked_at_is_left_alone() -> None:
-    now = plan(planned("a", Action.UPDATE, print_="without its observation"))
-    assert overtaken(underway(node("a"), running={"a": "f"}), now, [node("a")], {}, {at("a")}) == set()
-
-
-@pytest.mark.parametrize("action", [Action.DISABLED, Action.ORPHAN])
-def test_a_running_node_that_is_no_longer_wanted_is_overtaken(action: Action) -> None:
-    run = underway(node("a"), running={"a": "f"})
-    assert overtaken(run, plan(planned("a", action, print_=None)), [node("a")], {}) == {at("a")}
-    assert overtaken(run, plan(), [], {}) == {at("a")}
-
-
-def test_a_node_that_waits_in_the_run_is_overtaken_by_an_edit_or_a_changed_file() -> None:
-    run = underway(node("a"), running={}, waiting=("a",))
-    now = plan(planned("a", Action.CREATE))
-    assert overtaken(run, now, [node("a")], {}) == set()
-    assert overtaken(run, now, [node("a", "new")], {}) == {at("a")}
-    assert overtaken(run, now, [node("a")], {at("a"): {"a.py": "digest"}}) == {at("a")}
-
-
-def test_resources_of_a_running_node_may_be_edited() -> None:
-    before = node("a")
-    after = replace(before, retries=3, timeout_s=10.0)
-    now = plan(planned("a", Action.RESUME, print_="f"))
-    assert overtaken(underway(before, running={"a": "f"}), now, [after], {}) == set()
-
-
-def test_a_node_that_is_started_again_shows_what_differs_from_what_ran() -> None:
-    interrupted = Reason(Cause.INTERRUPTED, "interrupted last time: killed")
-    shown = started_again(planned("a", Action.RESUME, reasons=(interrupted,)), node("a"), node("a", "new"))
-    assert [reason.text for reason in shown.reasons] == ["word old → new"]
-    assert "stopped" in shown.notes[0]
 
 
 # What to hold.
