@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import urllib3
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.doubles.cvat.server import CvatDouble
 
@@ -127,6 +127,37 @@ def test_folders_of_uploaded_files_are_dropped_and_those_of_a_zip_kept(client: C
         target.writestr("note.txt", b"hello")
 
     assert client.names(client.upload([("images.zip", archive.getvalue())])) == ["a.jpg", "sub/b.jpg"]
+
+
+def test_context_images_of_a_zip_are_no_frames(client: Client) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr("a.jpg", picture())
+        target.writestr("b.jpg", picture())
+        target.writestr("related_images/b_jpg/depth.jpg", picture(red=9))
+
+    task = client.upload([("images.zip", archive.getvalue())])
+
+    frames = client.meta(f"tasks/{task}")["frames"]
+    told = [(frame["name"], frame["related_files"], frame["has_related_context"]) for frame in frames]
+    assert told == [("a.jpg", 0, False), ("b.jpg", 1, True)]
+    answer = client.call("GET", f"tasks/{task}/data/?type=context_image&number=1")
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as chunk:
+        assert [chunk.read(name) for name in chunk.namelist()] == [picture(red=9)]
+
+
+def test_image_that_ends_too_early_is_taken_and_its_bytes_kept(client: Client) -> None:
+    whole = picture((200, 150), red=100)
+    cut = whole[: len(whole) - 40]
+
+    task = client.upload([("cut.jpg", cut)])
+
+    assert client.chunk(f"tasks/{task}", number="0", quality="original") == {"000000.jpg": cut}
+    seen = client.chunk(f"tasks/{task}", number="0", quality="compressed")["000000.jpeg"]
+    with Image.open(io.BytesIO(seen)) as image:
+        image.load()
+        assert image.size == (200, 150)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_equal_base_names_are_a_server_error_also_when_sent_again(client: Client) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from tests.doubles.cvat import pictures, videos
-from tests.doubles.cvat.state import Media
+from tests.doubles.cvat.state import Frame, Media
 
 
 def make(media: Media, frames: range, *, original: bool) -> tuple[bytes, str]:
@@ -18,12 +18,19 @@ def make(media: Media, frames: range, *, original: bool) -> tuple[bytes, str]:
         quality = 100 if original else media.image_quality
         return videos.mp4([frame.original for frame in chosen], quality=quality), "video/mp4"
     if not original:
-        return zipped({f"{n:06d}.jpeg": frame.compressed for n, frame in enumerate(chosen)}), "application/zip"
+        seen = {f"{n:06d}.jpeg": compressed(media, frame) for n, frame in enumerate(chosen)}
+        return zipped(seen), "application/zip"
     named = {
         f"{n:06d}{PurePosixPath(frame.name).suffix}": pictures.served_original(frame.original)
         for n, frame in enumerate(chosen)
     }
     return zipped(named), "application/zip"
+
+
+def compressed(media: Media, frame: Frame) -> bytes:
+    """What annotators see of a frame; made once."""
+    frame.compressed = frame.compressed or pictures.compressed(frame.original, media.image_quality)
+    return frame.compressed
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

@@ -225,7 +225,7 @@ def _frame(task: Task, job: Job | None, number: int, *, original: bool) -> Answe
     if (media.original_chunk_type if original else media.chunk_type) == "video":
         return Answer(200, frame.original, "image/png")
     if not original:
-        return Answer(200, frame.compressed, "image/jpeg")
+        return Answer(200, chunks.compressed(media, frame), "image/jpeg")
     content_type = mimetypes.guess_type(frame.name)[0] or "image/jpeg"
     return Answer(200, pictures.served_original(frame.original), content_type)
 

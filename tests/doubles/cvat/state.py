@@ -112,13 +112,16 @@ class Project:
 
 @dataclass
 class Frame:
-    """One frame as the server has it: `original` is what was uploaded, `compressed` what annotators see."""
+    """One frame as the server has it: `original` is what was uploaded, `compressed` what annotators see.
+
+    `compressed` is empty until somebody asks for it.
+    """
 
     name: str
     width: int
     height: int
     original: bytes
-    compressed: bytes
+    compressed: bytes = b""
     related: dict[str, bytes] = field(default_factory=dict)
     """Context images by name."""
 

@@ -19,6 +19,7 @@ from tests.doubles.cvat.state import Failed, Frame, Media, State, Task
 
 KINDS = ("image", "video", "archive", "directory", "pdf", "zip")
 IGNORED = ("__MSOSX", "._.DS_Store", "__MACOSX", ".DS_Store")
+CONTEXT_FOLDER = "related_images"
 SORTINGS = ("lexicographical", "natural", "predefined", "random")
 
 
@@ -94,27 +95,35 @@ def _zipped(content: bytes) -> dict[str, bytes]:
 
 
 def _images(state: State, task: Task, images: dict[str, bytes], wanted: Wanted) -> Media:
-    if not images:
+    context = {name: content for name, content in images.items() if CONTEXT_FOLDER in PurePosixPath(name).parts}
+    names = in_order([name for name in images if name not in context], wanted, seed=task.id)
+    if not names:
         raise Failed("Exception: No image found\n")
-    names = in_order(list(images), wanted, seed=task.id)
     last = len(names) - 1 if not wanted.stop_frame else min(len(names) - 1, wanted.stop_frame)
     if last < wanted.start_frame:
         raise Failed("AssertionError\n")
     picked = range(wanted.start_frame, last + 1, wanted.step)
     media = Media(id=state.next_id("data"), frames=[], image_quality=wanted.image_quality)
     for number in picked:
-        media.frames.append(_frame(media, names[number], images[names[number]]))
+        frame = _frame(media, names[number], images[names[number]])
+        frame.related = {name: content for name, content in context.items() if _belongs(name, frame.name)}
+        media.frames.append(frame)
     return _described(media, picked, wanted)
+
+
+def _belongs(context: str, name: str) -> bool:
+    """Context images of `a/b.jpg` lie in `a/related_images/b_jpg/`."""
+    path = PurePosixPath(name)
+    return PurePosixPath(context).parent == path.parent / CONTEXT_FOLDER / path.name.replace(".", "_")
 
 
 def _frame(media: Media, name: str, content: bytes) -> Frame:
     try:
         width, height = pictures.upright_size(content)
-        small = pictures.compressed(content, media.image_quality)
     except UnidentifiedImageError:
         path = f"/home/django/data/data/{media.id}/raw/{name}"
         raise Failed(f"PIL.UnidentifiedImageError: cannot identify image file '{path}'\n") from None
-    return Frame(name, width, height, original=content, compressed=small)
+    return Frame(name, width, height, original=content)
 
 
 def in_order(names: list[str], wanted: Wanted, *, seed: int) -> list[str]:
@@ -148,9 +157,7 @@ def _video(state: State, name: str, content: bytes, wanted: Wanted) -> Media:
     picked = range(wanted.start_frame, last + 1, wanted.step)
     media = Media(id=state.next_id("data"), frames=[], image_quality=wanted.image_quality, mode="interpolation")
     for image in videos.frames(content, picked):
-        full = videos.png(image)
-        small = pictures.compressed(full, wanted.image_quality)
-        media.frames.append(Frame(name, image.width, image.height, original=full, compressed=small))
+        media.frames.append(Frame(name, image.width, image.height, original=videos.png(image)))
     media.chunk_type = "imageset" if wanted.use_zip_chunks else "video"
     media.original_chunk_type = "video"
     media.source_files = {name: content}
