@@ -53,6 +53,12 @@ _SECTIONS = (
         title="Training formats written from a dataset.",
     ),
     Section(
+        "cvat_projects",
+        {"cvat_project": f"{_K}.cvat_projects:CvatProject"},
+        default="cvat_project",
+        title="Annotation work that specrun makes in CVAT.",
+    ),
+    Section(
         "models",
         {"ultralytics": f"{_K}.models.ultralytics:Ultralytics"},
         title="Trained or given models.",

@@ -1,0 +1,42 @@
+"""The webhook of a project: made once, and the proof that a message comes from it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from specrun.clients.cvat.api import Api
+
+SIGNATURE_HEADER = "X-Signature-256"
+EVENTS = ("create:job", "delete:task", "update:job", "update:task")
+_PREFIX = "sha256="
+
+
+def verify_signature(body: bytes, header: str | None, secret: str) -> bool:
+    """Whether a message was signed with the secret. header: the value of SIGNATURE_HEADER; body: as received."""
+    if not header or not header.startswith(_PREFIX):
+        return False
+    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, header[len(_PREFIX) :])
+
+
+def ensure_webhook(api: Api, project_id: int, url: str, secret: str) -> int:
+    """The id of the project's webhook to `url`; made if it is missing, and given the secret and events again.
+
+    The server never shows a secret, so an edited one cannot be seen.
+    """
+    wanted = {"events": list(EVENTS), "secret": secret, "is_active": True, "enable_ssl": url.startswith("https:")}
+    there = find_webhook(api, project_id, url)
+    if there is not None:
+        api.patch(f"/api/webhooks/{there}", wanted)
+        return there
+    body = {**wanted, "target_url": url, "type": "project", "project_id": project_id}
+    made = api.post("/api/webhooks", {**body, "content_type": "application/json", "description": "specrun watch"})
+    return int(made["id"])
+
+
+def find_webhook(api: Api, project_id: int, url: str) -> int | None:
+    """Its id; of several that of the first one."""
+    listed = api.pages("/api/webhooks", project_id=project_id)
+    own = [hook for hook in listed if hook["target_url"] == url and hook.get("project_id") == project_id]
+    return min((int(hook["id"]) for hook in own), default=None)
