@@ -84,7 +84,10 @@ class LinePane(ScrollView):
             return Strip.blank(width, base)
         under = self.background(index)
         style = base + under if under else base
-        segments = [Segment(text, style + span) for text, span in self.draw(self._items[index], index, width) if text]
+        # Reversed, every colour of the line would be another background: a patchwork.
+        plain = under is not None and bool(under.reverse)
+        spans = self.draw(self._items[index], index, width)
+        segments = [Segment(text, style if plain else style + span) for text, span in spans if text]
         strip = Strip(segments).adjust_cell_length(width, style)
         strip = self._with_selection(strip, index)
         return strip.apply_offsets(0, index)

@@ -14,11 +14,11 @@ from textual.binding import Binding, BindingType
 from specrun.tui.line_pane import LinePane, line_width, right_aligned
 from specrun.tui.palette import Line
 from specrun.tui.plot import Cell, Chart, chart
-from specrun.views.facts import lower_is_better
+from specrun.views.facts import lower_is_better, scores
 from specrun.views.node_view import NodeView
 from specrun.views.quantities import number
 from specrun.views.series import Series
-from specrun.views.text import cells, clean, clip
+from specrun.views.text import cells, clean, clip, pad
 
 Previous = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -39,6 +39,7 @@ class _Key:
     height: int
     single: str
     counts: tuple[tuple[str, int], ...]
+    facts: int
 
 
 class MetricsPane(LinePane, can_focus=True):
@@ -63,6 +64,11 @@ class MetricsPane(LinePane, can_focus=True):
         self.single = ""
         """The one metric that is shown large."""
 
+    @property
+    def legend(self) -> str:
+        """What the dots beside the curves are, when there are any."""
+        return "⋯ the run before" if self._node is not None and self._previous.get(self._address or "") else ""
+
     def show_node(self, node: NodeView | None) -> None:
         address = node.address.text if node is not None else ""
         if address != self._address:
@@ -73,7 +79,7 @@ class MetricsPane(LinePane, can_focus=True):
             self.scroll_to(y=0, animate=False, immediate=True, force=True)
         self._node = node
         counts = tuple((name, series.count) for name, series in node.metrics.items()) if node else ()
-        key = _Key(address, self.inner_width, self.size.height, self.single, counts)
+        key = _Key(address, self.inner_width, self.size.height, self.single, counts, len(node.facts) if node else 0)
         if key != self._drawn:
             self._drawn = key
             self.show_items(self._lines(node))
@@ -108,10 +114,7 @@ class MetricsPane(LinePane, can_focus=True):
 
     def _lines(self, node: NodeView | None) -> list[Line]:
         if node is None or not node.metrics:
-            text = (
-                "select a node to see its metrics" if node is None else f"{node.address.text} has reported no metrics"
-            )
-            return [(), ((f"  {text}", self.palette.dim),)]
+            return self._without_curves(node)
         names = [self.single] if self.single in node.metrics else by_interest(node.metrics)
         columns = max(1, min(len(names), self.inner_width // MIN_CHART_WIDTH))
         if len(names) in (4, 2) and columns == 3:
@@ -124,6 +127,22 @@ class MetricsPane(LinePane, can_focus=True):
             blocks = [self._block(name, node.metrics[name], begin + i, width, height) for i, name in enumerate(row)]
             lines += [tuple(span for block in blocks for span in block[i]) for i in range(len(blocks[0]))]
         return lines
+
+    def _without_curves(self, node: NodeView | None) -> list[Line]:
+        """Scores that were measured once, such as those of an evaluation, have no curve."""
+        measured = scores(node.facts) if node is not None else {}
+        if measured:
+            width = max(cells(name) for name in measured)
+            palette = self.palette
+            return [
+                (),
+                *(
+                    ((f"  {pad(name, width)}", palette.dim), (f"  {number(value)}", palette.bold))
+                    for name, value in measured.items()
+                ),
+            ]
+        text = "select a node to see its metrics" if node is None else f"{node.address.text} has reported no metrics"
+        return [(), ((f"  {text}", self.palette.dim),)]
 
     def _chart_height(self, amount: int, columns: int) -> int:
         """As high as lets all of them fit, but never so low that a curve is a smear."""

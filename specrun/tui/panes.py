@@ -26,7 +26,7 @@ from specrun.tui.node_tree import NodeTree
 from specrun.tui.plan_pane import PlanPane
 from specrun.tui.run_header import RunHeader
 from specrun.tui.tab_bar import TABS, TabBar
-from specrun.tui.titles import set_title
+from specrun.tui.titles import set_subtitle, set_title
 from specrun.views.node_view import NodeView
 
 
@@ -96,6 +96,8 @@ class Panes:
 
     def draw_tab(self, node: NodeView | None, follower: Follower) -> None:
         """The tab in front; its log may have grown although no event came."""
+        if self.tab != "Log":
+            set_subtitle(self._right, self._metrics.legend if self.tab == "Metrics" else "")
         match self.tab:
             case "Log" if node is None:
                 self.log.show_story(follower.story, follower.told)

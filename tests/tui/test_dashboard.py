@@ -436,6 +436,41 @@ def test_the_previous_run_is_drawn_beside_this_one() -> None:
     in_dashboard(look, previous_metrics=previous, size=(200, 50))
 
 
+def test_scores_without_curves_are_among_the_metrics() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.give(NodeFinished(address="evaluations.detector", duration_s=2, facts={"map50": 0.731}, time=NOON))
+        shown.app._panes.tree.reveal("evaluations.detector")
+        await shown.press("2")
+        assert "0.731" in shown.text
+
+    in_dashboard(look)
+
+
+def test_what_the_log_says_of_itself_goes_with_it() -> None:
+    async def look(shown: Shown) -> None:
+        shown.app._panes.focus_tab()
+        await shown.press("w")
+        await shown.app.tick()
+        await shown.pilot.pause()
+        assert "every line wrapped" in shown.text
+        await shown.press("3")
+        assert "every line wrapped" not in shown.text
+
+    in_dashboard(look)
+
+
+def test_the_selected_row_is_one_block_where_it_is_reversed() -> None:
+    async def look(shown: Shown) -> None:
+        shown.app.theme = "ansi-dark"
+        await shown.pilot.pause()
+        tree = shown.app._panes.tree
+        index = next(i for i, row in enumerate(tree.rows) if row.key == tree.cursor_key)
+        styles = [segment.style for segment in tree.render_line(index - tree.scroll_offset.y)]
+        assert {(style.color, style.reverse) for style in styles if style} == {(styles[0] and styles[0].color, True)}
+
+    in_dashboard(look)
+
+
 def test_details_show_the_config_that_the_run_froze(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text('{"config": {"argv": ["python", "train.py"], "train": {"epochs": 100}}}')
 
