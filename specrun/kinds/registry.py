@@ -32,6 +32,7 @@ _SECTIONS = (
         {
             "images": f"{_K}.sources.images:Images",
             "annotations": f"{_K}.sources.annotations:Annotations",
+            "cvat": f"{_K}.sources.cvat:CvatSource",
         },
         title="Raw material: fetched or found, never altered.",
     ),
@@ -49,6 +50,7 @@ _SECTIONS = (
             "coco": f"{_K}.exports.coco:Coco",
             "image_classification": f"{_K}.exports.image_classification:ImageClassification",
             "fiftyone": f"{_K}.exports.fiftyone:FiftyOneExport",
+            "cvat": f"{_K}.exports.cvat:CvatExport",
         },
         title="Training formats written from a dataset.",
     ),

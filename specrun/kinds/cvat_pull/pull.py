@@ -22,6 +22,7 @@ from specrun.clients.cvat.api import Api
 from specrun.clients.cvat.catalogue import frames_of, labels_of
 from specrun.clients.cvat.connection import Connection
 from specrun.clients.cvat.things import LabelDef
+from specrun.clients.http import Retry
 from specrun.errors import NodeError, WaitingForPeople
 from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.formats.tally import Tally
@@ -47,7 +48,7 @@ ROUNDS = 5
 def pull(spec: CvatSourceSpec, ctx: Context, connection: Connection) -> Outputs:
     """Raises WaitingForPeople: too few tasks are ready."""
     made = ctx.input("project").facts if spec.from_ else None
-    with Api(connection, check_stop=ctx.check_stop) as api:
+    with Api(connection, retry=Retry.from_settings(ctx.settings), check_stop=ctx.check_stop) as api:
         work = _Pull(spec, ctx, api)
         found, asked = work.settled(lambda: ask(api, spec, made))
     drop_fetched(ctx.staging)

@@ -1,0 +1,117 @@
+"""exports.cvat: archives that CVAT itself writes, in any of its formats, or backups that it can restore."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio.to_thread
+from pydantic import Field
+
+from specrun.errors import NodeError, TransientError
+from specrun.kinds.sources.cvat import declared
+from specrun.model.artifact import Outputs
+from specrun.model.digest import Json
+from specrun.model.state import Observation
+from specrun.model.work import Context, Look
+from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
+
+BACKUP = "backup"
+
+
+class CvatExportSpec(NodeSpec):
+    """An archive a task."""
+
+    from_: Annotated[str, Ref("sources", "cvat_projects")] = Field(alias="from")
+    """A source of kind cvat, whose ready tasks are exported, or what `cvat_projects` made, all of whose tasks are."""
+    format: str
+    """A format by its name on the server, for example "CVAT for images 1.1" or "Segmentation mask 1.1"; or `backup`,
+    an archive that CVAT can restore. Asked of the server when a plan is made."""
+    save_images: bool = False
+    """Put the images into the archives; backups always have them."""
+    per: Literal["task", "project"] = "task"
+    """task: an archive for each task, and only those that changed are asked for again. project: one for the whole
+    project, with the tasks that are not ready."""
+    unpack: bool = False
+    """Unpack each archive into a folder of its name."""
+
+
+class CvatExport(Kind):
+    """What the format cannot hold is lost here as it is in CVAT."""
+
+    Spec = CvatExportSpec
+    packages: ClassVar[tuple[str, ...]] = ("cvat-sdk",)
+
+    def check(self, spec: CvatExportSpec, lookup: Lookup) -> Sequence[Problem]:
+        kind = lookup.kind_of(spec.from_)
+        found = []
+        if kind is not None and kind.startswith("sources.") and kind != "sources.cvat":
+            found.append(Problem("from", f"{spec.from_} does not come from CVAT", "Name a source of kind cvat."))
+        if spec.format == BACKUP and spec.unpack:
+            found.append(Problem("unpack", "CVAT restores backups as archives only", "Remove it."))
+        return found
+
+    def inputs(self, spec: CvatExportSpec) -> Sequence[Need]:
+        return [Need("from", spec.from_)]
+
+    def needs(self, spec: CvatExportSpec, lookup: Lookup) -> Sequence[Need]:
+        """With the connection that its source names, or the project that its source names."""
+        asked = lookup.spec(spec.from_)
+        named = getattr(asked, "connection", None)
+        if named is None and (made := getattr(asked, "from_", None)) is not None:
+            named = getattr(lookup.spec(made if "." in made else f"cvat_projects.{made}"), "connection", None)
+        connection = [Need("connection", named if "." in named else f"connections.{named}")] if named else []
+        return [*self.inputs(spec), *connection]
+
+    async def observe(self, spec: CvatExportSpec, look: Look) -> Observation:
+        """Raises NodeError: the server has no such format."""
+        return await anyio.to_thread.run_sync(_observe, spec, look)
+
+    def resume_key(self, spec: CvatExportSpec) -> Json:
+        return [spec.from_, spec.format, spec.save_images, spec.per]
+
+    def run(self, spec: CvatExportSpec, ctx: Context) -> Outputs:
+        # The transport, which planning must not load.
+        from specrun.clients.cvat.connection import Connection
+        from specrun.kinds.cvat_pull.archives import export_archives
+
+        return export_archives(spec, ctx, Connection.from_declaration(declared(ctx.declarations), ctx.secret))
+
+
+def _observe(spec: CvatExportSpec, look: Look) -> Observation:
+    # urllib3 takes 40 ms, which a spec without CVAT does not pay.
+    from specrun.clients.cvat.api import Api
+    from specrun.clients.cvat.catalogue import formats, tasks_of
+    from specrun.clients.cvat.connection import Connection
+    from specrun.clients.http import Retry
+
+    made = look.facts(spec.from_) if spec.from_.startswith("cvat_projects.") else None
+    connection = Connection.from_declaration(declared(look.declarations), look.secret)
+    try:
+        with Api(connection, retry=Retry.from_settings(look.settings)) as api:
+            if spec.format != BACKUP:
+                check_format(spec.format, [found.name for found in formats(api) if found.enabled], connection.host)
+            tasks = tasks_of(api, ids=made.get("task_ids") or ()) if made else []
+    except TransientError:
+        if made:
+            raise
+        # What a source pulled does not change while its server is away, and whether it is, the source says.
+        return Observation()
+    return Observation(value=task_dates(tasks) if made else None)
+
+
+def task_dates(tasks: Sequence[Any]) -> dict[str, Json]:
+    """Observation.value of an export of what specrun made."""
+    return {"tasks": {str(task.id): task.updated for task in tasks}}
+
+
+def check_format(name: str, known: Sequence[str], host: str) -> None:
+    """Raises NodeError: the server does not export it, with the nearest names."""
+    if name in known:
+        return
+    folded: Mapping[str, str] = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.4)
+    shown = " or ".join(f'"{folded[one]}"' for one in close)
+    hint = f"Did you mean {shown}?" if close else f"It has: {', '.join(sorted(known))}."
+    raise NodeError(f'{host}: exports no format "{name}".', hint=hint)
