@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.doubles.cvat.state import Attribute, Job, Label, State, Task
-from tests.doubles.cvat.wire import Refused
+from tests.doubles.cvat.wire import SERVER_ERROR_PAGE, Refused
 
 Json = dict[str, Any]
 SHAPE_TYPES = ("rectangle", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
@@ -108,7 +108,7 @@ def delete(state: State, task: Task, data: Json) -> Json:
 def _on_task(state: State, task: Task, data: Json, change: Any) -> Json:
     """Each job gets what lies on its frames; what lies on no frame is dropped without a word."""
     if task.media is None:
-        raise AttributeError("a task without data has no annotations")
+        raise Refused(500, SERVER_ERROR_PAGE, "text/html; charset=utf-8")
     checked = check(data)
     done = empty()
     for job in state.jobs_of(task.id):

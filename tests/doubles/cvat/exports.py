@@ -59,7 +59,7 @@ def _cache_key(target: Project | Task | Job, format_name: str, *, save_images: b
 
 def _check_data(state: State, target: Project | Task | Job) -> None:
     tasks = dataset.tasks_of(state, target)
-    if not tasks or any(task.media is None for task in tasks):
+    if not isinstance(target, Project) and any(task.media is None for task in tasks):
         raise Failed("AttributeError: 'NoneType' object has no attribute 'validation_mode'\n")
 
 

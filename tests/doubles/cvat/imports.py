@@ -46,48 +46,6 @@ def import_annotations(
             write_task(state, task, data)
 
 
-class Reading:
-    """One import into one task: which frame and which label a name means."""
-
-    def __init__(self, state: State, task: Task) -> None:
-        assert task.media is not None
-        self.names = Names.of(state, task)
-        self.task = task
-        self.frames = task.media.frames
-        self.first, self.step = task.media.start_frame, dataset.step_of(task)
-        self.by_name = {_stem(frame.name): number for number, frame in reversed(list(enumerate(self.frames)))}
-
-    def frame(self, name: str, number: int | None = None) -> int | None:
-        """By the name without its suffix, by its end, then by the number of the frame."""
-        stem = _stem(name)
-        if self.task.media is not None and self.task.media.mode == "interpolation":
-            digits = stem.removeprefix("frame_")
-            return (int(digits) - self.first) // self.step if digits.isdigit() else None
-        if stem in self.by_name:
-            return self.by_name[stem]
-        ends = [number for known, number in self.by_name.items() if known.endswith(f"/{stem}")]
-        if len(ends) == 1:
-            return ends[0]
-        return None if number is None else (number - self.first) // self.step
-
-    def label(self, name: str, described: str) -> Label:
-        found = self.names.find(name)
-        if found is None:
-            raise Failed(f"{BINDINGS}.CvatImportError: {described}: Label '{name}' is not registered for this task\n")
-        return found
-
-    def values(self, label: Label, given: dict[str, str]) -> list[Json]:
-        return [
-            {"spec_id": attribute.id, "value": given[attribute.name]}
-            for attribute in label.attributes
-            if attribute.name in given
-        ]
-
-
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).suffix else name
-
-
 def _read(reading: Reading, format_name: str, content: bytes) -> Json:
     match format_name:
         case "CVAT 1.1":
@@ -106,19 +64,8 @@ def _read(reading: Reading, format_name: str, content: bytes) -> Json:
     raise Failed(f"NotImplementedError: this server double does not import {format_name!r}\n")
 
 
-def _holds(content: bytes, name: str) -> bool:
-    return any(PurePosixPath(path).name == name for path in _unzipped(content))
-
-
-def _unzipped(content: bytes) -> dict[str, bytes]:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
-
-
 def _cvat(reading: Reading, content: bytes) -> Json:
-    files = _unzipped(content) or {"annotations.xml": content}
+    files = unzipped(content) or {"annotations.xml": content}
     found: Json = {"tags": [], "shapes": [], "tracks": []}
     for name, data in files.items():
         if not name.endswith(".xml"):
@@ -138,7 +85,7 @@ def _image(reading: Reading, image: Element, found: Json) -> None:
     if frame is None or not 0 <= frame < len(reading.frames):
         # Frames that the task has not are passed over without a word.
         return
-    described = f"Image {_stem(image.attrib['name'])}"
+    described = f"Image {stem(image.attrib['name'])}"
     for number, element in enumerate(image):
         label = reading.label(
             element.attrib["label"], f"{described}: can't import annotation #{number} ({element.tag})"
@@ -239,7 +186,7 @@ def _track(reading: Reading, track: Element) -> Json:
 
 def _coco_files(content: bytes) -> dict[str, Json]:
     """By subset. A file that is no zip is read as JSON."""
-    files = _unzipped(content) or {"instances_default.json": content}
+    files = unzipped(content) or {"instances_default.json": content}
     found = {}
     for name, data in files.items():
         if not name.endswith(".json"):
@@ -267,11 +214,11 @@ def _coco(reading: Reading, about: Json) -> list[Json]:
     for image in about["images"]:
         frame = reading.frame(image["file_name"])
         if frame is None:
-            stem = _stem(image["file_name"])
+            stem = stem(image["file_name"])
             raise Failed(f"{BINDINGS}.CvatImportError: Could not match item id: '{stem}' with any task frame\n")
         for number, annotation in enumerate(by_image.get(image["id"], [])):
             kind, outlines = _coco_outlines(annotation, image)
-            described = f"Image {_stem(image['file_name'])}: can't import annotation #{number} ({kind})"
+            described = f"Image {stem(image['file_name'])}: can't import annotation #{number} ({kind})"
             label = reading.label(names[annotation["category_id"]], described)
             group += len(outlines) > 1
             given = {name: _said(value) for name, value in annotation.get("attributes", {}).items()}
@@ -316,7 +263,7 @@ def _into_project(state: State, project: Project, format_name: str, content: byt
     """A task for each subset, called after it."""
     if format_name != "COCO 1.0":
         raise Failed(f"NotImplementedError: this server double does not import {format_name!r} into a project\n")
-    files = _unzipped(content)
+    files = unzipped(content)
     known = {label.name for label in state.labels_of_project(project.id)}
     subsets = _coco_files(content)
     for about in subsets.values():

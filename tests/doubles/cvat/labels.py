@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,6 @@ TYPES = (
     "tag",
 )
 _INPUTS = ("checkbox", "radio", "number", "text", "select")
-_GREY = "#000000"
 
 FIELDS: listing.Fields[Label] = listing.Fields(
     {
@@ -125,12 +125,18 @@ def _attribute(state: State, item: Json) -> Attribute:
 
 
 def _free_color(state: State, owner: Project | Task, name: str) -> str:
-    """A color of its own for each label: from its name, as the server does."""
+    """From the name, by the palette of PASCAL VOC; another one when a label of the owner has it."""
     taken = {label.color for label in labels_of_owner(state, owner)}
-    seed = sum(ord(letter) * 131**place for place, letter in enumerate(name))
-    while (color := f"#{seed % 0xFFFFFF:06x}") in taken | {_GREY}:
-        seed += 0x2F4D71
+    number = int.from_bytes(hashlib.blake2s(name.lower().encode(), digest_size=3).digest(), "big")
+    while (color := _palette(number)) in taken:
+        number += 1
     return color
+
+
+def _palette(number: int) -> str:
+    """Every third bit of the number, from the lowest up, makes a channel from its highest bit down."""
+    channels = (sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3))
+    return "#" + "".join(f"{channel:02x}" for channel in channels)
 
 
 def _change(state: State, label: Label, item: Json) -> None:

@@ -20,8 +20,7 @@ from tests.doubles.cvat.faults import Faults
 from tests.doubles.cvat.http import Listener
 from tests.doubles.cvat.person import Person
 from tests.doubles.cvat.state import Organization, State, Token, User
-from tests.doubles.cvat.uploads import SERVER_ERROR_PAGE
-from tests.doubles.cvat.wire import Answer, Call, Refused
+from tests.doubles.cvat.wire import SERVER_ERROR_PAGE, Answer, Call, Refused
 from tests.doubles.cvat.worker import Worker
 
 

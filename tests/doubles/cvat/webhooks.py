@@ -95,7 +95,8 @@ def _create(server: Server, call: Call, render: Render) -> Answer:
         enable_ssl=body.get("enable_ssl", True),
     )
     state.webhooks[webhook.id] = webhook
-    return Answer(201, render.webhook(webhook))
+    shown = render.webhook(webhook)
+    return Answer(201, shown, headers={"Location": shown["url"]})
 
 
 def _check_events(body: Json) -> None:
@@ -160,6 +161,7 @@ def happened(
 def changed(server: Server, call: Call, name: str, before: Json, after: Json, *, project_id: int | None) -> None:
     """`update:<name>`, with what was and what is."""
     fields = [key for key in after if key not in _SILENT and before.get(key) != after[key]]
+    fields.sort(key=lambda key: key != "updated_date")
     if fields:
         changes = {key: {"from": before.get(key), "to": after[key]} for key in fields}
         was = {key: before.get(key) for key in fields}

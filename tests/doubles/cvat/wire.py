@@ -10,6 +10,10 @@ from typing import Any
 from tests.doubles.cvat.state import Organization, Token, User
 
 CVAT_JSON = "application/vnd.cvat+json"
+SERVER_ERROR_PAGE = (
+    b'\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Server Error (500)</title>\n</head>\n<body>\n'
+    b"  <h1>Server Error (500)</h1><p></p>\n</body>\n</html>\n"
+)
 
 
 @dataclass

@@ -74,9 +74,9 @@ class Worker:
             request.work()
         except Failed as failed:
             request.status, request.message = "failed", str(failed)
-        except Exception:
+        except Exception as error:
             # As the server does: whatever breaks becomes the message of a failed request.
-            request.status, request.message = "failed", traceback.format_exc()
+            request.status, request.message = "failed", traceback.format_exception_only(error)[-1]
         else:
             request.status, request.message = "finished", ""
         request.finished_date = self.state.now()
