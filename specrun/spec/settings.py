@@ -95,6 +95,14 @@ class RetrySettings(Strict):
     """The longest wait between two attempts."""
 
 
+class RunsSettings(Strict):
+    """Folders of earlier runs, with their journals and logs."""
+
+    keep: int = Field(default=50, ge=1)
+    """So many stay. Older ones go when a run begins, unless they are younger than 30 days or made something that is
+    still current."""
+
+
 class Settings(Strict):
     """How things are run; nothing here makes a node stale."""
 
@@ -106,3 +114,5 @@ class Settings(Strict):
     """Where metrics of trainings go besides the run's journal."""
     retry: RetrySettings = RetrySettings()
     """Retries of single requests to servers."""
+    runs: RunsSettings = RunsSettings()
+    """Folders of earlier runs."""

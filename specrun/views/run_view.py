@@ -286,7 +286,7 @@ def _apply_to_node(node: NodeView, event: ev.NodeEvent) -> None:
 def _start_node(node: NodeView, event: ev.NodeStarted) -> None:
     """A further attempt starts from nothing, but keeps curves and log: they say what went before."""
     node.state, node.started_at, node.ended_at, node.duration_s = NodeState.RUNNING, event.time, None, None
-    node.attempt, node.resumed, node.waits_for = event.attempt, event.resumed, ""
+    node.attempt, node.resumed, node.waits_for, node.in_run = event.attempt, event.resumed, "", True
     node.worker, node.pid, node.gpus = clean(event.worker), event.pid, event.gpus
     node.log_path = event.log or node.log_path
     node.progress, node.cause, node.hint = ProgressView(), "", ""

@@ -232,3 +232,21 @@ def test_no_worker_is_left_of_a_node_that_was_dropped(tmp_path: Path) -> None:
         assert program == []
         (tmp_path / "go-b-old").touch()
         assert supervisor.wait(DEADLINE_S) == 0
+
+
+def test_a_resumed_node_took_as_long_as_all_its_attempts(tmp_path: Path) -> None:
+    goes_on = (
+        "import os, sys, time; again = os.environ['SPECRUN_RESUME'] == '1'\n"
+        "open(sys.argv[1] + '/began', 'w').close()\n"
+        "again or time.sleep(600)\n"
+    )
+    node = step("training", [*python(goes_on), "${project}"], resume=True)
+    with going_on(tmp_path, node) as (first, supervisor):
+        until((tmp_path / "began").exists, "the start")
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(DEADLINE_S) == 130
+    second = plan_job(tmp_path, [node])
+    assert start_supervisor(second).wait(DEADLINE_S) == 0
+    began, ended = events_of(first, NodeStarted)[0].time, events_of(first, NodeFailed)[0].time
+    last = events_of(second, NodeFinished)[0].time - events_of(second, NodeStarted)[0].time
+    assert events_of(second, NodeFinished)[0].duration_s > (ended - began) + last / 2

@@ -126,3 +126,33 @@ def test_a_retry_leaves_what_another_failure_keeps_from_running() -> None:
     s.settle(at("a"), Status.DONE)
     assert s.finished
     assert s.status[at("c")] is Status.SKIPPED
+
+
+def test_an_amended_node_that_runs_is_pending_when_it_ends_and_keeps_its_resources_until_then() -> None:
+    s = Scheduler([node("a"), node("b", "a"), node("c")], Capacity(max_parallel=1, cpus=8))
+    s.start()
+    s.amend([node("a"), node("b", "a"), node("c")], {at("a"): Status.RUNNING}, [at("a")])
+    assert s.start() == []
+    assert s.settle(at("a"), Status.STOPPED) == []
+    assert names(s.start()) == ["a"]
+    s.settle(at("a"), Status.DONE)
+    assert names(s.start()) == ["b"]
+
+
+def test_an_amended_run_is_not_finished_before_what_left_it_has_ended() -> None:
+    s = Scheduler([node("a")], TWO)
+    s.start()
+    s.amend([], {}, [])
+    assert not s.finished
+    s.settle(at("a"), Status.STOPPED)
+    assert s.finished
+    assert s.status == {}
+
+
+def test_stopping_forgets_what_was_to_begin_anew() -> None:
+    s = Scheduler([node("a")], TWO)
+    s.start()
+    s.amend([node("a")], {}, [at("a")])
+    s.skip_pending()
+    s.settle(at("a"), Status.STOPPED)
+    assert s.finished

@@ -7,8 +7,10 @@ import pytest
 
 from specrun.errors import NodeError
 from specrun.model.address import Address
+from specrun.store.manifest import NOTE_NAME
 from specrun.store.staging import (
     adoptable,
+    begin_work,
     find_resumable,
     open_staging,
     published,
@@ -124,3 +126,24 @@ def test_removing_a_link_leaves_its_target(tmp_path: Path) -> None:
     remove(tmp_path / "missing")
     assert (target / "file").exists()
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_the_time_of_earlier_attempts_is_kept_with_their_work(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    staging, _ = open_staging(paths, NODE, A, {"arch": "n"})
+    assert begin_work(staging, 1_000.0) == 0.0
+    os.utime(staging / NOTE_NAME, (1_060, 1_060))
+    again, resumed = open_staging(paths, NODE, B, {"arch": "n"})
+    assert resumed
+    assert begin_work(again, 2_000.0) == 60.0
+    os.utime(again / NOTE_NAME, (2_005, 2_005))
+    assert begin_work(again, 3_000.0) == 65.0
+
+
+def test_an_empty_staging_folder_has_no_time_behind_it(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    staging, _ = open_staging(paths, NODE, A, {"arch": "n"})
+    begin_work(staging, 1_000.0)
+    fresh, resumed = open_staging(paths, NODE, A, {"arch": "x"})
+    assert not resumed
+    assert begin_work(fresh, 2_000.0) == 0.0

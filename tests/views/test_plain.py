@@ -8,7 +8,10 @@ from specrun.model.event import (
     NodeWaiting,
     Notice,
     Progress,
+    RunAmended,
+    RunFinished,
     RunPaused,
+    RunStopping,
 )
 from specrun.views.plain import PlainPrinter
 from tests.support.golden import check_golden
@@ -114,6 +117,19 @@ def test_skipping_waiting_notices_and_pauses_each_have_a_line() -> None:
     for said in ("skipped: needs sources.a", "waits for people: task 3", "needs approval", "no GPU here", "paused"):
         assert said in text
     assert text.count("\n") == 5
+
+
+def test_another_plan_and_stopping_are_told_and_stopped_nodes_are_counted_as_such() -> None:
+    text = Screen().show(
+        RunAmended(plan={}, queued=(M,)),
+        RunStopping(),
+        RunStopping(at_once=True),
+        RunFinished(status="interrupted", exit_code=130, duration_s=5, stopped=2),
+    )
+    assert "the plan has changed: 1 node to run from here on" in text
+    assert "stopping: what runs is asked to save its work" in text
+    assert "ends everything at once" in text
+    assert "interrupted in 5.0 s: 2 stopped" in text
 
 
 def test_control_characters_never_reach_the_terminal() -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from specrun.model.address import parse_address
 from specrun.model.event import (
     Event,
     GpuSample,
@@ -13,11 +14,13 @@ from specrun.model.event import (
     NodeStarted,
     NodeWaiting,
     Progress,
+    RunAmended,
     RunFinished,
     RunPaused,
+    RunStopping,
     event_from_json,
 )
-from specrun.model.plan import Action
+from specrun.model.plan import Action, Cause, Plan, PlannedNode, Reason
 from specrun.views.node_view import MAX_LOG_LINES, NodeState, NodeView
 from specrun.views.run_view import RunView
 from tests.support.synthetic_run import START, finished_coral_run, planned, started
@@ -153,3 +156,61 @@ def test_folding_the_journals_json_gives_the_same_view() -> None:
         read.apply(again)
     assert {a: n.state for a, n in direct.nodes.items()} == {a: n.state for a, n in read.nodes.items()}
     assert direct.counts() == read.counts()
+
+
+def test_another_plan_adds_drops_and_queues_nodes_and_leaves_the_rest_as_it_is() -> None:
+    view = folded(
+        NodeStarted(address="sources.a", time=START),
+        NodeFinished(address="sources.a", duration_s=3, time=START + 3),
+        NodeStarted(address="models.m", time=START + 3),
+        NodeStarted(address="models.gone", time=START + 3),
+    )
+    before = view.structure
+    plan = Plan(
+        "corals",
+        (
+            PlannedNode(parse_address("sources.a"), "sources.images", Action.CREATE),
+            PlannedNode(parse_address("exports.new"), "exports.yolo", Action.CREATE),
+            PlannedNode(parse_address("models.m"), "models.ultralytics", Action.UPDATE),
+        ),
+    )
+    view.apply(RunAmended(plan=plan.to_json(), queued=("exports.new",), time=START + 4))
+    states = {node.address.text: node.state for node in view.nodes.values()}
+    assert states == {
+        "sources.a": NodeState.DONE,
+        "exports.new": NodeState.QUEUED,
+        "models.m": NodeState.RUNNING,
+        "models.gone": NodeState.RUNNING,
+    }
+    assert list(states)[1] == "exports.new"
+    assert view.structure > before
+    view.apply(NodeFailed(address="models.gone", cause="not wanted", interrupted=True, time=START + 5))
+    view.apply(NodeFailed(address="models.m", cause="changed", interrupted=True, time=START + 5))
+    assert view.stopped == 1
+    view.apply(NodeQueued(address="models.m", time=START + 5))
+    assert view.of("models.gone") is None
+    assert view.stopped == 0
+    assert view.done_and_total() == (1, 3)
+
+
+def test_a_node_that_was_made_and_waits_again_starts_from_nothing() -> None:
+    view = folded(NodeStarted(address="sources.a", time=START), NodeFinished(address="sources.a", duration_s=3))
+    plan = Plan("corals", (PlannedNode(parse_address("sources.a"), "sources.images", Action.UPDATE),))
+    view.apply(RunAmended(plan=plan.to_json(), queued=("sources.a",), history={"sources.a": 3.0}))
+    again = node(view, "sources.a")
+    assert (again.state, again.elapsed(START + 99), again.expected_s) == (NodeState.QUEUED, None, 3.0)
+
+
+def test_what_waits_for_people_by_another_plan_shows_whom() -> None:
+    view = folded()
+    reasons = (Reason(Cause.PEOPLE, "ann: task 7"),)
+    plan = Plan("corals", (PlannedNode(parse_address("sources.a"), "sources.images", Action.WAIT, reasons),))
+    view.apply(RunAmended(plan=plan.to_json()))
+    waits = node(view, "sources.a")
+    assert (waits.state, waits.missing) == (NodeState.WAITING, ("ann: task 7",))
+    assert waits not in view.to_do
+
+
+def test_a_run_that_is_stopping_is_not_over() -> None:
+    view = folded(RunStopping())
+    assert (view.status, view.finished) == ("stopping", False)
