@@ -1,9 +1,9 @@
 """Which tasks are wanted, which of them are ready, and how they stand to what was pulled last.
 
-The observed value is small and says only what matters to the output:
-`{"host", "tasks": {id: {"updated", "jobs": {id: assignee}}}, "labels": {id: digest}}`, ready tasks alone. A task that
-people work on is not in it, so that their drawing makes nothing stale. A task that was pulled and then reopened or
-deleted keeps the entry it had: its data is kept, so nothing is stale either.
+The observed value is small and says only what matters to the output: `{"host", "project",
+"tasks": {id: {"updated", "jobs": {id: assignee}}}, "labels": {id: digest}}`, ready tasks alone. A task that people
+work on is not in it, so that their drawing makes nothing stale. A task that was pulled and then reopened or deleted
+keeps the entry it had: its data is kept, so nothing is stale either.
 `updated` is the task's date, which the server moves with each save of annotations, with its data, labels, subset and
 status, and not with exports or with who a job is given to. Where only some jobs are selected it is their newest date.
 """
@@ -135,6 +135,7 @@ class Standing:
     One task a line: changes make the node stale, reports (of what is kept) and remarks (of what is out) do not.
     """
 
+    place: Mapping[str, Json]
     ready: tuple[Choice, ...]
     waiting: tuple[Choice, ...]
     kept: Mapping[int, Mapping[str, Json]]
@@ -149,14 +150,24 @@ class Standing:
         found |= {str(task): dict(entry) for task, entry in self.kept.items()}
         return dict(sorted(found.items(), key=lambda item: int(item[0])))
 
-    def value(self, host: str) -> dict[str, Json]:
+    @property
+    def value(self) -> dict[str, Json]:
         """Observation.value."""
-        return {"host": host, "tasks": self.entries, "labels": dict(self.labels)}
+        return {**self.place, "tasks": self.entries, "labels": dict(self.labels)}
 
 
-def standing(choices: Sequence[Choice], labels: Sequence[LabelDef], before: Json, host: str) -> Standing:
-    """before: the value recorded with the last pull, or None; one of another server says nothing."""
-    known: Mapping[str, Any] = before if isinstance(before, dict) and before.get("host") == host else {}
+def standing(
+    spec: CvatSourceSpec,
+    choices: Sequence[Choice],
+    labels: Sequence[LabelDef],
+    *,
+    before: Json,
+    host: str,
+    project: int | None,
+) -> Standing:
+    """before: the value recorded with the last pull, or None; one of another server or project says nothing."""
+    place: dict[str, Json] = {"host": host, "project": project}
+    known: Mapping[str, Any] = before if isinstance(before, dict) and before.items() >= place.items() else {}
     recorded: Mapping[str, Any] = known.get("tasks") or {}
     by_id = {choice.task.id: choice for choice in choices}
     ready = tuple(choice for choice in choices if choice.stand is Stand.READY)
@@ -173,7 +184,9 @@ def standing(choices: Sequence[Choice], labels: Sequence[LabelDef], before: Json
     kept: dict[int, Mapping[str, Json]] = {}
     for text, entry in recorded.items():
         gone = by_id.get(int(text))
-        if gone is None:
+        if gone is None and not _still_named(spec, int(text), entry):
+            changes.append(f"task {text} is out now: it is not selected")
+        elif gone is None:
             kept[int(text)] = entry
             reports.append(f"task {text} was deleted in CVAT; its data is kept")
         elif gone.stand is Stand.WAITING:
@@ -186,20 +199,46 @@ def standing(choices: Sequence[Choice], labels: Sequence[LabelDef], before: Json
         for choice in choices
         if choice.stand is not Stand.READY and str(choice.task.id) not in recorded
     ]
-    signatures = _signatures(labels, known.get("labels"))
-    return Standing(ready, waiting, kept, _some(changes), _some(reports), _some(remarks), signatures)
+    if known:
+        changes += _label_changes(labels, known.get("labels"))
+    return Standing(
+        place,
+        ready,
+        waiting,
+        kept,
+        _some(changes),
+        _some(reports),
+        _some(remarks),
+        signatures(labels, known.get("labels")),
+    )
 
 
-def _signatures(labels: Sequence[LabelDef], before: Json) -> dict[str, Json]:
-    """What labels are called and what their attributes are. Labels that were added since the last pull are left out:
-    no shape that was pulled has them."""
+def _label_changes(labels: Sequence[LabelDef], before: Json) -> list[str]:
+    names = {str(label.id): label.name for label in labels}
+    recorded = before if isinstance(before, dict) else {}
+    now = signatures(labels, recorded)
+    return [
+        f'label "{names[label]}" was changed' if label in names else f"label {label} was deleted"
+        for label, signature in recorded.items()
+        if signature is not None and now[label] != signature
+    ]
+
+
+def _still_named(spec: CvatSourceSpec, task: int, entry: Mapping[str, Any]) -> bool:
+    """Whether a task that is not on the server any more would be selected by its ids."""
+    named = [ids for ids in (spec.tasks, spec.select.tasks) if ids is not None]
+    jobs = spec.select.jobs
+    return all(task in ids for ids in named) and (jobs is None or any(str(job) in entry["jobs"] for job in jobs))
+
+
+def signatures(labels: Sequence[LabelDef], among: Json = None) -> dict[str, Json]:
+    """What labels are called and what their attributes are. among: the recorded ones, to which the answer is kept:
+    a label that was added since the last pull is on no shape that was pulled."""
     now: dict[str, Json] = {}
     for label in labels:
         attributes = [[a.id, a.name, a.input_type] for a in label.attributes]
         now[str(label.id)] = json_digest([label.name, attributes, [[p.id, p.name] for p in label.sublabels]])[:12]
-    if not isinstance(before, dict):
-        return now
-    return {label: now.get(label) for label in before}
+    return {label: now.get(label) for label in among} if isinstance(among, dict) else now
 
 
 def _some(lines: Sequence[str]) -> tuple[str, ...]:

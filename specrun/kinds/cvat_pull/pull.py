@@ -27,7 +27,7 @@ from specrun.errors import NodeError, WaitingForPeople
 from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.formats.tally import Tally
 from specrun.kinds.cvat_pull.ask import Asked, ask
-from specrun.kinds.cvat_pull.choose import Choice, Standing, check_wanted, choose, missing, standing
+from specrun.kinds.cvat_pull.choose import Choice, Standing, check_wanted, choose, missing, signatures, standing
 from specrun.kinds.cvat_pull.images import FETCHED, ImageStore, drop_fetched, media_key
 from specrun.kinds.cvat_pull.local import places
 from specrun.kinds.cvat_pull.pulled import Pulled, link_or_copy, load_pulled, save_pulled, task_file
@@ -85,12 +85,13 @@ class _Pull:
 
     def _standing(self, asked: Asked) -> Standing:
         choices = choose(self.spec, asked.tasks, asked.jobs)
-        found = standing(choices, asked.labels, self.before, self.api.connection.host)
+        project, host = asked.project.id if asked.project else None, self.api.connection.host
+        found = standing(self.spec, choices, asked.labels, before=self.before, host=host, project=project)
         check_wanted(self.spec, choices, found, asked.where)
         owed = missing(self.spec, found, self.api.connection.url)
         if owed:
             raise WaitingForPeople("\n".join(owed))
-        return replace(found, labels=standing(choices, asked.labels, None, self.api.connection.host).labels)
+        return replace(found, labels=signatures(asked.labels))
 
     def _has(self, choice: Choice) -> bool:
         there = self.pulled.get(choice.task.id)
@@ -170,7 +171,7 @@ class _Pull:
             parts=summary.parts(classes),
             notes=(*found.reports, *self.notes, *lost.notes()),
             known_digests=dict(self._digests(standings)),
-            observation=held.value(self.api.connection.host),
+            observation=held.value,
         )
 
     def _keep(self, task: int) -> Pulled | None:

@@ -85,11 +85,12 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
     with Api(connection, retry=Retry.from_settings(look.settings)) as api:
         asked = ask(api, spec, made)
     choices = choose(spec, asked.tasks, asked.jobs)
-    found = standing(choices, asked.labels, before, connection.host)
+    project = asked.project.id if asked.project else None
+    found = standing(spec, choices, asked.labels, before=before, host=connection.host, project=project)
     check_wanted(spec, choices, found, asked.where)
     told = () if look.record else found.changes
     return Observation(
-        value=found.value(connection.host),
+        value=found.value,
         differences=found.changes,
         missing=missing(spec, found, connection.url),
         notes=(*told, *found.reports, *found.remarks),

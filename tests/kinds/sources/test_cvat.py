@@ -221,6 +221,46 @@ def test_a_deleted_task_is_told_and_its_data_kept(server: CvatDouble, tmp_path: 
     assert facts["tasks"][str(gone)]["standing"] == "deleted"
 
 
+def test_another_project_keeps_nothing_of_the_one_before(server: CvatDouble, tmp_path: Path) -> None:
+    for name in ("reef", "lagoon"):
+        server.person.finish_task(add_task(server, add_project(server, name), name, 1))
+    source = Source(server, tmp_path)
+    source.run()
+    source.config["project"] = "lagoon"
+    assert source.observe().notes == ()
+    assert [sample.fields["cvat_task_name"] for sample in source.run().values()] == ["lagoon"]
+
+
+def test_single_tasks_are_pulled_without_their_project(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    wanted, other = add_task(server, project, "wanted", 1), add_task(server, project, "other", 1)
+    for task in (wanted, other):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path, project=None, tasks=[wanted, other])
+    assert len(source.run()) == 2
+    source.config["tasks"] = [wanted]
+    assert source.observe().differences == (f"task {other} is out now: it is not selected",)
+    assert [sample.fields["cvat_task_id"] for sample in source.run().values()] == [wanted]
+    source.config["tasks"] = [wanted, 999]
+    with pytest.raises(NodeError, match="there is no task 999"):
+        source.observe()
+
+
+def test_a_renamed_label_renames_the_labels_without_asking_for_them(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 1)
+    server.person.draw(task, 0, box(0, 0, 4, 4))
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.label(task, "coral").name = "polyp"
+    assert source.observe().differences == ('label "polyp" was changed',)
+    since = len(server.requests_seen)
+    (sample,) = source.run().values()
+    assert [label.label for label in sample.labels] == ["polyp"]
+    assert not [path for path in asked(server, since) if "annotations" in path]
+    assert source.observe().value == source.observation
+
+
 def test_too_few_finished_tasks_are_waited_for_with_links(server: CvatDouble, tmp_path: Path) -> None:
     project = add_project(server)
     done, owed = add_task(server, project, "done"), add_task(server, project, "owed")
