@@ -390,13 +390,80 @@ def test_what_the_server_refuses_to_import_fails_with_its_words(content: bytes, 
         exports.import_annotations(state, state.tasks[2], "COCO 1.0", content, filename="x", append=False)
 
 
-def test_frames_that_the_task_has_not_are_passed_over_in_cvat_xml() -> None:
-    state = make_state()
+def test_cvat_xml_with_an_image_that_the_task_has_not_fails_and_changes_nothing() -> None:
+    state = make_annotated_state()
+    task = state.tasks[2]
+    before = annotations.of_task(state, task)
 
     content = (GOLDEN / "task_cvat_images.zip").read_bytes()
-    exports.import_annotations(state, state.tasks[2], "CVAT 1.1", content, filename="x", append=False)
+    with pytest.raises(Failed, match="Could not match item id: 'img_002' with any task frame"):
+        exports.import_annotations(state, task, "CVAT 1.1", content, filename="x", append=False)
 
-    assert {shape["frame"] for shape in annotations.of_task(state, state.tasks[2])["shapes"]} == {0, 1}
+    assert annotations.of_task(state, task) == before
+
+
+@pytest.mark.parametrize(
+    ("format_name", "golden", "expected"),
+    [
+        ("YOLO 1.1", "task_yolo11", {("rectangle", 3, 0)}),
+        ("Ultralytics YOLO Detection 1.0", "task_yolo_det", {("rectangle", 3, 0)}),
+        (
+            "Ultralytics YOLO Segmentation 1.0",
+            "task_yolo_seg",
+            {("polygon", 2, 0), ("polygon", 1, 0), ("polygon", 1, 1), ("polygon", 6, 3), ("polygon", 1, 4)},
+        ),
+        (
+            "Segmentation mask 1.1",
+            "task_segmask",
+            {
+                ("polygon", 3, 0),
+                ("polygon", 1, 0),
+                ("polygon", 1, 1),
+                ("polygon", 3, 2),
+                ("polygon", 6, 3),
+                ("polygon", 1, 4),
+            },
+        ),
+        ("COCO Keypoints 1.0", "task_coco_kp", {("skeleton", 7, 0)}),
+    ],
+)
+def test_archives_of_the_server_come_back(format_name: str, golden: str, expected: set[Any]) -> None:
+    state = make_state()
+    task = state.tasks[1]
+
+    content = (GOLDEN / f"{golden}.zip").read_bytes()
+    exports.import_annotations(state, task, format_name, content, filename="x", append=False)
+
+    made = annotations.of_task(state, task)["shapes"]
+    assert {(shape["type"], shape["label_id"], shape["frame"]) for shape in made} == expected
+    assert len(made) == len(expected)
+
+
+def test_masks_stay_masks_when_nobody_wants_polygons() -> None:
+    state = make_state()
+    content = (GOLDEN / "task_segmask.zip").read_bytes()
+
+    exports.import_annotations(
+        state, state.tasks[1], "Segmentation mask 1.1", content, filename="x", append=False, conv_mask_to_poly=False
+    )
+
+    made = annotations.of_task(state, state.tasks[1])["shapes"]
+    assert {shape["type"] for shape in made} == {"mask"}
+    assert made[0]["points"][-4:] == [140.0, 60.0, 209.0, 139.0]
+
+
+def test_yolo_without_its_list_of_files_is_refused_in_the_servers_words() -> None:
+    state = make_state()
+
+    with pytest.raises(Failed, match=r'formats/format-yolo\)\. Dataset must contain a file: "obj\.data"'):
+        exports.import_annotations(state, state.tasks[1], "YOLO 1.1", b"", filename="x", append=False)
+
+
+def test_project_without_tasks_gives_an_archive_without_labels() -> None:
+    state = make_state()
+    state.tasks.clear()
+
+    assert archive(state, state.projects[1], "COCO 1.0") == {}
 
 
 def test_video_xml_gives_the_track_back(tracked: tuple[State, Task]) -> None:

@@ -59,10 +59,11 @@ class Labels:
 
 
 def tasks_of(state: State, target: Project | Task | Job) -> list[Task]:
-    """With media, by id."""
+    """With media, by subset and id."""
     match target:
         case Project():
-            return sorted((task for task in state.tasks_of(target.id) if task.media), key=lambda task: task.id)
+            tasks = (task for task in state.tasks_of(target.id) if task.media)
+            return sorted(tasks, key=lambda task: (task.subset, task.id))
         case Task():
             return [target]
         case Job():

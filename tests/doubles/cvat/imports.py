@@ -1,10 +1,8 @@
-"""Annotation files that come back: CVAT 1.1 (XML) and COCO 1.0, into a task, a job, or a project as new tasks."""
+"""Annotation files that come back, into a task, a job, or (COCO 1.0 with images) a project as new tasks."""
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -12,13 +10,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from tests.doubles.cvat import annotations, dataset, raster
+from tests.doubles.cvat import annotations, import_masks, import_yolo, raster
 from tests.doubles.cvat.format_cvat import CUBOID
-from tests.doubles.cvat.label_maps import Names
+from tests.doubles.cvat.reading import BINDINGS, Reading, stem, unzipped
 from tests.doubles.cvat.state import Failed, Job, Json, Label, Project, State, Task
 from tests.doubles.cvat.unpacking import Wanted, media_kind, unpack
 
-BINDINGS = "cvat.apps.dataset_manager.bindings"
 SHAPES = ("box", "ellipse", "polygon", "polyline", "points", "cuboid", "skeleton", "mask")
 
 
@@ -32,12 +29,12 @@ def import_annotations(
     append: bool,
     conv_mask_to_poly: bool = True,
 ) -> None:
-    """Masks stay masks in both formats, whatever `conv_mask_to_poly` says: so does the server with COCO."""
+    """Masks of CVAT and COCO files stay masks, whatever `conv_mask_to_poly` says: so they do on the server."""
     with state.lock:
         if isinstance(target, Project):
             return _into_project(state, target, format_name, content)
         task = state.tasks[target.task_id] if isinstance(target, Job) else target
-        data = _read(Reading(state, task), format_name, content)
+        data = _read(Reading(state, task), format_name, content, conv_mask_to_poly=conv_mask_to_poly)
         if isinstance(target, Job):
             write = annotations.append_job if append else annotations.put_job
             write(state, target, data)
@@ -46,7 +43,7 @@ def import_annotations(
             write_task(state, task, data)
 
 
-def _read(reading: Reading, format_name: str, content: bytes) -> Json:
+def _read(reading: Reading, format_name: str, content: bytes, *, conv_mask_to_poly: bool) -> Json:
     match format_name:
         case "CVAT 1.1":
             return _cvat(reading, content)
@@ -55,12 +52,17 @@ def _read(reading: Reading, format_name: str, content: bytes) -> Json:
             for about in _coco_files(content).values():
                 found["shapes"].extend(_coco(reading, about))
             return found
-        case "YOLO 1.1" if not _holds(content, "obj.data"):
-            raise Failed(
-                f"{BINDINGS}.CvatDatasetNotFoundError: Check [format docs]"
-                "(https://docs.cvat.ai/docs//manual/advanced/formats/format-yolo). "
-                'Dataset must contain a file: "obj.data"\n'
-            )
+        case "COCO Keypoints 1.0":
+            skeletons: list[Json] = []
+            for about in _coco_files(content).values():
+                skeletons.extend(_coco(reading, about, keypoints=True))
+            return {"tags": [], "shapes": skeletons, "tracks": []}
+        case "YOLO 1.1":
+            return import_yolo.darknet(reading, unzipped(content))
+        case "Ultralytics YOLO Detection 1.0" | "Ultralytics YOLO Segmentation 1.0":
+            return import_yolo.ultralytics(reading, unzipped(content), outlines="Segmentation" in format_name)
+        case "Segmentation mask 1.1":
+            return import_masks.read(reading, unzipped(content), as_polygons=conv_mask_to_poly)
     raise Failed(f"NotImplementedError: this server double does not import {format_name!r}\n")
 
 
@@ -82,9 +84,6 @@ def _cvat(reading: Reading, content: bytes) -> Json:
 
 def _image(reading: Reading, image: Element, found: Json) -> None:
     frame = reading.frame(image.attrib["name"], int(image.attrib["id"]))
-    if frame is None or not 0 <= frame < len(reading.frames):
-        # Frames that the task has not are passed over without a word.
-        return
     described = f"Image {stem(image.attrib['name'])}"
     for number, element in enumerate(image):
         label = reading.label(
@@ -204,7 +203,7 @@ def _coco_files(content: bytes) -> dict[str, Json]:
     return found
 
 
-def _coco(reading: Reading, about: Json) -> list[Json]:
+def _coco(reading: Reading, about: Json, *, keypoints: bool = False) -> list[Json]:
     names = {category["id"]: category["name"] for category in about["categories"]}
     by_image: dict[int, list[Json]] = {}
     for annotation in about["annotations"]:
@@ -213,10 +212,10 @@ def _coco(reading: Reading, about: Json) -> list[Json]:
     group = 0
     for image in about["images"]:
         frame = reading.frame(image["file_name"])
-        if frame is None:
-            stem = stem(image["file_name"])
-            raise Failed(f"{BINDINGS}.CvatImportError: Could not match item id: '{stem}' with any task frame\n")
         for number, annotation in enumerate(by_image.get(image["id"], [])):
+            if keypoints:
+                found.append(_skeleton(reading, annotation, names[annotation["category_id"]], frame))
+                continue
             kind, outlines = _coco_outlines(annotation, image)
             described = f"Image {stem(image['file_name'])}: can't import annotation #{number} ({kind})"
             label = reading.label(names[annotation["category_id"]], described)
@@ -240,6 +239,26 @@ def _coco(reading: Reading, about: Json) -> list[Json]:
                 for points in outlines
             )
     return found
+
+
+def _skeleton(reading: Reading, annotation: Json, name: str, frame: int) -> Json:
+    label = reading.label(name, "Skeleton")
+    values = annotation["keypoints"]
+    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
+    head = {"frame": frame, "source": "file", "z_order": 0, "rotation": 0, "attributes": []}
+    points = [
+        {
+            **head,
+            "type": "points",
+            "label_id": point.id,
+            "points": [float(x), float(y)],
+            "occluded": visible == 1,
+            "outside": visible == 0,
+        }
+        for point, (x, y, visible) in zip(label.sublabels, triples, strict=True)
+    ]
+    whole = {"type": "skeleton", "label_id": label.id, "points": [], "occluded": False, "group": 0}
+    return {**head, **whole, "elements": points}
 
 
 def _said(value: Json) -> str:

@@ -94,13 +94,18 @@ def tight_box_xywh(mask: Pixels) -> list[float]:
 
 
 def outline(mask: Pixels) -> list[list[float]]:
-    """Outer borders of the connected parts (8 neighbours), through the centres of their border pixels, clockwise."""
+    """Outer borders of the connected parts (8 neighbours) through the centres of their border pixels.
+
+    Counter-clockwise from the uppermost pixel back to itself, as the server's. Its outlines have fewer points.
+    """
     left = mask.astype(bool).copy()
     found = []
     while left.any():
         row, column = np.argwhere(left)[0]
         border = _follow(left, int(row), int(column))
-        found.append([float(value) for x, y in _straightened(border) for value in (x, y)])
+        first, *others = _straightened(border)
+        around = (first, *reversed(others), first)
+        found.append([float(value) for x, y in around for value in (x, y)])
         _erase(left, int(row), int(column))
     return found
 

@@ -24,18 +24,20 @@ class Reading:
         self.first, self.step = task.media.start_frame, dataset.step_of(task)
         self.by_name = {stem(frame.name): number for number, frame in reversed(list(enumerate(self.frames)))}
 
-    def frame(self, name: str, number: int | None = None) -> int | None:
-        """By the name without its suffix, by its end, then by the number of the frame."""
+    def frame(self, name: str, number: int | None = None) -> int:
+        """By the name without its suffix, by its end, then by the number of the frame; raises Failed."""
         known = stem(name)
         if self.task.media is not None and self.task.media.mode == "interpolation":
-            digits = stem.removeprefix("frame_")
-            return (int(digits) - self.first) // self.step if digits.isdigit() else None
-        if stem in self.by_name:
-            return self.by_name[stem]
-        ends = [number for known, number in self.by_name.items() if known.endswith(f"/{stem}")]
-        if len(ends) == 1:
-            return ends[0]
-        return None if number is None else (number - self.first) // self.step
+            digits = known.removeprefix("frame_")
+            number = (int(digits) - self.first) // self.step if digits.isdigit() else number
+        elif known in self.by_name:
+            return self.by_name[known]
+        else:
+            ends = [place for path, place in self.by_name.items() if path.endswith(f"/{known}")]
+            number = ends[0] if len(ends) == 1 else number
+        if number is None or not 0 <= number < len(self.frames):
+            raise Failed(f"{BINDINGS}.CvatImportError: Could not match item id: '{known}' with any task frame\n")
+        return number
 
     def label(self, name: str, described: str) -> Label:
         found = self.names.find(name)
@@ -60,5 +62,3 @@ def unzipped(content: bytes) -> dict[str, bytes]:
         return {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
-
-

@@ -123,6 +123,8 @@ def _frame(media: Media, name: str, content: bytes) -> Frame:
     except UnidentifiedImageError:
         path = f"/home/django/data/data/{media.id}/raw/{name}"
         raise Failed(f"PIL.UnidentifiedImageError: cannot identify image file '{path}'\n") from None
+    except OSError as error:
+        raise Failed(f"OSError: {error}\n") from None
     return Frame(name, width, height, original=content)
 
 
