@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.style import Style
@@ -16,9 +17,17 @@ from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.palette import Line
 from specrun.tui.titles import set_subtitle, set_title
 from specrun.views.node_view import NodeState
-from specrun.views.text import clip, pad
+from specrun.views.text import cells, clip, pad, wrap
 
 COLUMN = 52
+_PAIRS = (
+    ("up", "down"),
+    ("page up", "page down"),
+    ("first", "last"),
+    ("first line", "last line"),
+    ("next match", "previous match"),
+    ("previous metric", "next metric"),
+)
 _SIGNS = (
     (NodeState.QUEUED, "queued"),
     (NodeState.RUNNING, "running"),
@@ -54,10 +63,10 @@ class HelpScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         box, pane = self.query_one("#help"), self.query_one(LinePane)
         set_title(box, f"Keys of {self._pane}")
-        own = [self._key_line(pane, hint) for hint in self._pane_keys]
+        own = [line for hint in _paired(self._pane_keys) for line in self._key_lines(pane, hint)]
         signs: list[Line] = [(), (("Signs", pane.palette.title),), *self._sign_lines(pane)]
         everywhere: list[Line] = [(("Everywhere", pane.palette.title),)]
-        everywhere += [self._key_line(pane, hint) for hint in self._app_keys]
+        everywhere += [line for hint in self._app_keys for line in self._key_lines(pane, hint)]
         beside = self.app.size.width >= 2 * COLUMN + 12
         lines = _beside([*own, *signs], everywhere, COLUMN) if beside else [*own, (), *everywhere, *signs]
         pane.styles.width = (2 if beside else 1) * COLUMN + 2
@@ -85,13 +94,28 @@ class HelpScreen(ModalScreen[None]):
             for state, said in _SIGNS
         ]
 
-    def _key_line(self, pane: LinePane, hint: KeyHint) -> Line:
+    def _key_lines(self, pane: LinePane, hint: KeyHint) -> list[Line]:
+        """A disabled key says why, below it where there is no room beside it."""
         palette = pane.palette
         head = (f"  {pad(hint.key, 13)}", palette.accent)
         if not hint.disabled:
-            return (head, (clip(hint.help, COLUMN - 16), palette.text))
-        room = COLUMN - 18 - len(hint.label)
-        return (head, (hint.label, palette.faint), (f"  {clip(hint.disabled, room)}", palette.faint))
+            return [(head, (clip(hint.help, COLUMN - 16), palette.text))]
+        first: Line = (head, (hint.label, palette.faint))
+        if cells(hint.disabled) <= COLUMN - 18 - cells(hint.label):
+            return [(*first, (f"  {hint.disabled}", palette.faint))]
+        return [first, *(((" " * 17 + line, palette.faint),) for line in wrap(hint.disabled, COLUMN - 18))]
+
+
+def _paired(hints: Sequence[KeyHint]) -> list[KeyHint]:
+    """Up and down, first and last on one line each."""
+    found: list[KeyHint] = []
+    for hint in hints:
+        before = found[-1] if found else None
+        if before is not None and (before.help, hint.help) in _PAIRS and cells(before.key + hint.key) < 13:
+            found[-1] = replace(before, key=f"{before.key} {hint.key}", help=f"{before.help}, {hint.help}")
+        else:
+            found.append(hint)
+    return found
 
 
 def _beside(left: Sequence[Line], right: Sequence[Line], width: int) -> list[Line]:

@@ -73,7 +73,8 @@ class RunHeader(LinePane, can_focus=False):
         if width < 6:
             return ()
         to_do = view.to_do
-        share = sum(1.0 if n.state.settled else (n.progress.fraction or 0.0) for n in to_do)
+        given_up = (NodeState.SKIPPED, NodeState.STOPPED)
+        share = sum(float(n.state not in given_up) if n.state.settled else (n.progress.fraction or 0.0) for n in to_do)
         done, rest = bar(share / len(to_do) if to_do else float(view.finished), width)
         style = (
             self.palette.bad if view.status == "failed" else self.palette.good if view.finished else self.palette.busy

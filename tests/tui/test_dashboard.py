@@ -580,6 +580,18 @@ def test_all_of_the_help_can_be_reached(size: tuple[int, int]) -> None:
     in_dashboard(look, size=size)
 
 
+def test_the_help_says_all_of_why_a_key_does_nothing() -> None:
+    async def look(shown: Shown) -> None:
+        shown.app._panes.tree.reveal("models.sweep[encoder=resnet18]")
+        await shown.press("question_mark")
+        said = " ".join(shown.text.replace("│", " ").split())
+        assert "models.sweep[encoder=resnet18] has" in said
+        assert "not failed: it is running" in said
+        assert "↑ k ↓ j" in said
+
+    in_dashboard(look, size=(80, 40))
+
+
 def test_full_screen_hides_everything_else_and_escape_comes_back() -> None:
     async def look(shown: Shown) -> None:
         await shown.press("z")
