@@ -14,6 +14,7 @@ from specrun.clients.cvat.transfer import fetch_frames
 from specrun.errors import FormatError
 from specrun.formats.images import read_orientation, read_size
 from specrun.formats.orientation import TURNED
+from specrun.formats.plain_text import plain_text
 from specrun.kinds.cvat_pull.local import Place, find_local
 from specrun.kinds.cvat_pull.names import local_names
 from specrun.kinds.cvat_pull.pulled import MEDIA, Image, Pulled, link_or_copy
@@ -145,7 +146,7 @@ def _fitting(file: Path, frame: Frame, task: int) -> tuple[tuple[int, int], int]
     if orientation in TURNED and size == (stated[1], stated[0]):
         return size, orientation
     raise FormatError(
-        f'task {task}: frame {frame.number} "{frame.name}" has {size[0]}x{size[1]} pixels, the server says '
+        f'task {task}: frame {frame.number} "{plain_text(frame.name)}" has {size[0]}x{size[1]} pixels, the server says '
         f"{stated[0]}x{stated[1]}.",
         hint="Write media: {quality: original}; if it is, the task's data is damaged.",
     )

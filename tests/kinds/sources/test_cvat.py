@@ -11,9 +11,11 @@ import pytest
 from specrun.errors import NodeError, WaitingForPeople
 from specrun.formats.samples import load_samples
 from specrun.kinds.sources.cvat import CvatSource
+from specrun.model.address import parse_address
 from specrun.model.artifact import Manifest, Outputs
-from specrun.model.labels import Box, Sample
+from specrun.model.labels import Box, Keypoints, Mask, Sample, Tag, Visibility
 from specrun.model.state import Observation
+from specrun.model.work import Made
 from specrun.run.context import WorkerContext
 from specrun.store.manifest import write_manifest
 from tests.doubles.cvat.server import CvatDouble
@@ -41,6 +43,8 @@ class Source:
         self.observation: Any = None
         self.outputs: Outputs | None = None
         self.runs = 0
+        self.facts: dict[str, dict[str, Any]] = {}
+        """Of other nodes."""
 
     @property
     def output(self) -> Path:
@@ -66,13 +70,19 @@ class Source:
             observed=self.observation,
             declarations=self.declarations,
             environ={"CVAT_PASSWORD": self.server.password},
+            facts=self.facts,
         )
         return anyio.run(CvatSource().observe, self.spec(), look)
 
     def context(self) -> WorkerContext:
+        made = [
+            Made(parse_address(address), "cvat_projects.cvat_project", self.root, "d", facts=facts)
+            for address, facts in self.facts.items()
+        ]
         return make_context(
             self.root,
             ADDRESS,
+            made={"project": made},
             previous=self.output if self.output.exists() else None,
             declarations=self.declarations,
             secrets={'{"env":"CVAT_PASSWORD"}': self.server.password},
@@ -309,6 +319,75 @@ def test_deleted_frames_are_no_samples(server: CvatDouble, tmp_path: Path) -> No
     server.person.delete_frames(task, 1)
     server.person.finish_task(task)
     assert [sample.fields["cvat_frame"] for sample in Source(server, tmp_path).run().values()] == [0, 2]
+
+
+def test_a_video_has_frames_numbered_as_in_the_video_and_interpolated_tracks(
+    server: CvatDouble, tmp_path: Path
+) -> None:
+    images = {f"{number}.png": picture((16, 12), number) for number in range(5)}
+    task = add_task(server, add_project(server), "clip", images, chunk_size=2)
+    media = server.state.tasks[task].media
+    assert media is not None
+    media.mode, media.frame_filter, media.start_frame, media.stop_frame = "interpolation", "step=3", 10, 22
+    for frame in media.frames:
+        frame.name = "clip.mp4"
+    keyframe = {"type": "rectangle", "frame": 1, "points": [0, 0, 4, 4], "outside": False}
+    last = {**keyframe, "frame": 3, "points": [2, 2, 6, 6], "outside": True}
+    server.person.track(task, {"label": "fish", "frame": 1, "shapes": [keyframe, last]})
+    server.person.finish_task(task)
+    samples = list(Source(server, tmp_path).run().values())
+    assert [Path(sample.name).stem for sample in samples] == [f"frame_{n:06d}" for n in (10, 13, 16, 19, 22)]
+    assert [len(sample.labels) for sample in samples] == [0, 1, 1, 0, 0]
+    (moved,) = samples[2].labels
+    assert isinstance(moved, Box)
+    assert (moved.x, moved.y) == (1, 1)
+    assert len({sample.digest for sample in samples}) == 5
+
+
+def test_a_skeleton_and_a_mask_come_whole(server: CvatDouble, tmp_path: Path) -> None:
+    skeleton = {
+        "name": "body",
+        "type": "skeleton",
+        "attributes": [],
+        "sublabels": [{"name": name, "type": "points", "attributes": []} for name in ("head", "tail")],
+        "svg": '<circle r="1" cx="20" cy="20" data-type="element node" data-element-id="1" data-node-id="1" '
+        'data-label-name="head"></circle><circle r="1" cx="80" cy="80" data-type="element node" '
+        'data-element-id="2" data-node-id="2" data-label-name="tail"></circle>',
+    }
+    labels: list[dict[str, Any]] = [skeleton, {"name": "area", "type": "mask", "attributes": []}]
+    task = add_task(server, add_project(server, labels=labels), "dive", 1)
+    names = {name: server.person.label(task, name).id for name in ("head", "tail")}
+    elements = [
+        {"type": "points", "label_id": names["tail"], "frame": 0, "points": [5, 6], "occluded": True},
+        {"type": "points", "label_id": names["head"], "frame": 0, "points": [1, 2], "outside": True},
+    ]
+    server.person.draw(task, 0, {"label": "body", "type": "skeleton", "points": [], "elements": elements})
+    server.person.draw(task, 0, {"label": "area", "type": "mask", "points": [1, 3, 2, 3, 3, 4]})
+    server.person.tag(task, 0, "area")
+    server.person.finish_task(task)
+    (sample,) = Source(server, tmp_path).run().values()
+    tag, body, area = sample.labels
+    assert isinstance(tag, Tag)
+    assert isinstance(body, Keypoints)
+    assert (body.names, body.visibility) == (("head", "tail"), (Visibility.ABSENT, Visibility.OCCLUDED))
+    assert isinstance(area, Mask)
+    assert (area.left, area.top, area.bitmap.tolist()) == (2, 3, [[False, True], [True, True]])
+
+
+def test_what_specrun_made_is_waited_for_until_it_is_there(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    mine, other = add_task(server, project, "mine", 1, subset=""), add_task(server, project, "other", 1)
+    server.person.finish_task(other)
+    source = Source(server, tmp_path, **{"from": "round1", "connection": None, "project": None})
+    assert source.observe() == Observation()
+    source.facts = {"cvat_projects.round1": {"project_id": project, "task_ids": [mine]}}
+    assert "0 of 1 tasks are ready" in source.observe().missing[0]
+    with pytest.raises(WaitingForPeople):
+        source.run()
+    server.person.finish_task(mine)
+    (sample,) = source.run().values()
+    assert (sample.fields["cvat_task_id"], sample.split) == (mine, None)
+    assert source.observe().value == source.observation
 
 
 def test_names_from_the_server_cannot_leave_the_folder(server: CvatDouble, tmp_path: Path) -> None:
