@@ -34,7 +34,7 @@ def read(reading: Reading, files: dict[str, bytes], *, as_polygons: bool) -> Jso
             head = {"label_id": label.id, "frame": frame, "source": "file", "group": 0, "z_order": 0, "rotation": 0}
             head |= {"occluded": False, "outside": False, "attributes": []}
             shapes.extend({**head, **shape} for shape in _drawn(inside.astype(np.uint8), as_polygons=as_polygons))
-    return {"tags": [], "shapes": shapes, "tracks": []}
+    return {"tags": [], "shapes": sorted(shapes, key=lambda shape: shape["frame"]), "tracks": []}
 
 
 def _drawn(inside: npt.NDArray[np.uint8], *, as_polygons: bool) -> list[Json]:

@@ -40,10 +40,10 @@ def _needed(files: dict[str, bytes], wanted: str, told: str, *, page: str) -> by
 
 def _shapes(reading: Reading, texts: dict[str, bytes], names: list[str], folder: str, *, outlines: bool) -> Json:
     shapes = []
-    for path, content in texts.items():
-        frame = reading.frame(re.sub(f"^{folder}", "", path))
+    by_frame = {reading.frame(re.sub(f"^{folder}", "", path)): path for path in texts}
+    for frame, path in sorted(by_frame.items()):
         picture = reading.frames[frame]
-        for row in content.decode().splitlines():
+        for row in texts[path].decode().splitlines():
             number, *shares = row.split()
             label = reading.label(names[int(number)], f"Image {PurePosixPath(path).stem}: can't import annotation")
             sizes = (picture.width, picture.height)
