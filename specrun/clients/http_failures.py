@@ -27,10 +27,10 @@ def lost_from() -> Iterator[None]:
         yield
     except exceptions.NameResolutionError:
         raise Lost("its name is not known", unsent=True, hint="Check the host in the connection's url.") from None
-    except exceptions.ConnectTimeoutError:
-        raise Lost("does not answer", unsent=True) from None
     except exceptions.NewConnectionError as error:
         raise Lost(_reason(error), unsent=True) from None
+    except exceptions.ConnectTimeoutError:
+        raise Lost("does not answer", unsent=True) from None
     except exceptions.ReadTimeoutError:
         raise Lost("has sent nothing for too long") from None
     except (exceptions.SSLError, ssl.SSLError) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cvat_sdk.api_client.exceptions import ApiException
 from cvat_sdk.core.client import AccessTokenCredentials, Client, Config
 from cvat_sdk.core.exceptions import CvatSdkException
 from cvat_sdk.core.helpers import make_request_headers
-from cvat_sdk.core.progress import NullProgressReporter
+from cvat_sdk.core.progress import BaseProgressReporter
 from cvat_sdk.core.uploading import Uploader
 
 from specrun.clients.cvat.answers import error_of
@@ -35,6 +35,20 @@ class SessionEnded(Exception):
     def __init__(self, refusal: NodeError) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+class _Stopping(BaseProgressReporter):  # type: ignore[misc]  # untyped
+    """Told of every piece of a large file."""
+
+    def __init__(self, check_stop: Callable[[], None]) -> None:
+        super().__init__()
+        self._check_stop = check_stop
+
+    def report_status(self, progress: int) -> None:
+        self._check_stop()
+
+    def advance(self, delta: int) -> None:
+        self._check_stop()
 
 
 class SdkUpload(Uploader):  # type: ignore[misc]  # untyped
@@ -56,13 +70,16 @@ class SdkUpload(Uploader):  # type: ignore[misc]  # untyped
         return self._post(headers, {"image_quality": "70", **fields}, expected=(200, 500)).status
 
     def send_large(self, file: Path) -> None:
-        """By TUS: in pieces, continued where the server stands."""
+        """By TUS: in pieces, continued where the server stands. A name that it has already is let be."""
+        stopping = _Stopping(self._api.check_stop)
         try:
-            self._upload_file_data_with_tus(self._url, file, meta={"filename": file.name}, pbar=NullProgressReporter())
+            with stopping.task(total=file.stat().st_size):
+                self._upload_file_data_with_tus(self._url, file, meta={"filename": file.name}, pbar=stopping)
+        except ApiException as error:
+            if error.status != 409:
+                raise self._refusal(error.status, error.headers, error.body) from None
         except (CvatSdkException, urllib3.exceptions.HTTPError) as error:
             raise Unanswered(type(error).__name__) from None
-        except ApiException as error:
-            raise self._refusal(error.status, error.headers, error.body) from None
 
     def finish(self, fields: Mapping[str, Any]) -> str:
         """The id of the request that makes the frames."""

@@ -227,15 +227,13 @@ class _Upload:
         return []
 
 
-def batches(
-    files: Sequence[Path], most_bytes: int = BATCH_BYTES, most_files: int = BATCH_FILES
-) -> Iterator[list[Path]]:
+def batches(files: Sequence[Path]) -> Iterator[list[Path]]:
     """In their order; a file that is larger than a batch stands alone."""
     batch: list[Path] = []
     size = 0
     for file in files:
         own = file.stat().st_size
-        if batch and (size + own > most_bytes or len(batch) == most_files):
+        if batch and (size + own > BATCH_BYTES or len(batch) == BATCH_FILES):
             yield batch
             batch, size = [], 0
         batch.append(file)
