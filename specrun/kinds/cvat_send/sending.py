@@ -128,8 +128,9 @@ class Sending:
             frames = frames_of(self.api, task.id).frames
             batch = ledger.save(rebuilt_batch(task.id, task.name, task.subset, marker, frames, samples))
             unknown = sum(not frame.digest for frame in batch.frames)
-            lost = f", {unknown} of which are no image here" if unknown else ""
-            self.report.notes.append(f"task {task.id} ({task.name}) was found by its mark: {len(frames)} frames{lost}")
+            lost = f", {unknown} without an image here" if unknown else ""
+            found = counted(len(frames), "frame")
+            self.report.notes.append(f"task {task.id} ({task.name}) was found by its mark: {found}{lost}")
 
     def _own(self, task: Task) -> Marker | None:
         """The mark of this node. Within a project the first word may be another copy's folder."""
@@ -156,7 +157,12 @@ class Sending:
         work = plan_work([s for s in samples if s.digest not in broken], ledger, naming, tasks.size, limit)
         self.report.skipped = work.known
         if work.copies:
-            self.report.notes.append(f"{work.copies} images are copies of others, which are sent once")
+            copies = (
+                "1 image is a copy of another, which is"
+                if work.copies == 1
+                else (f"{work.copies:,} images are copies of others, which are")
+            )
+            self.report.notes.append(f"{copies} sent once")
         return work
 
     def _broken(self, samples: Sequence[Sample], ledger: Ledger, limit: int | None) -> Mapping[str, str]:
@@ -333,17 +339,21 @@ def _concerned(work: Work, samples: Sequence[Sample], prelabels: Prelabels) -> l
 def _notes(report: Report, gone: Sequence[Batch], prelabels: Prelabels | None, found: Differing) -> list[str]:
     notes = [f"{name}: {reason}" for name, reason in report.failed[:10]]
     if len(report.failed) > 10:
-        notes.append(f"{len(report.failed) - 10} more images failed: {SUMMARY_NAME} names them")
+        notes.append(f"{counted(len(report.failed) - 10, 'more image')} failed: {SUMMARY_NAME} tells which")
     for batch in gone:
-        notes.append(
-            f"task {batch.task_id} ({batch.name}) is gone from CVAT; its {len(batch.frames)} images count as sent"
-        )
+        images = f"{counted(len(batch.frames), 'image')} {'counts' if len(batch.frames) == 1 else 'count'}"
+        notes.append(f"task {batch.task_id} ({batch.name}) is gone from CVAT; its {images} as sent")
     if prelabels is not None:
         notes += prelabels.lost.notes()
         if found.frames and prelabels.spec.refresh == "never":
-            notes.append(f"{found.frames} frames sent before would get other labels now; sent is sent")
+            notes.append(f"{counted(found.frames, 'frame')} sent before would get other labels now; sent is sent")
         elif found.frames:
             notes.append(
-                f"{found.refreshed} frames got new labels, {found.touched} lie in jobs that people have opened"
+                f"{counted(found.refreshed, 'frame')} got new labels, "
+                f"{counted(found.touched, 'frame')} kept theirs, since somebody has opened the job"
             )
     return notes
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
