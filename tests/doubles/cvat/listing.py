@@ -86,6 +86,8 @@ def _chosen(call: Call, things: list[T], fields: Fields[T]) -> list[T]:
             if choices is not None and wanted not in choices:
                 detail = f"Select a valid choice. {wanted} is not one of the available choices."
                 raise Refused(400, {name: [detail]})
+            if name.endswith("_id") and not wanted.isdigit():
+                raise Refused(400, {name: ["Enter a number."]})
             things = [thing for thing in things if _same(fields.values[name](thing), wanted)]
     if rules := call.query.get("filter"):
         matches = _rules(_parsed(rules), fields.values)

@@ -39,6 +39,15 @@ class Render:
         self.state = state
         self.base = base_url
         self.caller = caller
+        self._jobs: dict[int, list[Job]] | None = None
+
+    def _jobs_of(self, task_id: int) -> list[Job]:
+        """Sorted by task once: a page of 500 tasks would search all jobs 500 times."""
+        if self._jobs is None:
+            self._jobs = {}
+            for job in self.state.jobs.values():
+                self._jobs.setdefault(job.task_id, []).append(job)
+        return self._jobs.get(task_id, [])
 
     def listing(self, kind: str, **query: object) -> str:
         return f"{self.base}/api/{kind}?{urlencode(query)}"
@@ -130,7 +139,7 @@ class Render:
 
     def task(self, task: Task) -> Json:
         project = self.state.projects.get(task.project_id or 0)
-        jobs = self.state.jobs_of(task.id)
+        jobs = self._jobs_of(task.id)
         return {
             "url": f"{self.base}/api/tasks/{task.id}",
             "id": task.id,

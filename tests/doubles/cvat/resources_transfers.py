@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Literal
 
 from tests.doubles.cvat import exports, formats, lookup, uploads
@@ -117,16 +118,16 @@ def download(server: Server, call: Call, kind: str, number: str) -> Answer:
     named = {
         "Content-Disposition": f'attachment; filename="{request.result_name}"',
         "ETag": f'"{hashlib.md5(request.result, usedforsecurity=False).hexdigest()}"',
-        "Accept-Ranges": "bytes",
     }
-    return _ranged(call, Answer(200, request.result, "application/zip", named))
+    if request.finished_date is not None:
+        named["Last-Modified"] = format_datetime(request.finished_date, usegmt=True)
+    whole = Answer(200, request.result, "application/zip", named)
+    return _ranged(call, whole) if server.ranges else whole
 
 
 def _ranged(call: Call, whole: Answer) -> Answer:
     """A part of the file, when the client asks to go on where it was cut off."""
     wanted = call.headers.get("Range", "")
-    if call.method == "HEAD":
-        return Answer(200, b"", whole.content_type, whole.headers, length=len(whole.body))
     if not wanted.startswith("bytes=") or call.headers.get("If-Range", whole.headers["ETag"]) != whole.headers["ETag"]:
         return whole
     first, _, last = wanted.removeprefix("bytes=").partition("-")
@@ -134,7 +135,7 @@ def _ranged(call: Call, whole: Answer) -> Answer:
     start, stop = int(first or 0), int(last) + 1 if last else size
     if start >= size:
         return Answer(416, b"", _HTML, {"Content-Range": f"bytes */{size}"})
-    headers = whole.headers | {"Content-Range": f"bytes {start}-{min(stop, size) - 1}/{size}"}
+    headers = whole.headers | {"Accept-Ranges": "bytes", "Content-Range": f"bytes {start}-{min(stop, size) - 1}/{size}"}
     return Answer(206, whole.body[start:stop], whole.content_type, headers)
 
 

@@ -34,12 +34,15 @@ class CvatDouble:
         anonymous_per_minute: int | None = 100,
         body_limit: int = 1 << 30,
         version: str = "2.73.0",
+        ranges: bool = False,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        """anonymous_per_minute: None lets everybody call as often as they like. clock: for what the server dates."""
+        """anonymous_per_minute: None lets everybody call as often as they like. ranges: downloads can be resumed, as
+        behind nginx and not from the bare server. clock: for what the server dates."""
         self.state = State(clock) if clock is not None else State()
         self.version = version
         self.body_limit = body_limit
+        self.ranges = ranges
         self.faults = Faults()
         self.worker = Worker(self.state)
         self.worker.on_finished = lambda request: webhooks.request_finished(self, request)

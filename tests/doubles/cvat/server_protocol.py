@@ -13,6 +13,7 @@ class Server(Protocol):
     state: State
     worker: Worker
     version: str
+    ranges: bool
     stopping: threading.Event
     webhook_calls: list[threading.Thread]
 
