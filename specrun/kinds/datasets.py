@@ -85,9 +85,13 @@ class DatasetSpec(NodeSpec):
     import_mode: Literal["task_tracking", "skip_existing", "force_refresh", "skip_if_exist"] = Field(
         default="task_tracking", json_schema_extra=NOT_RESULT
     )
-    """task_tracking: what is new, changed or gone upstream is followed. skip_existing: only new samples are added.
-    force_refresh: upstream is taken whole, what people mended is lost. skip_if_exist: a dataset that has samples
-    stays as it is."""
+    """What an import does with samples that are there already; asked when the node is stale anyway (for once, use
+    `--replace`). task_tracking: what is new, changed or gone upstream is followed, sample by sample: an edited CVAT
+    task changes the samples that were edited, a task that was reopened or deleted in CVAT changes nothing since its
+    source keeps it, one that is no longer selected takes its samples away unless people mended them here.
+    skip_existing: only new samples are added; edited, moved and vanished ones stay as they are. force_refresh:
+    upstream is taken whole; what people mended, deleted and tagged here is lost. skip_if_exist: a dataset that has
+    samples stays as it is, new tasks included."""
     on_conflict: Literal["keep", "upstream", "fail"] = Field(default="keep", json_schema_extra=NOT_RESULT)
     """When the source and a person in FiftyOne changed the same sample."""
     label_field: str = Field(default="ground_truth", pattern=r"^[a-z][a-z0-9_]{0,63}$")

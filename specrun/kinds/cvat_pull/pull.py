@@ -61,6 +61,7 @@ class _Pull:
     ctx: Context
     api: Api
     pulled: dict[int, Pulled] = field(default_factory=dict)
+    """Without their annotations, which lie in staging: all tasks of a large project need not fit into memory."""
     notes: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _progress: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class _Pull:
         else:
             save_pulled(ctx.staging, whole)
         with self._lock:
-            self.pulled[task] = whole
+            self.pulled[task] = replace(whole, annotations={})
         return asked_for
 
     def _tell(self, task: int, images: int, size: int, total: int) -> None:
@@ -182,12 +183,14 @@ class _Pull:
             return None
         images = {number: image for number, image in (before.images or {}).items() if self.store.keep(image)}
         link_or_copy(task_file(self.ctx.previous, task), task_file(self.ctx.staging, task))
-        return replace(before, images=images)
+        return replace(before, images=images, annotations={})
 
     def _samples(self, tasks: Iterable[int], classes: dict[str, None], lost: Tally) -> Iterator[Sample]:
         for done, task in enumerate(tasks, start=1):
             self.ctx.check_stop()
-            pulled = self.pulled[task]
+            whole = load_pulled(self.ctx.staging, task)
+            assert whole is not None, f"tasks/{task}.json was written before"
+            pulled = replace(whole, images=self.pulled[task].images)
             yield from samples_of(self.spec, self.ctx.address.name, pulled, self.ctx.output, classes, lost)
             self.ctx.progress(done, len(self.pulled), "tasks", "samples")
 
