@@ -89,7 +89,8 @@ class PlainPrinter:
                 said = "ends everything at once" if event.at_once else _STOPPING
                 self._print(f"{self._time(event.time)} {self._paint(said, 'yellow')}")
             case ev.RunAmended():
-                said = f"the plan has changed: {count(len(event.queued), 'node')} to run from here on"
+                left = sum(not node.state.settled for node in self.view.to_do)
+                said = f"the plan has changed: {count(left, 'node')} left to make"
                 self._print(f"{self._time(event.time)} {self._paint(said, 'cyan')}")
             case ev.RunFinished():
                 self._print(f"{self._time(event.time)} {self._finish(event)}")

@@ -12,6 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from specrun.model.address import parse_address
+from specrun.run.control import Ask, Wanted, send
 from specrun.store.locks import ProjectLock
 from tests.support.watched import save_by_renaming, save_by_swapping, save_by_truncating, watching
 
@@ -183,6 +185,39 @@ def test_a_node_that_left_the_spec_is_stopped_and_one_that_came_begins_in_the_sa
             (slow_project / f"go-{name}-old").touch()
         watched.until_idle(after=1)
     assert len(watched.of("RunStarted")) == 1
+
+
+def test_a_node_for_which_people_have_finished_begins_in_the_run_that_goes_on(
+    slow_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support/people"))
+    (slow_project / "project.yaml").write_text(SLOW + "reviews:\n  mine: {owed: owed.txt}\n")
+    (slow_project / "owed.txt").write_text("ann: task 7\n")
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        assert watched.of("NodeWaiting", "reviews.mine")[0]["missing"] == ["ann: task 7"]
+        save_by_truncating(slow_project / "owed.txt", "")
+        watched.until(lambda: watched.of("NodeFinished", "reviews.mine"), "its end")
+        assert not watched.of("RunFinished")
+        for name in ("edited", "other"):
+            (slow_project / f"go-{name}-old").touch()
+        watched.until_idle(after=1)
+    assert sorted(watched.started()) == ["reviews.mine", "steps.edited", "steps.other"]
+
+
+def test_a_node_that_somebody_cancelled_is_not_begun_again_by_an_edit_of_another(slow_project: Path) -> None:
+    with watching(slow_project) as watched:
+        watched.until(lambda: len(watched.started()) == 2, "the start of both")
+        folder = slow_project / ".specrun/runs" / watched.of("RunStarted")[0]["run"]
+        send(folder, Wanted(Ask.CANCEL, parse_address("steps.other")))
+        watched.until(lambda: watched.of("NodeFailed", "steps.other"), "its end")
+        save_by_truncating(slow_project / "project.yaml", SLOW.replace("edited, old", "edited, new"))
+        watched.until(lambda: watched.started().count("steps.edited") == 2, "the second start")
+        (slow_project / "go-edited-new").touch()
+        watched.until_idle(after=1)
+    assert watched.started().count("steps.other") == 1
+    end = watched.of("RunFinished")[0]
+    assert (end["finished"], end["stopped"], end["failed"]) == (1, 1, 0)
 
 
 def test_another_run_is_waited_for(project: Path) -> None:

@@ -13,6 +13,7 @@ from specrun.model.event import (
     RunPaused,
     RunStopping,
 )
+from specrun.model.plan import Action, Plan
 from specrun.views.plain import PlainPrinter
 from tests.support.golden import check_golden
 from tests.support.synthetic_run import START, finished_coral_run, planned, started
@@ -121,12 +122,12 @@ def test_skipping_waiting_notices_and_pauses_each_have_a_line() -> None:
 
 def test_another_plan_and_stopping_are_told_and_stopped_nodes_are_counted_as_such() -> None:
     text = Screen().show(
-        RunAmended(plan={}, queued=(M,)),
+        RunAmended(plan=Plan("corals", (planned(M), planned("sources.a", Action.NONE))).to_json(), queued=(M,)),
         RunStopping(),
         RunStopping(at_once=True),
         RunFinished(status="interrupted", exit_code=130, duration_s=5, stopped=2),
     )
-    assert "the plan has changed: 1 node to run from here on" in text
+    assert "the plan has changed: 1 node left to make" in text
     assert "stopping: what runs is asked to save its work" in text
     assert "ends everything at once" in text
     assert "interrupted in 5.0 s: 2 stopped" in text

@@ -7,6 +7,7 @@ from typing import Any
 
 from specrun.errors import NodeError, WaitingForPeople
 from specrun.model.artifact import Artifact, Outputs
+from specrun.model.node import Resources
 from specrun.model.state import Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import Kind, NodeSpec
@@ -21,9 +22,13 @@ class ReviewSpec(NodeSpec):
 
 class Review(Kind):
     Spec = ReviewSpec
+    resources = Resources(cpus=0)
 
     async def observe(self, spec: Any, look: Look) -> Observation:
-        return Observation(missing=_owed(look.project_dir / spec.owed)) if spec.looks else Observation()
+        if not spec.looks:
+            return Observation()
+        look.file_digest(look.project_dir / spec.owed)  # so that `watch` follows it
+        return Observation(missing=_owed(look.project_dir / spec.owed))
 
     def run(self, spec: Any, ctx: Context) -> Outputs:
         missing = _owed(ctx.project_dir / spec.owed)
