@@ -117,8 +117,8 @@ class MetricsPane(LinePane, can_focus=True):
             return self._without_curves(node)
         names = [self.single] if self.single in node.metrics else by_interest(node.metrics)
         columns = max(1, min(len(names), self.inner_width // MIN_CHART_WIDTH))
-        if len(names) in (4, 2) and columns == 3:
-            columns = 2
+        # As many in the last row as in the others, as far as that goes: the charts are wider for it.
+        columns = -(-len(names) // -(-len(names) // columns))
         width = self.inner_width // columns
         height = self._chart_height(len(names), columns)
         lines: list[Line] = []
