@@ -24,6 +24,7 @@ HEAVY = {
     "torchvision",
     "transformers",
     "ultralytics",
+    "urllib3",
 }
 _RUN = """
 import json, sys

@@ -29,6 +29,8 @@ COMMANDS = {
     "why": "show where an output came from",
     "init": "write a commented starter spec",
     "schema": "write the JSON schema for editors",
+    "doctor": "check servers, rights, labels, programs and space",
+    "cvat": "list what there is on a CVAT server",
     "app": "open the FiftyOne App on the project's database",
     "accept": "record what exists as up to date",
     "adopt": "take in a file or folder made elsewhere",
@@ -37,7 +39,7 @@ COMMANDS = {
     "unlock": "show who holds the project",
 }
 
-SPEC_BY_OPTION = frozenset({"attach", "runs", "logs", "why", "app", "accept", "rollback", "prune", "unlock"})
+SPEC_BY_OPTION = frozenset({"attach", "runs", "logs", "why", "app", "cvat", "accept", "rollback", "prune", "unlock"})
 """Commands whose first word names something else than the spec."""
 
 _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wrong, 4 locked, 6 waiting for people."

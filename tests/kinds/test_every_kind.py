@@ -35,6 +35,7 @@ NOT_AT_IMPORT = {
     "torch",
     "transformers",
     "ultralytics",
+    "urllib3",
 }
 
 
