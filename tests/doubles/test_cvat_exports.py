@@ -272,6 +272,43 @@ def test_coco_of_a_track_tells_its_number(tracked: tuple[State, Task]) -> None:
     assert [(one["track_id"], one["keyframe"]) for one in told] == [(0, True), (0, False), (0, True), (0, False)]
 
 
+def test_skeleton_that_moves_is_drawn_between_its_keyframes() -> None:
+    def point(frame: int, x: float, *, occluded: bool = False) -> dict[str, Any]:
+        drawn = {"type": "points", "frame": frame, "points": [x, 20.0], "outside": False, "occluded": occluded}
+        return {**drawn, "z_order": 0, "rotation": 0.0, "attributes": []}
+
+    def of_points(label_id: int, *shapes: dict[str, Any]) -> dict[str, Any]:
+        return {"label_id": label_id, "frame": 0, "group": 0, "source": "manual", "attributes": [], "shapes": [*shapes]}
+
+    state = make_state()
+    task = state.tasks[1]
+    whole = [{**point(frame, 0), "type": "skeleton", "points": []} for frame in (0, 2)]
+    elements = [of_points(8, point(0, 10), point(2, 30)), of_points(9, point(0, 50), point(2, 50, occluded=True))]
+    skeleton = {**of_points(7, *whole), "elements": elements}
+    annotations.put(state, task, {"tags": [], "shapes": [], "tracks": [skeleton]})
+
+    made = json.loads(archive(state, task, "COCO Keypoints 1.0")["annotations/person_keypoints_train.json"])
+
+    told = {one["image_id"]: one["keypoints"] for one in made["annotations"]}
+    assert told[1] == [10.0, 20.0, 2, 50.0, 20.0, 2]
+    assert told[2] == [20.0, 20.0, 2, 50.0, 20.0, 2]
+    assert told[3] == [30.0, 20.0, 2, 50.0, 20.0, 1]
+
+
+def test_shapes_of_one_group_are_one_annotation_of_coco() -> None:
+    state = make_state()
+    task = state.tasks[1]
+    square = {"type": "polygon", "label_id": 1, "frame": 0, "group": 5}
+    two = [{**square, "points": [x, 10, x + 10, 10, x + 10, 20, x, 20]} for x in (10, 40)]
+    annotations.put(state, task, {"tags": [], "shapes": two, "tracks": []})
+
+    made = json.loads(archive(state, task, "COCO 1.0")["annotations/instances_train.json"])
+
+    (one,) = made["annotations"]
+    assert len(one["segmentation"]) == 2
+    assert (one["bbox"], one["area"]) == ([10.0, 10.0, 40.0, 10.0], 200.0)
+
+
 def test_format_that_the_double_does_not_write_fails_clearly(state: State) -> None:
     with pytest.raises(Failed, match=r"does not export 'MOT 1\.1'"):
         exports.make_archive(state, state.tasks[1], "MOT 1.1", save_images=False)

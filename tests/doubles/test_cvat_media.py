@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -16,7 +17,10 @@ import pytest
 import urllib3
 from PIL import Image, ImageFile
 
+from tests.doubles.cvat import exports
 from tests.doubles.cvat.server import CvatDouble
+from tests.doubles.cvat.state import Task
+from tests.support.recorded_cvat import unzipped
 
 ORIENTATION = 274
 
@@ -166,6 +170,18 @@ def test_equal_base_names_are_a_server_error_also_when_sent_again(client: Client
     assert client.send(task, pictures("/a/same.jpg", "/b/same.jpg")).status == 500
     assert client.send(task, pictures("one.jpg")).status == 200
     assert client.send(task, pictures("one.jpg")).status == 500
+
+
+def test_one_request_can_bring_the_files_and_finish(client: Client) -> None:
+    task = client.new_task()
+    fields = {"image_quality": "70", "sorting_method": "natural", "client_files[0]": ("a.jpg", picture())}
+    body, content_type = urllib3.encode_multipart_formdata(fields)
+
+    headers = {"Upload_Start": "", "Upload_Finish": "", "Content_Type": content_type}
+    answer = client.call("POST", f"tasks/{task}/data/", body, **headers)
+
+    assert answer.status == 202
+    assert client.names(task) == ["a.jpg"]
 
 
 def test_second_upload_to_a_task_is_refused(client: Client) -> None:
@@ -390,6 +406,16 @@ def test_upload_in_pieces_goes_on_at_the_offset_that_the_server_tells(client: Cl
     assert client.call("GET", f"tasks/{task}/data/?type=frame&number=0&quality=original").data == content
 
 
+def test_piecewise_upload_of_a_name_that_is_there_is_refused(client: Client) -> None:
+    task = client.new_task()
+    client.send(task, pictures("a.jpg"))
+
+    metadata = f"filename {base64.b64encode(b'a.jpg').decode()}"
+    answer = client.call("POST", f"tasks/{task}/data/", Upload_Length="10", Upload_Metadata=metadata)
+
+    assert (answer.status, answer.json()) == (409, "File with same name already exists")
+
+
 def video(count: int) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
@@ -457,3 +483,38 @@ def test_upload_that_is_still_unpacked_is_not_started_again(server: CvatDouble, 
     assert again.status == 409
     server.worker.release()
     assert client.names(task) == ["a.jpg"]
+
+
+@pytest.fixture
+def video_task(server: CvatDouble, client: Client) -> Task:
+    number = client.upload([("clip.mp4", video(5))], frame_filter="step=2", start_frame=1)
+    return server.state.tasks[number]
+
+
+def test_frames_of_a_video_are_exported_as_pictures_named_by_their_number(server: CvatDouble, video_task: Task) -> None:
+    content = exports.make_archive(server.state, video_task, "CVAT for images 1.1", save_images=True)
+
+    files = unzipped(content)
+    xml = ElementTree.fromstring(files["annotations.xml"])
+    assert [(image.get("id"), image.get("name")) for image in xml.iter("image")] == [
+        ("1", "frame_000001"),
+        ("3", "frame_000003"),
+    ]
+    assert {"images/frame_000001.PNG", "images/frame_000003.PNG"} <= files.keys()
+    assert xml.findtext("meta/source") == "clip.mp4"
+    assert xml.findtext("meta/task/original_size/width") == "64"
+
+
+def test_backup_of_a_video_holds_the_video_and_brings_the_same_frames_back(
+    server: CvatDouble, video_task: Task
+) -> None:
+    content = exports.make_backup(server.state, video_task)
+
+    number = exports.import_backup(server.state, "task", content, owner_id=1, organization_id=None)
+
+    assert unzipped(content)["data/clip.mp4"] == video(5)
+    again, first = server.state.tasks[number].media, video_task.media
+    assert again is not None
+    assert first is not None
+    assert (again.mode, again.start_frame, again.stop_frame) == ("interpolation", 1, 3)
+    assert [frame.original for frame in again.frames] == [frame.original for frame in first.frames]

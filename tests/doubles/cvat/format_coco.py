@@ -100,6 +100,8 @@ def _instance(group: list[Json], item: Item, labels: Labels) -> Json:
         if shape["type"] == "rectangle":
             x0, y0, x1, y1 = shape["points"]
             return float((x1 - x0) * (y1 - y0))
+        if shape["type"] == "polygon":
+            return raster.polygons_area([shape["points"]], item.size_wh)
         return float(raster.pixels(shape, item.size_wh).sum())
 
     leader = max(group, key=area)
@@ -117,7 +119,7 @@ def _instance(group: list[Json], item: Item, labels: Labels) -> Json:
             **tail,
         }
     polygons = [shape["points"] for shape in drawn]
-    size = float(raster.polygons_pixels(polygons, item.size_wh).sum()) if polygons else area(leader)
+    size = raster.polygons_area(polygons, item.size_wh) if polygons else area(leader)
     box = box_xywh([point for shape in group for point in shape["points"]])
     return {**head, "segmentation": polygons, "area": size, "bbox": box, "iscrowd": 0, **tail}
 

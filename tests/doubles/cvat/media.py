@@ -23,12 +23,11 @@ def post_data(server: CvatDouble, call: Call, task: Task) -> Answer:
     if task.media is not None:
         raise Refused(400, ["Adding more data is not supported"])
     headers = call.headers
-    if "Upload-Finish" in headers:
-        return _finish(server, call, task)
-    if "Upload-Start" in headers:
+    if "Upload-Start" in headers and "Upload-Finish" not in headers:
         return Answer(202)
     if "Upload-Length" in headers:
-        return uploads.start_tus(server, call, _folder(task), str(call.caller.id), own_name=True)
+        taken = {name for name, _ in task.uploads}
+        return uploads.start_tus(server, call, _folder(task), str(call.caller.id), own_name=True, taken=taken)
     if "Upload-Multiple" in headers:
         return _take_files(task, call)
     if (answer := _take_files(task, call)).status != 200:

@@ -68,6 +68,12 @@ def polygons_pixels(polygons: list[list[float]], size_wh: tuple[int, int]) -> Pi
     return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))), np.uint8)
 
 
+def polygons_area(polygons: list[list[float]], size_wh: tuple[int, int]) -> float:
+    """In pixels, as COCO counts them."""
+    width, height = size_wh
+    return float(coco_mask.area(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))))
+
+
 def pixels(shape: Json, size_wh: tuple[int, int]) -> Pixels:
     """Of a mask, ellipse, rectangle or polygon."""
     match shape["type"]:

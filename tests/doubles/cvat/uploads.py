@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -77,15 +77,19 @@ def base_name(filename: str) -> str:
     return filename.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def start_tus(server: CvatDouble, call: Call, folder: str, prefix: str, *, own_name: bool) -> Answer:
+def start_tus(
+    server: CvatDouble, call: Call, folder: str, prefix: str, *, own_name: bool, taken: Collection[str] = ()
+) -> Answer:
     """201 with the address of the upload. own_name: the file keeps the name of the metadata (media), otherwise it is
-    known by its upload's id (annotations, datasets, backups)."""
+    known by its upload's id (annotations, datasets, backups). taken: names that are there already."""
     length = int(call.headers["Upload-Length"])
     if length > MAX_TUS_SIZE:
         return Answer(413, f"File size exceeds max limit of {MAX_TUS_SIZE} bytes", headers=dict(TUS_HEADERS))
     metadata = _metadata(call.headers.get("Upload-Metadata", ""))
     if own_name and not metadata.get("filename"):
         return Answer(400, "Metadata is expected to contain 'filename' key", headers=dict(TUS_HEADERS))
+    if own_name and metadata["filename"] in taken:
+        return Answer(409, "File with same name already exists", headers=dict(TUS_HEADERS))
     file_id = f"{prefix}_{uuid.uuid4()}"
     name = metadata["filename"] if own_name else file_id
     with server.state.lock:
