@@ -1,11 +1,12 @@
 """Which tasks are wanted, which of them are ready, and how they stand to what was pulled last.
 
 The observed value is small and says only what matters to the output: `{"host", "project",
-"tasks": {id: {"updated", "jobs": {id: assignee}}}, "labels": {id: digest}}`, ready tasks alone. A task that people
+"tasks": {id: {"updated", "jobs": {id: updated}}}, "labels": {id: digest}}`, ready tasks alone. A task that people
 work on is not in it, so that their drawing makes nothing stale. A task that was pulled and then reopened or deleted
 keeps the entry it had: its data is kept, so nothing is stale either.
-`updated` is the task's date, which the server moves with each save of annotations, with its data, labels, subset and
-status, and not with exports or with who a job is given to. Where only some jobs are selected it is their newest date.
+`updated` is the task's date, which the server moves with each save of annotations and with changes of labels, subset
+and status, and not with exports. A job's date also moves when the job is given to somebody or frames are deleted in it.
+Where only some jobs are selected, `updated` is their newest date.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Choice:
     def entry(self) -> dict[str, Json]:
         """Its part of the observed value."""
         updated = self.task.updated if self.whole else max(job.updated for job in self.jobs)
-        return {"updated": updated, "jobs": {str(job.id): job.assignee or "" for job in self.jobs}}
+        return {"updated": updated, "jobs": {str(job.id): job.updated for job in self.jobs}}
 
     @property
     def title(self) -> str:
@@ -179,7 +180,7 @@ def standing(
         if entry is None:
             changes.append(f"{choice.title} is in: {choice.task.size} frames, new")
         elif entry != choice.entry:
-            what = "was edited" if entry["updated"] != choice.entry["updated"] else "changed hands"
+            what = "was edited" if entry["updated"] != choice.entry["updated"] else "has a job that was changed"
             changes.append(f"{choice.title} {what}")
     kept: dict[int, Mapping[str, Json]] = {}
     for text, entry in recorded.items():

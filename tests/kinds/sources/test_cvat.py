@@ -198,6 +198,31 @@ def test_an_edited_task_is_asked_again_but_not_for_its_images(server: CvatDouble
     assert (source.output / "media" / str(edited) / "img_000.jpg").stat().st_ino == before
 
 
+def test_a_job_that_is_given_to_somebody_changes_the_fields(server: CvatDouble, tmp_path: Path) -> None:
+    ada = server.add_user("ada", "x")
+    task = add_task(server, add_project(server), "dive", 1)
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    (job,) = server.state.jobs_of(task)
+    server.person.change_job(job.id, assignee=ada.id)
+    (line,) = source.observe().differences
+    assert line in (f'task {task} "dive" has a job that was changed', f'task {task} "dive" was edited')
+    (sample,) = source.run().values()
+    assert sample.fields["cvat_assignee"] == "ada"
+
+
+def test_frames_deleted_after_a_pull_go(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 3)
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.person.delete_frames(task, 2)
+    assert source.observe().differences
+    assert len(source.run()) == 2
+    assert not (source.output / "media" / str(task) / "img_002.jpg").exists()
+
+
 def test_a_reopened_task_is_told_and_its_finished_state_kept(server: CvatDouble, tmp_path: Path) -> None:
     task = add_task(server, add_project(server), "dive")
     shape = server.person.draw(task, 0, box(0, 0, 4, 4))
