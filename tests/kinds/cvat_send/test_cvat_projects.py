@@ -1,0 +1,179 @@
+"""What is checked before a server is asked, what makes the node stale, what CVAT is asked in a plan."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from pydantic import ValidationError
+
+from specrun.kinds.cvat_projects import CvatProject
+from specrun.kinds.cvat_send.sending import connect
+from specrun.kinds.cvat_send.spec import CvatProjectSpec
+from specrun.kinds.datasets import DatasetSpec
+from specrun.kinds.declarations.skeleton import SkeletonSpec
+from specrun.kinds.declarations.taxonomy import TaxonomySpec
+from specrun.kinds.predictions import PredictionSpec
+from specrun.model.address import parse_address
+from specrun.model.state import NodeRecord
+from specrun.spec.kind import Need
+from tests.doubles.cvat.server import CvatDouble
+from tests.support.cvat_sending import ADDRESS, QUICK, Round, polygons, spec_of, square
+
+NUMBER = {"name": "n", "input_type": "number"}
+
+
+class Entries:
+    project_dir = Path()
+
+    def __init__(self):
+        self.entries = {
+            "taxonomies.reef": TaxonomySpec(classes=["coral", "sand"]),
+            "skeletons.corners": SkeletonSpec(label="corner", points=["TL", "B&R"]),
+            "predictions.masks": PredictionSpec(model="unet", on="datasets.reef"),
+            "datasets.reef": DatasetSpec.model_validate({"from": "sources.x", "label_field": "truth"}),
+        }
+
+    def spec(self, address):
+        return self.entries.get(address)
+
+    def kind_of(self, address):
+        return None
+
+
+def problems(**changes):
+    return {problem.path: problem for problem in CvatProject().check(spec_of(**changes), Entries())}
+
+
+def test_a_spec_without_mistakes_has_no_problems():
+    assert problems(prelabels=polygons(label_map={"a": "coral", "b": "{value}", "_default": None})) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"project": None, "labels": "keep"}, "labels"),
+        ({"project": None, "webhook": {"url": "https://x", "secret": {"env": "X"}}}, "webhook"),
+        ({"tasks": {"from": "sources.x", "overlap": 2}}, "tasks.overlap"),
+        ({"tasks": {"from": "sources.x", "segment_size": 4, "overlap": 3}}, "tasks.overlap"),
+        ({"tasks": {"from": "sources.x", "name": "{bach}"}}, "tasks.name"),
+        ({"tasks": {"from": "sources.x", "subset": "{batch}"}}, "tasks.subset"),
+        ({"tasks": {"from": "sources.x", "choose": {"strategy": "uncertain", "n": 2}}}, "tasks.choose.strategy"),
+        ({"labels": [{"name": "a"}, {"name": "a"}]}, "labels.1.name"),
+        ({"labels": [{"name": "a", "type": "skeleton"}]}, "labels.0.type"),
+        ({"labels": {"from": "skeletons.corners"}}, "labels.from"),
+        ({"labels": {"from": "taxonomies.reef", "rename": {"old": "corral"}}}, "labels.rename.old"),
+        (
+            {"labels": [{"name": "a", "attributes": [{"name": "n", "input_type": "number"}]}]},
+            "labels.0.attributes.0.values",
+        ),
+        ({"prelabels": {"from": "predictions.masks", "shape": "mask"}}, "prelabels.shape"),
+        ({"prelabels": {"from": "predictions.masks", "label_field": "x"}}, "prelabels.label_field"),
+        ({"prelabels": {"from": "predictions.masks", "label_map": {"a": "corall"}}}, "prelabels.label_map.a"),
+    ],
+)
+def test_mistakes_are_found_before_a_server_is_asked(changes, path):
+    assert set(problems(**changes)) == {path}
+
+
+def test_a_colour_without_quotes_or_hash_is_a_mistake():
+    with pytest.raises(ValidationError):
+        CvatProjectSpec.model_validate({"labels": [{"name": "a", "color": "red"}]})
+
+
+def test_the_content_of_predictions_makes_nothing_stale_unless_untouched_jobs_are_refreshed():
+    kind = CvatProject()
+    sent = [Need("images", "sources.photos", ("media",)), Need("prelabels", "predictions.masks", ("membership",))]
+    assert kind.needs(spec_of(prelabels=polygons()), Entries()) == sent
+    refreshed = kind.needs(spec_of(prelabels=polygons(refresh="untouched")), Entries())
+    assert refreshed[1] == Need("prelabels", "predictions.masks", ())
+    field = kind.needs(spec_of(prelabels={"from": "datasets.reef", "refresh": "untouched"}), Entries())
+    assert field[1].parts == ("media", "field:truth")
+
+
+def test_the_images_of_predictions_are_those_that_they_were_made_on():
+    needs = CvatProject().needs(spec_of(tasks={"from": "predictions.masks"}), Entries())
+    assert needs[0] == Need("images", "datasets.reef", ("media",))
+
+
+@pytest.fixture
+def server():
+    with CvatDouble(anonymous_per_minute=None) as double:
+        yield double
+
+
+class Looking:
+    """A Look at a node that was made by `work`."""
+
+    def __init__(self, work, outputs):
+        context = work.context()
+        self.declarations, self.settings = context.declarations, QUICK
+        self.project_dir, self.output_root = work.folder, work.folder / "outputs"
+        self.secret = context.secret
+        self.recall = context.recall
+        self.record = NodeRecord(
+            address=parse_address(ADDRESS),
+            kind="cvat_projects.cvat_project",
+            kind_version=1,
+            fingerprint="f",
+            result_config={},
+            inputs={},
+            observation=outputs.observation,
+            digest="d",
+            parts={},
+            facts=outputs.facts,
+            folder="",
+            run="",
+            made_at="",
+            duration_s=0,
+        )
+
+
+def look(work, outputs, spec=None):
+    return anyio.run(CvatProject().observe, spec or spec_of(), Looking(work, outputs))
+
+
+def test_a_plan_sees_a_label_that_somebody_removed_and_a_project_that_is_gone(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png")
+    outputs = work.run()
+    assert look(work, outputs).value == outputs.observation
+    server.person.delete_label(2)
+    seen = look(work, outputs)
+    assert seen.value != outputs.observation
+    assert seen.differences == ("CVAT lacks the label sand",)
+    assert look(work, work.run()).differences == ()
+    server.state.projects.clear()
+    assert look(work, outputs).differences == ('the project "reef" (1) is gone from CVAT',)
+
+
+def test_finished_work_and_deleted_tasks_make_nothing_stale(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png", square(10, 10))
+    work.add_image("b.png", split="val")
+    outputs = work.run(spec_of(prelabels=polygons()))
+    server.person.finish_task(1)
+    server.person.delete_task(2)
+    assert look(work, outputs).value == outputs.observation
+
+
+def test_a_prelabel_setting_counts_only_where_jobs_are_refreshed(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png", square(10, 10))
+    for refresh, counts in (("never", False), ("untouched", True)):
+        outputs = work.run(spec_of(prelabels=polygons(refresh=refresh)))
+        edited = spec_of(prelabels=polygons(refresh=refresh, min_area=5))
+        assert (look(work, outputs, edited).value != outputs.observation) is counts
+
+
+def test_labels_come_to_a_project_that_exists_and_keep_changes_none(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png")
+    with connect(spec_of(), work.context()) as api:
+        api.post("/api/projects", {"name": "reef", "labels": [{"name": "old", "type": "polygon"}]})
+    keep = work.run(spec_of(labels="keep"))
+    assert [label.name for label in server.state.labels.values()] == ["old"]
+    assert keep.facts["labels"] is None
+    renamed = {"from": "taxonomies.reef", "type": "polygon", "rename": {"old": "sand"}}
+    outputs = work.run(spec_of(labels=renamed))
+    assert [label.name for label in server.state.labels.values()] == ["sand", "coral"]
+    assert {"labels added: coral", "labels renamed: old to sand"} <= set(outputs.notes)
