@@ -163,6 +163,8 @@ class Executor:
         making = self._going.get(address)
         if making is not None:
             making.halt.ask("cancelled")
+            self._overtaken.discard(address)
+            self._scheduler.forgo(address)
             return ""
         if self._scheduler.status.get(address) is not Status.PENDING:
             return f"{address} is not running"
@@ -209,6 +211,7 @@ class Executor:
         for address, making in self._going.items():
             if not making.wanted and address in nodes:
                 making.node, making.job = nodes[address], self.job
+        self._unchanged &= set(found.status)
         self._cancelled &= {address for address, status in found.status.items() if status is Status.SKIPPED}
         if not found.changes(before):
             return False

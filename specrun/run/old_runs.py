@@ -19,8 +19,8 @@ KEEP_FOR = timedelta(days=30)
 def forget_old_runs(state: State, paths: ProjectPaths, job: Job) -> tuple[Path, ...]:
     """Folders that may be deleted, as `settings.runs.keep` has it. Under the project's lock, when a run begins.
 
-    Their rows stay in the state, so that what ran when is still known. A run that goes on holds the lock, so there is none
-    but the one that begins.
+    Their rows stay in the state, so that what ran when is still known. A run that goes on holds the lock, so there is
+    none but the one that begins.
     """
     keep = int(job.settings.get("runs", {}).get("keep", KEEP))
     needed = {record.run for record in state.records().values()} | {earlier.record.run for earlier in state.earlier()}

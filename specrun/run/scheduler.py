@@ -182,6 +182,10 @@ class Scheduler:
         below = Status.WAITING if status is Status.WAITING else Status.SKIPPED
         return self._skip_below(address, below)
 
+    def forgo(self, address: Address) -> None:
+        """A running node that was to begin anew ends for good."""
+        self._again.discard(address)
+
     def skip_pending(self) -> list[Address]:
         """Give up everything that has not started (the run was stopped)."""
         self._again.clear()

@@ -19,7 +19,7 @@ from specrun.store.journal import JOURNAL_NAME, read_journal
 from specrun.store.paths import ProjectPaths
 from specrun.views.node_view import NodeState
 from specrun.views.run_view import RunView
-from tests.support.jobs import amend, plan_job, python, step
+from tests.support.jobs import amend, apply, plan_job, python, step
 from tests.support.processes import DEADLINE_S, events_of, start_supervisor, until
 
 WAIT = (
@@ -149,6 +149,21 @@ def test_an_amendment_that_changes_nothing_is_not_told(tmp_path: Path) -> None:
         (tmp_path / "go-a-old").touch()
         assert supervisor.wait(DEADLINE_S) == 0
     assert len(events_of(job, RunAmended)) == 1
+
+
+def test_a_node_that_was_found_unchanged_may_be_dropped_and_come_back(tmp_path: Path) -> None:
+    below = quick("below", inputs={"from": "steps.first"})
+    assert apply(tmp_path, [quick("first"), below]).code == 0
+    # The same output by another program: what is below is looked at, and found unchanged.
+    first = step("first", python("open('value', 'w').write('old')  # edited"))
+    with going_on(tmp_path, first, below, waits("long")) as (job, supervisor):
+        happened(job, NodeSkipped, "below")
+        amend(tmp_path, job, [first, waits("long"), quick("added")])
+        happened(job, NodeFinished, "added")
+        (tmp_path / "go-long-old").touch()
+        assert supervisor.wait(DEADLINE_S) == 0
+    end = events_of(job, RunFinished)[0]
+    assert (end.finished, end.unchanged) == (3, 0)
 
 
 def test_below_a_node_that_is_made_again_everything_is_stopped_and_waits_for_it(tmp_path: Path) -> None:

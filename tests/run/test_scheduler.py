@@ -156,3 +156,23 @@ def test_stopping_forgets_what_was_to_begin_anew() -> None:
     s.skip_pending()
     s.settle(at("a"), Status.STOPPED)
     assert s.finished
+
+
+def test_a_node_that_was_to_begin_anew_may_be_given_up() -> None:
+    s = Scheduler([node("a"), node("b", "a")], TWO)
+    s.start()
+    s.amend([node("a"), node("b", "a")], {}, [at("a")])
+    s.forgo(at("a"))
+    assert [skip.address.name for skip in s.settle(at("a"), Status.STOPPED)] == ["b"]
+    assert s.finished
+
+
+def test_what_waits_for_people_is_put_back_with_what_waits_for_it() -> None:
+    s = Scheduler([node("a"), node("b", "a")], TWO)
+    s.start()
+    s.settle(at("a"), Status.WAITING)
+    assert s.finished
+    assert s.revive_waiting() == [at("a"), at("b")]
+    assert names(s.start()) == ["a"]
+    s.settle(at("a"), Status.DONE)
+    assert names(s.start()) == ["b"]
