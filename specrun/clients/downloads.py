@@ -21,6 +21,7 @@ def download(http: Http, request: Request, target: Path, progress: Progress | No
     What an earlier call left in the part file is not trusted: the server may have made the file anew since.
     Raises what `Http.send` raises.
     """
+    request = replace(request, long=True)
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     tag = ""  # of the content that the part file holds the beginning of

@@ -65,7 +65,8 @@ class Timeouts:
 @dataclass(frozen=True, slots=True)
 class Request:
     """url: a path below the server's address, or a whole URL. private: headers for the server's own host alone.
-    again: whether it may be carried out twice; None: as its method says."""
+    again: whether it may be carried out twice; None: as its method says. long: a download, which takes as long as
+    it takes; only silence ends it."""
 
     method: str
     url: str
@@ -74,6 +75,7 @@ class Request:
     private: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     again: bool | None = None
+    long: bool = False
 
     @property
     def repeatable(self) -> bool:
@@ -168,7 +170,8 @@ class Http:
     def opened(self, request: Request) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """One attempt: the answer's head, and its content as it comes. Raises Lost, NodeError."""
         response = None
-        until = time.monotonic() + self.timeouts.total_s if self.timeouts.total_s else None
+        allowed_s = None if request.long else self.timeouts.total_s
+        until = None if allowed_s is None else time.monotonic() + allowed_s
         try:
             with lost_from():
                 response = self._follow(request)

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from specrun.clients.downloads import download
 from specrun.clients.http import Http, Request, Retry, Timeouts, same_origin, seconds_of
 from specrun.errors import NodeError, TransientError
 
@@ -166,6 +168,59 @@ def test_an_answer_that_trickles_ends_after_the_total_timeout() -> None:
         http = Http(base, retry=Retry(max_attempts=1), timeouts=Timeouts(total_s=1e-9))
         with pytest.raises(TransientError, match="did not finish its answer in time"):
             http.send(Request("GET", "/"))
+
+
+def test_a_download_may_take_longer_than_an_answer(tmp_path: Path) -> None:
+    with serving(lambda h: answer(h, 200, b"x" * 200_000)) as base:
+        http = Http(base, retry=Retry(max_attempts=1), timeouts=Timeouts(total_s=1e-9))
+        assert download(http, Request("GET", "/"), tmp_path / "file").status == 200
+    assert (tmp_path / "file").stat().st_size == 200_000
+
+
+def test_a_download_asks_only_for_the_rest_of_the_same_content(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    asked: list[tuple[str | None, str | None]] = []
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        asked.append((handler.headers.get("Range"), handler.headers.get("If-Range")))
+        if len(asked) == 1:
+            handler.send_response(200)
+            handler.send_header("ETag", '"one"')
+            handler.send_header("Content-Length", str(len(content)))
+            handler.end_headers()
+            handler.wfile.write(content[:100_000])
+            handler.close_connection = True
+            return
+        begin = int(str(handler.headers["Range"]).removeprefix("bytes=").removesuffix("-"))
+        span = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        answer(handler, 206, content[begin:], ETag='"one"', Content_Range=span)
+
+    with serving(reply) as base:
+        download(Http(base, retry=QUICK), Request("GET", "/"), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == content
+    assert asked[0] == (None, None)
+    assert asked[1][1] == '"one"'
+    assert asked[1][0] is not None
+
+
+def test_content_that_changed_in_between_is_fetched_from_its_start(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.headers.get("Range"))
+        if len(asked) == 1:
+            handler.send_response(200)
+            handler.send_header("ETag", '"one"')
+            handler.send_header("Content-Length", "200000")
+            handler.end_headers()
+            handler.wfile.write(b"a" * 100_000)
+            handler.close_connection = True
+            return
+        answer(handler, 200, b"b" * 50, ETag='"two"')
+
+    with serving(reply) as base:
+        download(Http(base, retry=QUICK), Request("GET", "/"), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"b" * 50
 
 
 def test_a_post_is_tried_again_only_when_the_server_cannot_have_seen_it() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from specrun.clients.cvat.answers import Refused, one_line
 from specrun.clients.cvat.api import Api
-from specrun.errors import NodeError
+from specrun.errors import CredentialsError, NodeError
 
 Fraction = Callable[[float, str], None]
 """Share done in [0, 1] and the server's own words."""
@@ -58,7 +58,7 @@ def under_way(api: Api, rq_id: str) -> bool:
     """Whether the server works on it, or will. Raises NodeError: it failed."""
     try:
         request = _state(api, rq_id)
-    except Refused:
+    except (Refused, CredentialsError):  # forgotten, or somebody else's
         return False
     if request.get("status") == "failed":
         words = one_line(str(request.get("message") or ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,24 @@ def test_a_session_that_ends_in_the_middle_of_an_upload_is_renewed(tmp_path: Pat
         server.faults.add("POST", f"/api/tasks/{task}/data/", status=401)
         transfer.upload_images(api, task, files, [f.name for f in files], staging=tmp_path / "links")
         assert transfer.has_data(api, task)
+
+
+def test_frames_of_a_video_come_one_by_one(tmp_path: Path) -> None:
+    with CvatDouble() as server, api_of(server) as api:
+        files = make_images(tmp_path / "images", 3)
+        number = make_task(api, make_project(api), files, tmp_path / "links")
+        index, task = catalogue.frames_of(api, number), catalogue.find_task(api, number)
+        assert task is not None
+        video = replace(task, original_chunks="video")
+        got = transfer.fetch_frames(api, video, index, range(3), "original", tmp_path / "frames")
+        assert [got[n].read_bytes() for n in range(3)] == [file.read_bytes() for file in files]
+        assert chunk_requests(server) == ["frame"] * 3
+
+
+def test_compressed_images_are_the_servers_jpegs(tmp_path: Path) -> None:
+    with CvatDouble() as server, api_of(server) as api:
+        number = make_task(api, make_project(api), make_images(tmp_path / "images", 2), tmp_path / "links")
+        index, task = catalogue.frames_of(api, number), catalogue.find_task(api, number)
+        assert task is not None
+        got = transfer.fetch_frames(api, task, index, range(2), "compressed", tmp_path / "frames")
+        assert [path.suffix for path in got.values()] == [".jpg", ".jpg"]
