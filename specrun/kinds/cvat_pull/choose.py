@@ -187,6 +187,8 @@ def standing(
         gone = by_id.get(int(text))
         if gone is None and not _still_named(spec, int(text), entry):
             changes.append(f"task {text} is out now: it is not selected")
+        elif gone is None and spec.deleted == "drop":
+            changes.append(f"task {text} was deleted in CVAT; its data goes")
         elif gone is None:
             kept[int(text)] = entry
             reports.append(f"task {text} was deleted in CVAT; its data is kept")

@@ -69,9 +69,9 @@ class ImageStore:
         return taken
 
     def keep(self, image: Image) -> bool:
-        """Put an image of the previous output into this one; whether it is still there."""
+        """Put an image of the previous output into this one; whether it is still there, and the same."""
         if image.elsewhere:
-            return Path(image.path).is_file()
+            return Path(image.path).is_file() and file_digest(Path(image.path)) == image.digest
         if (self.staging / image.path).is_file():
             return True
         if self.previous is None:

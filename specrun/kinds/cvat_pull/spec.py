@@ -64,7 +64,8 @@ class MediaSpec(Strict):
     from_: list[str] = Field(default=[], alias="from")
     """Folders and sources (`sources.semif`) that are looked in first, in this order. An image is taken when its path
     ends as the frame's name does, no other image there fits as well, and its upright size in pixels is the frame's.
-    CVAT tells no more of an image than its name and size."""
+    CVAT tells no more of an image than its name and size. Folders are looked through when a task is pulled, and not
+    watched."""
 
 
 class CvatSourceSpec(NodeSpec):
@@ -83,6 +84,9 @@ class CvatSourceSpec(NodeSpec):
     require: Annotated[str | int, BeforeValidator(_require)] = Field(default="any", json_schema_extra=NOT_RESULT)
     """How many of the wanted tasks must be ready; until then the node waits for people. any: at least one, and what
     is ready is pulled; all; a number; or a share such as "80%", rounded up."""
+    deleted: Literal["keep", "drop"] = "keep"
+    """What becomes of a task that was pulled and then deleted in CVAT. keep: it stays as it was pulled, and every plan
+    says so. drop: its samples go."""
     media: MediaSpec = MediaSpec()
     """Where the images come from."""
 

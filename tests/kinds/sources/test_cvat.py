@@ -13,6 +13,7 @@ from specrun.formats.samples import load_samples
 from specrun.kinds.sources.cvat import CvatSource
 from specrun.model.address import parse_address
 from specrun.model.artifact import Manifest, Outputs
+from specrun.model.digest import file_digest
 from specrun.model.labels import Box, Keypoints, Mask, Sample, Tag, Visibility
 from specrun.model.state import Observation
 from specrun.model.work import Made
@@ -254,6 +255,9 @@ def test_a_deleted_task_is_told_and_its_data_kept(server: CvatDouble, tmp_path: 
     assert source.outputs is not None
     facts: Any = source.outputs.facts
     assert facts["tasks"][str(gone)]["standing"] == "deleted"
+    source.config["deleted"] = "drop"
+    assert source.observe().differences == (f"task {gone} was deleted in CVAT; its data goes",)
+    assert {sample.fields["cvat_task_id"] for sample in source.run().values()} == {stays}
 
 
 def test_another_project_keeps_nothing_of_the_one_before(server: CvatDouble, tmp_path: Path) -> None:
@@ -464,6 +468,9 @@ def test_local_images_are_believed_by_name_and_size(server: CvatDouble, tmp_path
     found, fetched = source.run().values()
     assert found.media == folder / "img_000.jpg"
     assert fetched.media == source.output / "media" / str(task) / "img_001.jpg"
+    (folder / "img_000.jpg").write_bytes(picture((16, 12), 79))
+    found, _ = source.run().values()
+    assert found.digest == file_digest(folder / "img_000.jpg")
     source.config["media"] = {"download": "none", "from": ["data/images"]}
     assert len(source.run()) == 1
     assert source.outputs is not None
