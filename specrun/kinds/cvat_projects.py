@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -50,11 +51,13 @@ class CvatProject(Kind):
         from specrun.clients.cvat.api import Api
         from specrun.clients.cvat.connection import Connection
         from specrun.clients.http import Retry
-        from specrun.kinds.cvat_send.observing import observe_project
+        from specrun.kinds.cvat_send.observing import differing_note, observe_project
 
         connection = Connection.from_declaration(look.declarations[connection_address(spec)], look.secret)
         with Api(connection, retry=Retry.from_settings(look.settings)) as api:
-            return await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))
+            seen = await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))
+        notes = await anyio.to_thread.run_sync(partial(differing_note, spec, look))
+        return replace(seen, notes=notes)
 
     def resume_key(self, spec: CvatProjectSpec) -> Json:
         """What an upload left spares the next attempt what the server has."""

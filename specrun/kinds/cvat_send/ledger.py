@@ -11,7 +11,7 @@ A scope is a server with a project (or none): another project begins with nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -33,8 +33,20 @@ class Phase(StrEnum):
 
 
 class Memory(Protocol):
+    """Of a node, while it runs."""
+
     def remember(self, key: str, value: Json) -> None: ...
     def recall(self, key: str) -> Json: ...
+
+
+@dataclass(frozen=True)
+class ReadOnly:
+    """What a plan sees of it."""
+
+    recall: Callable[[str], Json]
+
+    def remember(self, key: str, value: Json) -> None:
+        raise TypeError(f"a plan remembers nothing: {key}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Batch:
     """One task. id: digest of the images' contents. subset: as CVAT has it. split: of its images.
 
     prelabelled: frames, counted from the first, whose labels are in. labels: image → digest of the labels it got.
+    rows: image → digest of those labels as they stand in the file that they came from.
     jobs: job → its date after our last write; a job with another date was opened or edited since.
     failed: frame name → why it has no labels or no frame. replacing: job → ids of the labels that are being replaced.
     """
@@ -64,6 +77,7 @@ class Batch:
     phase: Phase = Phase.PLANNED
     prelabelled: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     replacing: Mapping[str, list[int]] = field(default_factory=dict)
@@ -79,6 +93,7 @@ class Batch:
             "prelabelled": self.prelabelled,
             "frames": [[frame.digest, frame.name, frame.key] for frame in self.frames],
             "labels": dict(self.labels),
+            "rows": dict(self.rows),
             "jobs": dict(self.jobs),
             "failed": dict(self.failed),
             "replacing": dict(self.replacing),
@@ -88,6 +103,11 @@ class Batch:
     def from_json(cls, data: Mapping[str, Any]) -> Batch:
         frames = tuple(SentFrame(*frame) for frame in data["frames"])
         return cls(**{**data, "phase": Phase(data["phase"]), "frames": frames})
+
+
+def rows_digest(rows: Sequence[Any]) -> str:
+    """Of an image's labels as JSON."""
+    return json_digest(list(rows)).rpartition(":")[2][:16]
 
 
 def batch_id(digests: Sequence[str]) -> str:

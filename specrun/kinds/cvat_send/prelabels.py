@@ -19,13 +19,13 @@ from specrun.formats.cvat_api_write import (
 )
 from specrun.formats.samples import SAMPLES_NAME, label_from_json, label_to_json, load_samples
 from specrun.formats.tally import Tally
+from specrun.kinds.cvat_send.ledger import rows_digest
 from specrun.kinds.cvat_send.spec import ConfidenceSpec, PrelabelsSpec
 from specrun.model.digest import json_digest
 from specrun.model.labels import AnyLabel, Sample
 from specrun.model.work import Context, Made
 from specrun.spec.suggest import did_you_mean
 
-PREDICTIONS_NAME = "predictions.jsonl"
 DEFAULT = "_default"
 NONE_SENT = ""
 """The digest of no labels at all."""
@@ -53,6 +53,10 @@ class Prelabels:
         rows = [label_to_json(label) for label in self.labels(sample)]
         how = [self.spec.shape, self.spec.simplify, self.confidence.attribute]
         return json_digest([rows, how]) if rows else NONE_SENT
+
+    def rows_digest(self, sample: Sample) -> str:
+        """Of the labels as they stand in their file, whatever of them is sent."""
+        return rows_digest(self.rows.get(sample.digest, ()))
 
     def labels(self, sample: Sample) -> list[AnyLabel]:
         """Those to send, with the labels of the project as their classes."""

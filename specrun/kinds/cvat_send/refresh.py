@@ -120,7 +120,9 @@ class Refreshing:
         left = {other: ids for other, ids in batch.replacing.items() if other != key}
         kept = {digest: value for digest, value in batch.labels.items() if digest not in given}
         labels = {**kept, **{digest: value for digest, value in given.items() if value != NONE_SENT}}
-        return self.ledger.update(batch, replacing=left, labels=labels, jobs={**batch.jobs, key: date})
+        pairs = self._frames(batch, job, numbers)
+        rows = {**batch.rows, **{sample.digest: self.prelabels.rows_digest(sample) for _, sample in pairs}}
+        return self.ledger.update(batch, replacing=left, labels=labels, rows=rows, jobs={**batch.jobs, key: date})
 
     def _take_away(self, path: str, there: Mapping[str, Any]) -> None:
         if any(there[sort] for sort in _SORTS):

@@ -20,7 +20,7 @@ from specrun.kinds.cvat_send.declared import wanted_labels
 from specrun.kinds.cvat_send.images import read_images, unsendable
 from specrun.kinds.cvat_send.labels import WantedLabel
 from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase
-from specrun.kinds.cvat_send.observing import observed_value
+from specrun.kinds.cvat_send.observing import observed_value, prelabels_file, scope_of, stamp_of
 from specrun.kinds.cvat_send.people import user_id
 from specrun.kinds.cvat_send.planning import Naming, Work, choose, plan_work, rebuilt_batch
 from specrun.kinds.cvat_send.prelabels import Prelabels, check_known, label_targets, read_prelabels
@@ -37,7 +37,6 @@ from specrun.model.work import Context
 
 SENT_NAME = "sent.jsonl"
 SUMMARY_NAME = "summary.json"
-STANDALONE = "tasks"
 
 
 @dataclass
@@ -82,6 +81,7 @@ class Sending:
         making = self._making(target, labels or (), ledger)
         self._make(work, making, samples, prelabels, target, tasks)
         found = self._refresh(ledger, samples, prelabels, target)
+        self._remember_labels(target)
         if spec.webhook is not None and target is not None:
             secret = ctx.secret(spec.webhook.secret.model_dump())
             ensure_webhook(self.api, target.project.id, spec.webhook.url, secret)
@@ -107,7 +107,7 @@ class Sending:
         return target
 
     def _scope(self, target: Target | None) -> str:
-        return f"{self.api.connection.host}/{target.project.id if target else STANDALONE}"
+        return scope_of(self.api.connection.host, target.project.id if target else None)
 
     def _tasks(self, target: Target | None, ledger: Ledger) -> list[Task]:
         """One listing: all tasks of the project, or those without one that carry this node's mark."""
@@ -273,6 +273,13 @@ class Sending:
             targets = label_targets(labels)
             Refreshing(self.api, self.ctx, ledger, by_digest, prelabels, targets).batch(batch, found)
         return found
+
+    def _remember_labels(self, target: Target | None) -> None:
+        """As of when the labels were compared, so that a plan need not read them."""
+        given = self.spec.prelabels
+        path = prelabels_file(self.ctx.output_root, given.from_) if given is not None else None
+        if path is not None:
+            self.ctx.remember(f"prelabels@{self._scope(target)}", stamp_of(path))
 
     def _outputs(
         self,

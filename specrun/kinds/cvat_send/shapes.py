@@ -22,13 +22,14 @@ ATTEMPTS = 3
 
 @dataclass
 class Portion:
-    """The labels of the frames from `start` to `end`, the end not included. labels: image → digest of what it got."""
+    """The labels of the frames from `start` to `end`, the end not included. labels, rows: as a batch has them."""
 
     start: int
     end: int
     tags: list[dict[str, Any]] = field(default_factory=list)
     shapes: list[dict[str, Any]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
 
 
 def portions(
@@ -52,6 +53,7 @@ def portions(
         portion.tags += written["tags"]
         portion.shapes += written["shapes"]
         portion.labels[frame.digest] = prelabels.digest_of(sample)
+        portion.rows[frame.digest] = prelabels.rows_digest(sample)
         weight += sum(weight_of(shape) for shape in written["shapes"]) + len(written["tags"])
         if weight >= MOST_NUMBERS:
             yield portion
@@ -98,7 +100,8 @@ def _send_portion(api: Api, batch: Batch, portion: Portion, ledger: Ledger, take
                 raise
             taken = drawn_frames(transfer.annotations(api, batch.task_id))
     labels = {digest: given for digest, given in portion.labels.items() if given != NONE_SENT}
-    return ledger.update(batch, prelabelled=portion.end, labels={**batch.labels, **labels})
+    rows = {**batch.rows, **portion.rows}
+    return ledger.update(batch, prelabelled=portion.end, labels={**batch.labels, **labels}, rows=rows)
 
 
 def drawn_frames(found: Mapping[str, Any]) -> set[int]:

@@ -177,3 +177,19 @@ def test_labels_come_to_a_project_that_exists_and_keep_changes_none(tmp_path, se
     outputs = work.run(spec_of(labels=renamed))
     assert [label.name for label in server.state.labels.values()] == ["sand", "coral"]
     assert {"labels added: coral", "labels renamed: old to sand"} <= set(outputs.notes)
+
+
+def test_a_plan_says_how_many_frames_a_new_model_would_draw_otherwise(tmp_path, server):
+    work = Round(tmp_path, server)
+    for name in ("a.png", "b.png"):
+        work.add_image(name, square(10, 10))
+    spec = spec_of(prelabels=polygons())
+    outputs = work.run(spec)
+    assert look(work, outputs, spec).notes == ()
+    work.predicted["photos/a.png"] = (square(50, 10),)
+    work.made()
+    seen = look(work, outputs, spec)
+    assert seen.value == outputs.observation
+    assert seen.notes == (
+        "1 frame that was sent would get other labels from predictions.masks now; sent is sent (refresh: never)",
+    )
