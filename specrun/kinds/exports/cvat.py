@@ -98,7 +98,19 @@ def _observe(spec: CvatExportSpec, look: Look) -> Observation:
             raise
         # What a source pulled does not change while its server is away, and whether it is, the source says.
         return Observation()
-    return Observation(value=task_dates(tasks) if made else None)
+    if not made:
+        return Observation()
+    value = task_dates(tasks)
+    return Observation(value=value, differences=_moved(look.record.observation if look.record else None, value))
+
+
+def _moved(before: Json, now: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tasks that are not as they were exported, one line each."""
+    known: Mapping[str, Any] = before if isinstance(before, dict) else {}
+    old, new = known.get("tasks") or {}, now["tasks"]
+    lines = [f"task {task} was edited" for task in new if task in old and new[task] != old[task]]
+    lines += [f"task {task} is new" for task in new if task not in old]
+    return (*lines, *(f"task {task} was deleted in CVAT" for task in old if task not in new))
 
 
 def task_dates(tasks: Sequence[Any]) -> dict[str, Json]:

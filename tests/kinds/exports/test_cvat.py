@@ -12,6 +12,7 @@ from specrun.errors import NodeError
 from specrun.kinds.exports.cvat import CvatExport
 from specrun.model.address import parse_address
 from specrun.model.artifact import Outputs
+from specrun.model.state import Observation
 from specrun.model.work import Made
 from tests.doubles.cvat.server import CvatDouble
 from tests.support.context import make_context
@@ -132,14 +133,20 @@ def test_the_plan_names_formats_that_are_near_an_unknown_one(server: CvatDouble,
 
 def test_what_specrun_made_is_observed_by_the_dates_of_its_tasks(server: CvatDouble, tmp_path: Path) -> None:
     task = add_task(server, add_project(server), "a")
-    look = make_look(
-        tmp_path,
-        ADDRESS,
-        declarations=declarations(server),
-        environ={"CVAT_PASSWORD": server.password},
-        facts={"cvat_projects.round1": {"task_ids": [task]}},
-    )
     spec = CvatExport.Spec.model_validate({"from": "cvat_projects.round1", "format": "backup"})
-    before = anyio.run(CvatExport().observe, spec, look).value
+
+    def observe(recorded: Any = None) -> Observation:
+        look = make_look(
+            tmp_path,
+            ADDRESS,
+            observed=recorded,
+            declarations=declarations(server),
+            environ={"CVAT_PASSWORD": server.password},
+            facts={"cvat_projects.round1": {"task_ids": [task]}},
+        )
+        return anyio.run(CvatExport().observe, spec, look)
+
+    before = observe().value
+    assert observe(before).differences == ()
     server.person.draw(task, 0, {"label": "coral", "points": [0, 0, 4, 4]})
-    assert anyio.run(CvatExport().observe, spec, look).value != before
+    assert observe(before).differences == (f"task {task} was edited",)
