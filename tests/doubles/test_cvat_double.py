@@ -130,16 +130,17 @@ def test_frames_keep_the_order_they_were_sent_in_and_their_names(
         assert image.size == (64, 48)
 
 
-def test_overlapping_jobs_share_frames_and_shapes_are_told_once(
-    client: Client, project: Project, tmp_path: Path
-) -> None:
+def test_boxes_on_frames_that_two_jobs_share_are_told_once(client: Client, project: Project, tmp_path: Path) -> None:
     files = images(tmp_path, *(f"{number}.png" for number in range(5)))
     task = task_of(client, project, files, segment_size=3, overlap=1)
     jobs = sorted(task.get_jobs(), key=lambda job: job.id)
     assert [(job.start_frame, job.stop_frame) for job in jobs] == [(0, 2), (2, 4)]
-    put(task, box(label_id(project, "box"), 2))
-    assert [len(job.get_annotations().shapes) for job in jobs] == [1, 1]
-    assert len(task.get_annotations().shapes) == 1
+    label = label_id(project, "cell")
+    mask = models.LabeledShapeRequest(type="mask", label_id=label, frame=2, points=[0.0, 4.0, 5.0, 5.0, 6.0, 6.0])
+    put(task, box(label, 2), mask)
+    assert [len(job.get_annotations().shapes) for job in jobs] == [2, 2]
+    told = sorted(str(shape.type) for shape in task.get_annotations().shapes)
+    assert told == ["mask", "mask", "rectangle"], "boxes are matched, masks are not"
 
 
 def test_shapes_come_back_as_they_were_put_with_default_attributes(
@@ -214,9 +215,11 @@ def test_a_track_is_cut_where_the_jobs_are_cut(client: Client, project: Project,
     track = models.LabeledTrackRequest(label_id=label_id(project, "box"), frame=0, shapes=shapes)
     task.set_annotations(models.LabeledDataRequest(tracks=[track]))
     first, second = sorted(task.get_jobs(), key=lambda job: job.start_frame)
-    assert first.get_annotations().tracks[0].frame == 0
-    (later,) = second.get_annotations().tracks
-    assert [(shape.frame, shape.points[0]) for shape in later.shapes] == [(2, 20.0), (3, 30.0)]
+    (early,), (late,) = first.get_annotations().tracks, second.get_annotations().tracks
+    assert [(shape.frame, shape.points[0]) for shape in early.shapes] == [(0, 0.0), (1, 10.0)]
+    assert [(shape.frame, shape.points[0]) for shape in late.shapes] == [(2, 20.0), (3, 30.0)]
+    told = [[(shape.frame, shape.outside) for shape in track.shapes] for track in task.get_annotations().tracks]
+    assert told == [[(0, False), (1, False), (2, True)], [(2, False), (3, False)]]
 
 
 def test_a_task_is_completed_when_every_job_is_and_falls_back_when_one_is_reopened(

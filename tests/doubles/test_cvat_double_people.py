@@ -16,6 +16,12 @@ from typing import Any
 import pytest
 import urllib3
 
+pytest.importorskip("cvat_sdk")
+
+from cvat_sdk import make_client
+from cvat_sdk.api_client.exceptions import UnauthorizedException
+from cvat_sdk.core.client import AccessTokenCredentials
+
 from tests.doubles.cvat.server import CvatDouble
 from tests.doubles.cvat.state import Frame, Media, Task
 from tests.support.cvat_replay import Clock
@@ -109,6 +115,38 @@ def test_a_token_that_expires_between_two_calls_is_refused_at_the_second(server:
     clock.forward(minutes=6)
     refused = ask(server, "GET", "projects", **bearer)
     assert (refused.status, refused.json()) == (401, {"detail": "Invalid token."})
+
+
+def test_the_sdk_stops_at_an_expired_token(server: CvatDouble, clock: Clock) -> None:
+    token = server.add_token(server.admin, expiry_date=clock() + timedelta(minutes=5))
+    with make_client(server.url, credentials=AccessTokenCredentials(token.value)) as client:
+        project = client.projects.create({"name": "p"})
+        clock.forward(minutes=6)
+        with pytest.raises(UnauthorizedException):
+            project.fetch()
+
+
+def test_two_sdk_clients_work_in_one_organization(server: CvatDouble) -> None:
+    ann = server.add_user("ann", "ann-password")
+    server.add_organization("lab", server.admin, ann="maintainer")
+    with (
+        make_client(server.url, credentials=(server.user, server.password)) as admin,
+        make_client(server.url, credentials=("ann", ann.password)) as other,
+    ):
+        admin.organization_slug = other.organization_slug = "lab"
+        project = admin.projects.create({"name": "shared", "labels": [{"name": "a"}]})
+        assert [one.name for one in other.projects.list()] == ["shared"]
+        task = other.tasks.create({"name": "by ann", "project_id": project.id})
+        assert admin.tasks.retrieve(task.id).owner.username == "ann"
+        other.organization_slug = ""
+        assert other.projects.list() == []
+
+
+def test_the_sdk_comes_back_after_as_long_as_it_is_told(server: CvatDouble) -> None:
+    with make_client(server.url, credentials=(server.user, server.password)) as client:
+        server.faults.add("GET", "/api/projects", times=2, status=429, headers={"Retry-After": "0"})
+        assert client.projects.list() == []
+    assert [path for _, path, _ in server.requests_seen].count("/api/projects") == 3
 
 
 def test_a_read_only_token_reads_and_exports_and_creates_nothing(server: CvatDouble) -> None:

@@ -178,7 +178,7 @@ def _plain(text: str) -> str:
 
 def _place(thing: Json) -> tuple[Any, ...]:
     points = tuple(round(value, 1) for value in thing.get("points", ()))
-    return thing["frame"], thing["label_id"], thing.get("type", ""), points
+    return thing["frame"], thing["label_id"], thing.get("type", ""), points, thing.get("id") or 0
 
 
 def _short(value: Json) -> str:

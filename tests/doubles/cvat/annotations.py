@@ -10,6 +10,7 @@ import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from tests.doubles.cvat import merging
 from tests.doubles.cvat.state import Attribute, Job, Label, State, Task
 from tests.doubles.cvat.wire import SERVER_ERROR_PAGE, Refused
 
@@ -37,26 +38,18 @@ def of_job(state: State, job: Job) -> Json:
 
 
 def of_task(state: State, task: Task) -> Json:
-    """Of all jobs; what two overlapping jobs say alike about a frame is told once."""
+    """Of all jobs, merged where they overlap; a track that a job leaves open ends where the next one begins."""
     if task.media is None:
         raise Refused(400, b"Exporting annotations from a task without data is not allowed", "text/html; charset=utf-8")
     whole = empty()
-    seen_to = -1
     for job in state.jobs_of(task.id):
         part = of_job(state, job)
-        for kind in _KINDS:
-            twice = [_essence(thing) for thing in whole[kind] if thing["frame"] <= seen_to]
-            whole[kind] += [thing for thing in part[kind] if thing["frame"] > seen_to or _essence(thing) not in twice]
-        seen_to = max(seen_to, job.stop_frame)
+        merging.merge(whole, part, job.start_frame, task.overlap or 0)
     return whole
 
 
 def _by_frame(thing: Json) -> tuple[int, int]:
     return thing["frame"], thing["id"]
-
-
-def _essence(thing: Json) -> str:
-    return repr({key: value for key, value in sorted(thing.items()) if key not in ("id", "elements")})
 
 
 def _with_defaults(thing: Json, labels: Mapping[int, Label]) -> Json:
@@ -319,19 +312,25 @@ def _slice(data: Json, job: Job) -> Json:
 
 
 def _track_slice(track: Json, first: int, last: int) -> Json | None:
-    """The part of a track on the frames of a job, with a shape of its own where it enters them."""
+    """The part of a track on the frames of a job, with shapes of its own where it enters and leaves them."""
     shapes = sorted(track["shapes"], key=lambda shape: shape["frame"])
     inside = [shape for shape in shapes if first <= shape["frame"] <= last]
     before = [shape for shape in shapes if shape["frame"] < first]
+    after = [shape for shape in shapes if shape["frame"] > last]
     if before and not before[-1].get("outside") and (not inside or inside[0]["frame"] > first):
-        following = next((shape for shape in shapes if shape["frame"] > first), None)
-        inside.insert(0, _between(before[-1], following, first))
+        inside.insert(0, _between(before[-1], next(iter([*inside, *after]), None), first))
     while len(inside) > 1 and inside[0].get("outside"):
         inside.pop(0)
     if not inside or (len(inside) == 1 and inside[0].get("outside") and before):
         return None
+    if after and not inside[-1].get("outside"):
+        leaving = _between(inside[-1], after[0], last)
+        if leaving["points"] != inside[-1]["points"]:
+            inside.append(leaving)
+        elif after[0]["frame"] == last + 1 and after[0].get("outside"):
+            inside.append(after[0])
     elements = [_track_slice(element, first, last) for element in track.get("elements", [])]
-    made = {**track, "shapes": inside, "frame": max(track["frame"], first)}
+    made = {**track, "shapes": inside, "frame": inside[0]["frame"]}
     return made | {"elements": [element for element in elements if element is not None]}
 
 
@@ -340,6 +339,8 @@ def _between(before: Json, after: Json | None, frame: int) -> Json:
     made = {key: value for key, value in before.items() if key != "id"} | {"frame": frame}
     if after is None or len(after["points"]) != len(before["points"]) or before["type"] == "mask":
         return made
+    if frame == before["frame"]:
+        return before
     share = (frame - before["frame"]) / (after["frame"] - before["frame"])
     pairs = zip(before["points"], after["points"], strict=True)
     return made | {"points": [start + share * (end - start) for start, end in pairs]}
