@@ -66,3 +66,15 @@ def test_a_vertex_that_only_one_outline_has_keeps_its_place_along_the_outline() 
 def test_an_outline_without_length_stays() -> None:
     dot = np.zeros((3, 2))
     assert morph(dot, dot + 5, 0.5, closed=True).tolist() == dot.tolist()
+
+
+def test_outlines_with_unequal_vertices_move_as_the_servers_own_export_has_them() -> None:
+    square = np.array([[0, 0], [10, 0], [10, 10], [0, 10]], dtype=np.float64)
+    other = np.array([[0, 0], [20, 0], [20, 2], [20, 20]], dtype=np.float64)
+    assert morph(square, other, 0.5, closed=True).tolist() == [[0, 0], [15, 0], [15, 1], [15, 15], [10, 15]]
+
+
+def test_vertices_that_share_a_partner_are_thinned_out() -> None:
+    line = np.array([[0, 0], [4, 0], [5, 0], [6, 0], [10, 0]], dtype=np.float64)
+    short = np.array([[0, 8], [10, 8]], dtype=np.float64)
+    assert morph(line, short, 0.5, closed=False).tolist() == [[0, 4], [2, 4], [2.5, 4], [8, 4], [10, 4]]
