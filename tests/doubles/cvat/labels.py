@@ -1,7 +1,5 @@
 """Labels of a project or a task: made, changed and deleted as parts of their owner or one by one."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What people do in the browser, as methods for tests."""
 
-from __future__ import annotations
-
 from email.message import Message
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`/api/jobs`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.doubles.cvat import access, annotations, bodies, listing, lookup, webhooks

@@ -1,7 +1,5 @@
 """`/api/tasks`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.doubles.cvat import access, annotations, bodies, labels, listing, lookup, webhooks

@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import format_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tests.doubles.cvat import exports, formats, lookup, uploads
 from tests.doubles.cvat import resources_requests as requests
-from tests.doubles.cvat.server_protocol import Server
 from tests.doubles.cvat.state import BackgroundRequest, Job, Project, State, Task
 from tests.doubles.cvat.wire import Answer, Call, Refused
+
+if TYPE_CHECKING:
+    from tests.doubles.cvat.server import CvatDouble
 
 Kind = Literal["project", "task", "job"]
 _NOT_READY = b"The export process is not finished"
@@ -62,7 +64,7 @@ def find(state: State, call: Call, kind: str, number: str) -> Target:
             return Target("job", job, task.project_id, task.id, job.id, task.organization_id)
 
 
-def export_dataset(server: Server, call: Call, kind: str, number: str) -> Answer:
+def export_dataset(server: CvatDouble, call: Call, kind: str, number: str) -> Answer:
     state = server.state
     target = find(state, call, kind, number)
     form = call.query.get("format", "")
@@ -76,13 +78,14 @@ def export_dataset(server: Server, call: Call, kind: str, number: str) -> Answer
 
     def work() -> None:
         request.result = exports.make_archive(state, target.thing, form, save_images=images)
-        dated = target.thing.updated_date.strftime("%Y_%m_%d_%H_%M_%S")
+        written = exports.archive_date(state, target.thing, form, save_images=images)
+        dated = written.strftime("%Y_%m_%d_%H_%M_%S")
         request.result_name = f"{target.kind}_{target.thing.id}_{what}_{dated}_{form.lower()}.zip"
 
     return _submit(server, request, work)
 
 
-def export_backup(server: Server, call: Call, kind: str, number: str) -> Answer:
+def export_backup(server: CvatDouble, call: Call, kind: str, number: str) -> Answer:
     state = server.state
     target = find(state, call, kind, number)
     thing = target.thing
@@ -100,14 +103,14 @@ def export_backup(server: Server, call: Call, kind: str, number: str) -> Answer:
     return _submit(server, request, work)
 
 
-def _submit(server: Server, request: BackgroundRequest, work: Callable[[], None]) -> Answer:
+def _submit(server: CvatDouble, request: BackgroundRequest, work: Callable[[], None]) -> Answer:
     status = 409 if server.worker.running(request.id) is not None else 202
     if status == 202:
         server.worker.submit(request, work)
     return Answer(status, {"rq_id": request.id})
 
 
-def download(server: Server, call: Call, kind: str, number: str) -> Answer:
+def download(server: CvatDouble, call: Call, kind: str, number: str) -> Answer:
     state = server.state
     find(state, call, kind, number)
     if "rq_id" not in call.query:
@@ -139,7 +142,7 @@ def _ranged(call: Call, whole: Answer) -> Answer:
     return Answer(206, whole.body[start:stop], whole.content_type, headers)
 
 
-def import_annotations(server: Server, call: Call, kind: str, number: str) -> Answer:
+def import_annotations(server: CvatDouble, call: Call, kind: str, number: str) -> Answer:
     """POST of annotations of a task or a job, or of a dataset of a project."""
     state = server.state
     target = find(state, call, kind, number)
@@ -172,13 +175,13 @@ def import_annotations(server: Server, call: Call, kind: str, number: str) -> An
     return uploads.receive(server, call, f"{kind}s/{number}/{what}", str(call.caller.id), finish)
 
 
-def annotation_chunk(server: Server, call: Call, kind: str, number: str, file_id: str) -> Answer:
+def annotation_chunk(server: CvatDouble, call: Call, kind: str, number: str, file_id: str) -> Answer:
     find(server.state, call, kind, number)
     what = "dataset" if kind == "project" else "annotations"
     return uploads.chunk(server, call, f"{kind}s/{number}/{what}", file_id)
 
 
-def import_backup(server: Server, call: Call, kind: Literal["project", "task"]) -> Answer:
+def import_backup(server: CvatDouble, call: Call, kind: Literal["project", "task"]) -> Answer:
     state, owner = server.state, call.caller
     organization_id = call.organization.id if call.organization else None
 
@@ -198,5 +201,5 @@ def import_backup(server: Server, call: Call, kind: Literal["project", "task"]) 
     return uploads.receive(server, call, f"{kind}s/backup", str(owner.id), finish)
 
 
-def backup_chunk(server: Server, call: Call, kind: str, file_id: str) -> Answer:
+def backup_chunk(server: CvatDouble, call: Call, kind: str, file_id: str) -> Answer:
     return uploads.chunk(server, call, f"{kind}s/backup", file_id)

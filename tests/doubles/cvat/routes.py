@@ -115,7 +115,9 @@ def _transfer_routes(kind: str) -> list[Route]:
 
 
 def _schema(server: CvatDouble, call: Call) -> Answer:
-    paths = {route.template: {method.lower(): {} for method in route.methods} for route in ROUTES}
+    paths: dict[str, dict[str, object]] = {
+        route.template: {method.lower(): {} for method in route.methods} for route in ROUTES
+    }
     return Answer(
         200,
         {"openapi": "3.0.3", "info": {"title": "CVAT REST API", "version": server.version}, "paths": paths},

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from tests.doubles.cvat.segments import segments
+
 Json = Any
 STAGES = ("annotation", "validation", "acceptance")
 STATES = ("new", "in progress", "completed", "rejected")
-Target = "Project | Task | Job"
 
 
 @dataclass
@@ -393,24 +394,10 @@ class State:
         task.media.id = task.data_id = task.data_id or task.media.id
         size = len(task.media.frames)
         made = []
-        for start, stop in _segments(task, size):
+        for start, stop in segments(task, size):
             when = self.now()
             job = Job(self.next_id("jobs"), task.id, start, stop, created_date=when, updated_date=when)
             self.jobs[job.id] = job
             made.append(job)
         task.updated_date = self.now()
         return made
-
-
-def _segments(task: Task, size: int) -> Iterator[tuple[int, int]]:
-    segment = task.segment_size if 0 < task.segment_size < size else size
-    default = 5 if task.media is not None and task.media.mode == "interpolation" else 0
-    overlap = min(default if task.overlap is None else task.overlap, segment // 2)
-    task.segment_size, task.overlap = segment, overlap
-    start = 0
-    while start < size:
-        stop = min(start + segment - 1, size - 1)
-        yield start, stop
-        if stop == size - 1:
-            return
-        start += segment - overlap
