@@ -8,7 +8,10 @@ from specrun.model.digest import Json
 from specrun.views.quantities import count, number
 from specrun.views.text import clean
 
-_SHOWN = ("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps")
+_SHOWN = (
+    *("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps"),
+    *("records", "uploaded", "skipped", "failed"),
+)
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
 _SCORES = {
     "map50": "mAP50",

@@ -45,7 +45,7 @@ def observe_project(api: Api, spec: CvatProjectSpec, record: NodeRecord) -> Obse
         name = record.facts.get("project_name")
         line = f'the project "{name}" ({project_id}) is gone from CVAT'
         return Observation(observed_value(None, (), spec), (line,))
-    wanted = record.facts.get("labels")
+    wanted = record.facts.get("label_names")
     names = [str(name) for name in wanted] if isinstance(wanted, list) else []
     missing = missing_labels(labels_of(api, project_id=project_id), names)
     lines = (f"CVAT lacks {'the label' if len(missing) == 1 else 'labels'} {', '.join(missing)}",) if missing else ()

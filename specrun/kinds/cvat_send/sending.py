@@ -304,7 +304,7 @@ class Sending:
             "url": place,
             "task_ids": [*ids],
             "urls": [f"{api.connection.url}/tasks/{id}" for id in ids],
-            "labels": [label.name for label in labels] if labels is not None else None,
+            "label_names": [label.name for label in labels] if labels is not None else None,
             "records": report.records,
             "uploaded": report.uploaded,
             "skipped": report.skipped,
@@ -321,7 +321,7 @@ class Sending:
                 Artifact("project", "link", place),
             ),
             facts=facts,
-            notes=(*report.notes, *_notes(report, gone, prelabels, found)),
+            notes=(*report.notes, *_notes(report, gone, prelabels, found), f"in CVAT: {place}"),
             observation=observed_value(project_id, (), self.spec),
         )
 

@@ -172,7 +172,7 @@ def test_labels_come_to_a_project_that_exists_and_keep_changes_none(tmp_path, se
         api.post("/api/projects", {"name": "reef", "labels": [{"name": "old", "type": "polygon"}]})
     keep = work.run(spec_of(labels="keep"))
     assert [label.name for label in server.state.labels.values()] == ["old"]
-    assert keep.facts["labels"] is None
+    assert keep.facts["label_names"] is None
     renamed = {"from": "taxonomies.reef", "type": "polygon", "rename": {"old": "sand"}}
     outputs = work.run(spec_of(labels=renamed))
     assert [label.name for label in server.state.labels.values()] == ["sand", "coral"]
