@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from specrun.cli.state import add_place, place_of, reading, run_named
-from specrun.store.locks import ProjectLock
+from specrun.cli.state import add_place, going_on, journal_folder, place_of, reading, run_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +16,9 @@ def run(arguments: argparse.Namespace) -> int:
     paths = place_of(arguments)
     with reading(paths) as state:
         found = run_named(state, arguments.run_id)
+    folder = journal_folder(paths, found)
     # Textual is imported when there is a dashboard to draw.
-    from specrun.cli.dashboard import attach
+    from specrun.cli.dashboard import watch
 
-    # The lock tells who runs now: a recorded process may be another one by today.
-    holder = ProjectLock(paths.lock).holder()
-    return attach(paths.run(found.id), holder.pid if holder and found.ended_at is None else None)
+    alive = going_on(paths, found)
+    return watch(folder, alive, {}, record=found, finished=not alive())

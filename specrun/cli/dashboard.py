@@ -14,9 +14,11 @@ from specrun.cli.foreground import print_summary
 from specrun.errors import ExitCode, SpecrunError
 from specrun.model.address import Address, parse_address
 from specrun.model.event import Metric
+from specrun.model.state import RunRecord
 from specrun.run.control import Ask, Wanted, send
+from specrun.run.epilogue import LOG_NAME
 from specrun.run.job import Job
-from specrun.run.launch import LOG_NAME, Feed, is_alive, launch
+from specrun.run.launch import Feed, launch
 from specrun.run.request import EVENTS_NAME
 from specrun.run.request import LOG_NAME as NODE_LOG_NAME
 from specrun.run.tail import last_lines
@@ -87,18 +89,24 @@ def watch(
     alive: Callable[[], bool],
     previous: Mapping[str, Mapping[str, Any]],
     *,
+    record: RunRecord | None = None,
     finished: bool = False,
     close_when_done: bool = False,
 ) -> int:
-    """Draw the run until the person leaves; then the scrollback holds the summary."""
-    feed = Feed(folder, alive)
+    """Draw the run until the person leaves; then the scrollback holds the summary.
+
+    record, finished: of a run that is looked at again, what the state knows of it and whether it is over.
+    """
+    # What the nodes print is read from their logs, and of one node at a time.
+    feed = Feed(folder, alive, record=record, leave_out=("LogLine",))
     if dashboard_refusal(os.environ):
         # Nobody to draw for: how it stands, in words.
         view = RunView()
-        for event in read_journal(folder / JOURNAL_NAME):
-            view.apply(event)
+        while events := feed():
+            for event in events:
+                view.apply(event)
         print_summary(view, folder, Path.cwd(), previous, now=None if view.finished else time.time())
-        return ExitCode.DONE
+        return feed.finished.exit_code if feed.finished is not None else ExitCode.DONE
     dashboard = Dashboard(
         feed=feed,
         control=None if finished else RunControl(folder),
@@ -142,12 +150,3 @@ def metrics_before(folder: Path, address: Address) -> dict[str, list[tuple[float
 
 def existing(path: Path) -> Path | None:
     return path if path.exists() else None
-
-
-def attach(folder: Path, pid: int | None) -> int:
-    """The dashboard on a run of any terminal, also on one that is over."""
-
-    def alive() -> bool:
-        return pid is not None and is_alive(pid)
-
-    return watch(folder, alive, {}, finished=not alive())

@@ -8,12 +8,13 @@ import os
 import shutil
 import sys
 import time
+from contextlib import closing
 from itertools import islice
 
-from specrun.cli.state import add_place, is_going_on, place_of, reading, run_named
-from specrun.errors import UsageError
+from specrun.cli.state import add_place, going_on, is_going_on, journal_folder, place_of, reading, run_named
 from specrun.model.state import RunRecord
-from specrun.store.journal import JOURNAL_NAME, read_journal
+from specrun.run.launch import Feed
+from specrun.store.journal import JOURNAL_NAME
 from specrun.store.paths import ProjectPaths
 from specrun.views.run_text import PastRun, past_run, run_json, run_text, runs_text
 from specrun.views.run_view import RunView
@@ -49,9 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(paths: ProjectPaths, record: RunRecord, *, as_json: bool) -> None:
-    folder = paths.run(record.id)
-    if not (folder / JOURNAL_NAME).exists():
-        raise UsageError(f"the journal of run {record.id} was removed", hint=f"It would lie in {folder}.")
+    folder = journal_folder(paths, record)
     found, view = _past(paths, record)
     now = time.time()
     if as_json:
@@ -64,14 +63,19 @@ def _show(paths: ProjectPaths, record: RunRecord, *, as_json: bool) -> None:
 
 def _past(paths: ProjectPaths, record: RunRecord) -> tuple[PastRun, RunView]:
     view = view_of(paths, record)
-    return past_run(record, view, going_on=is_going_on(paths, record)), view
+    return past_run(record, view, going_on=not view.finished and is_going_on(paths, record)), view
 
 
 def view_of(paths: ProjectPaths, record: RunRecord) -> RunView:
-    """The run folded from its journal, without what only a dashboard draws."""
+    """The run folded from its journal, without what only a dashboard draws; nothing when the journal was removed."""
     view = RunView()
-    for event in read_journal(paths.run(record.id) / JOURNAL_NAME, leave_out=CHATTER):
-        view.apply(event)
+    folder = paths.run(record.id)
+    if not (folder / JOURNAL_NAME).exists():
+        return view
+    with closing(Feed(folder, going_on(paths, record), record=record, leave_out=CHATTER)) as feed:
+        while events := feed():
+            for event in events:
+                view.apply(event)
     return view
 
 

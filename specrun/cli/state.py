@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from specrun.errors import UsageError
 from specrun.model.address import Address, parse_address
 from specrun.model.state import RunRecord
 from specrun.spec.project import Project
+from specrun.store.journal import JOURNAL_NAME
 from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
 from specrun.store.recover import recover
 from specrun.store.state import State
+
+ASK_LOCK_S = 1.0
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,28 @@ def run_named(state: State, wanted: str | None) -> RunRecord:
 
 def node_log(paths: ProjectPaths, run: RunRecord, address: Address) -> Path:
     return paths.node_run(run.id, address) / "log.txt"
+
+
+def journal_folder(paths: ProjectPaths, run: RunRecord) -> Path:
+    """Raises UsageError: the run's journal was removed."""
+    folder = paths.run(run.id)
+    if not (folder / JOURNAL_NAME).exists():
+        raise UsageError(f"the journal of run {run.id} was removed", hint=f"It would lie in {folder}.")
+    return folder
+
+
+def going_on(paths: ProjectPaths, run: RunRecord) -> Callable[[], bool]:
+    """Whether its supervisor lives, for one who asks many times a second."""
+    asked_at, answer = 0.0, is_going_on(paths, run)
+
+    def ask() -> bool:
+        nonlocal asked_at, answer
+        # Asking holds the lock for a moment; and who has ended does not begin again.
+        if answer and time.monotonic() - asked_at >= ASK_LOCK_S:
+            asked_at, answer = time.monotonic(), is_going_on(paths, run)
+        return answer
+
+    return ask
 
 
 def is_going_on(paths: ProjectPaths, run: RunRecord) -> bool:

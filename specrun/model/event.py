@@ -208,7 +208,8 @@ class RunStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """status: done | failed | waiting | interrupted. stopped: nodes that a person or the end of the run stopped."""
+    """status: done | failed | waiting | interrupted; crashed is never written, readers put it in the place of an
+    end that is missing. stopped: nodes that a person or the end of the run stopped."""
 
     status: str
     exit_code: int

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
-from specrun.model.event import Event, Notice, RunFinished
+from specrun.model.event import Event, RunFinished
+from specrun.model.state import RunRecord
+from specrun.run.epilogue import LOG_NAME, LastWords, epilogue
 from specrun.run.job import Job
-from specrun.run.tail import last_lines
-from specrun.store.journal import JOURNAL_NAME, JournalReader
+from specrun.store.journal import JOURNAL_NAME, JournalReader, last_event_time
 from specrun.store.paths import ProjectPaths
-
-LOG_NAME = "supervisor.log"
 
 
 def new_run_id(now: datetime) -> str:
@@ -40,42 +39,47 @@ def launch(job: Job, paths: ProjectPaths) -> subprocess.Popen[bytes]:
 
 
 class Feed:
-    """The events of a run as they come; ends the story itself when the supervisor is gone without a word.
+    """The events of a run as they come, a bounded piece at a call: call until nothing comes.
 
-    alive: whether the supervisor still runs.
+    It ends the story itself when the supervisor is gone without a word. alive: whether the supervisor still runs.
+    record: what the state knows of the run. leave_out: see JournalReader.
     """
 
-    def __init__(self, run_folder: Path, alive: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        run_folder: Path,
+        alive: Callable[[], bool],
+        *,
+        record: RunRecord | None = None,
+        leave_out: Collection[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = run_folder
         self._alive = alive
-        self._reader = JournalReader(run_folder / JOURNAL_NAME)
+        self._record = record
+        self._clock = clock
+        self._reader = JournalReader(run_folder / JOURNAL_NAME, leave_out=leave_out)
+        self._words = LastWords()
+        self._seen_alive = False
         self.finished: RunFinished | None = None
 
     def __call__(self) -> list[Event]:
-        was_alive = self.finished is not None or self._alive()
+        was_alive = self.finished is None and self._alive()
+        self._seen_alive = self._seen_alive or was_alive
         events = self._reader.poll()
         for event in events:
+            self._words.tell(event)
             if isinstance(event, RunFinished):
                 self.finished = event
         if self.finished is None and not was_alive and not events:
-            events = self._epilogue()
+            notice, self.finished = epilogue(self._folder, self._words, self._record, now=self._ended_at())
+            return [notice, self.finished]
         return events
 
     def close(self) -> None:
         self._reader.close()
 
-    def _epilogue(self) -> list[Event]:
-        said = " ".join(last_lines(self._folder / LOG_NAME, 3)) or "it left no message"
-        self.finished = RunFinished(run=self._folder.name, status="failed", exit_code=3, duration_s=0.0)
-        text = f"the supervisor ended without finishing the run: {said}"
-        return [Notice(run=self._folder.name, text=text, level="error"), self.finished]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def _ended_at(self) -> float:
+        """Now, when it was seen to end; else the last sign of life."""
+        last = last_event_time(self._folder / JOURNAL_NAME)
+        return self._clock() if self._seen_alive or last is None else last

@@ -165,6 +165,21 @@ def read_journal(path: Path, *, leave_out: Collection[str] = ()) -> Iterator[Eve
             yield from events
 
 
+def last_event_time(path: Path) -> float | None:
+    """Of the newest event, read from the end of the file; None: there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _READ_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        event = _decode(line, path)
+        if event is not None:
+            return event.time
+    return None
+
+
 def _encode(data: Mapping[str, Any]) -> bytes:
     try:
         text = _ENCODER.encode(data)

@@ -59,7 +59,7 @@ class Dashboard(App[str]):
     feed: events since the last call, in order; the first call gives all so far. Called in a thread.
     control: None when nothing may be asked. log_path: address → its log on disk, if there is one.
     previous_metrics: address → name → (step, value) pairs of the run before.
-    finished: nothing comes after the first call of feed. close_when_done: closes by itself a while
+    finished: nothing is added to the feed any more. close_when_done: closes by itself a while
     after the run ended, unless somebody is there. The rest is handed in for tests.
     """
 
@@ -138,7 +138,7 @@ class Dashboard(App[str]):
     async def tick(self) -> None:
         """The one timer: what came since the last time is taken in and drawn together."""
         if not (self._replayed and self.follower.last_time):
-            for event in await self.follower.poll():
+            for event in await self.follower.poll(whole=self._replayed):
                 self._raise_alarm(event)
         if self._farewell.due:
             self.exit("left")

@@ -23,6 +23,7 @@ class Follower:
 
     def __init__(self, feed: Feed, clock: Callable[[], float]) -> None:
         self._feed = feed
+        self._clock = clock
         self._printer = PlainPrinter(self._tell, clock=clock, address_width=20)
         self.story: deque[str] = deque(maxlen=STORY_LINES)
         self.told = 0
@@ -33,25 +34,28 @@ class Follower:
     def view(self) -> RunView:
         return self._printer.view
 
-    async def poll(self) -> list[Event]:
+    async def poll(self, *, whole: bool = False) -> list[Event]:
         """Takes in what is new; gives the events that deserve a word of their own.
 
-        The feed reads and parses in a thread, so that a journal of a million lines does not freeze the keys.
+        What was there when it began is taken in, of a run that is over (whole) all. The feed reads and parses in a
+        thread, so that a journal of a million lines does not freeze the keys.
         """
         if self._busy:
             return []
         self._busy = True
+        began = self._clock()
+        told: list[Event] = []
         try:
-            events = await asyncio.to_thread(self._feed)
-            told: list[Event] = []
-            for begin in range(0, len(events), PIECE):
-                for event in events[begin : begin + PIECE]:
-                    self._printer.handle(event)
-                    if isinstance(event, _WORTH_A_WORD):
-                        told.append(event)
-                await asyncio.sleep(0)
-            if events:
+            while events := await asyncio.to_thread(self._feed):
+                for begin in range(0, len(events), PIECE):
+                    for event in events[begin : begin + PIECE]:
+                        self._printer.handle(event)
+                        if isinstance(event, _WORTH_A_WORD):
+                            told.append(event)
+                    await asyncio.sleep(0)
                 self.last_time = max(self.last_time, events[-1].time)
+                if not whole and events[-1].time >= began:
+                    break
             return told
         finally:
             self._busy = False

@@ -18,6 +18,7 @@ _STATUS = {
     "running": ("●", "running"),
     "done": ("✔", "done"),
     "failed": ("✖", "failed"),
+    "crashed": ("✖", "crashed"),
     "waiting": ("⏸", "waits for people"),
     "interrupted": ("■", "interrupted"),
 }
@@ -65,7 +66,12 @@ class RunHeader(LinePane, can_focus=False):
         if view.paused and not view.finished:
             return (("⏸ paused", self.palette.warn),)
         sign, word = _STATUS.get(view.status, ("·", view.status))
-        styles = {"done": self.palette.good, "failed": self.palette.bad, "waiting": self.palette.wait}
+        styles = {
+            "done": self.palette.good,
+            "failed": self.palette.bad,
+            "crashed": self.palette.bad,
+            "waiting": self.palette.wait,
+        }
         style = styles.get(view.status, self.palette.warn if view.finished else self.palette.busy)
         return ((f"{sign} {word}", style),)
 
@@ -76,9 +82,8 @@ class RunHeader(LinePane, can_focus=False):
         given_up = (NodeState.SKIPPED, NodeState.STOPPED)
         share = sum(float(n.state not in given_up) if n.state.settled else (n.progress.fraction or 0.0) for n in to_do)
         done, rest = bar(share / len(to_do) if to_do else float(view.finished), width)
-        style = (
-            self.palette.bad if view.status == "failed" else self.palette.good if view.finished else self.palette.busy
-        )
+        bad = view.status in ("failed", "crashed")
+        style = self.palette.bad if bad else self.palette.good if view.finished else self.palette.busy
         return ((done, style), (rest, self.palette.track))
 
     def _amounts(self, view: RunView) -> Line:

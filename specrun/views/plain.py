@@ -17,7 +17,13 @@ HEARTBEAT_S = 10.0
 _MAX_MISSING = 10
 _BEATING_NODES = 4
 _STOPPING = "stopping: what runs is asked to save its work; once more ends it at once"
-_RUN_STATUS_STYLES = {"done": "green bold", "failed": "red bold", "waiting": "blue bold", "interrupted": "yellow bold"}
+_RUN_STATUS_STYLES = {
+    "done": "green bold",
+    "failed": "red bold",
+    "crashed": "red bold",
+    "waiting": "blue bold",
+    "interrupted": "yellow bold",
+}
 
 
 class PlainPrinter:

@@ -87,6 +87,7 @@ class RunView:
                 self.exit_code = event.exit_code
                 self.duration_s = event.duration_s
                 self.ended_at = event.time
+                self._settle_rest(event)
             case ev.RunPaused():
                 self.paused = event.paused
             case ev.Notice():
@@ -143,6 +144,20 @@ class RunView:
                 self.nodes[node.address] = node
         self._by_text = {address.text: node for address, node in self.nodes.items()}
         self.structure += 1
+
+    def _settle_rest(self, event: ev.RunFinished) -> None:
+        """Nothing goes on in a run that is over, whether or not its journal tells how it ended."""
+        crashed = event.status == "crashed"
+        for node in self.nodes.values():
+            if node.state.settled:
+                continue
+            node.version += 1
+            if node.state is NodeState.QUEUED:
+                node.state = NodeState.SKIPPED
+                node.reason = "the run crashed before it began" if crashed else "its journal does not say"
+            else:
+                node.state, node.ended_at, node.retry_at = NodeState.STOPPED, event.time, None
+                node.cause = "the run crashed while it ran" if crashed else "its journal does not say how it ended"
 
     def _add(self, planned: PlannedNode, history: Mapping[str, float]) -> None:
         node = NodeView(

@@ -23,6 +23,7 @@ _HEADLINES = {
     "failed": ("failed", "red bold"),
     "waiting": ("waiting for people", "blue bold"),
     "interrupted": ("interrupted", "yellow bold"),
+    "crashed": ("crashed", "red bold"),
     "running": ("still running", "cyan bold"),
     "stopping": ("stopping", "yellow bold"),
 }
@@ -70,7 +71,7 @@ def _headline(view: RunView, paint: Paint, now: float | None) -> str:
         (counts[NodeState.RUNNING] + counts[NodeState.RETRYING], "running", "cyan"),
         (counts[NodeState.QUEUED], "not started", ""),
     ]
-    if view.status == "done" and not counts[NodeState.DONE]:
+    if view.status == "done" and not any(counts[state] for state in (NodeState.DONE, NodeState.STOPPED)):
         return f"{paint(view.project, 'bold')} · nothing to do, everything is up to date"
     said = ", ".join(paint(f"{amount} {word}", role) for amount, word, role in parts if amount)
     took = duration(view.elapsed(now if now is not None else view.started_at or 0.0))

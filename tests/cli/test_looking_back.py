@@ -110,6 +110,58 @@ def test_a_run_that_nobody_finished_is_called_crashed(run: Run, tmp_path: Path) 
     assert "crashed" in run("runs")[1].splitlines()[0]
 
 
+def killed_run(folder: Path) -> None:
+    """A run that is killed while its first node runs."""
+    waits = "while not __import__('os').path.exists('{}'): pass\nopen('text.txt', 'w')"
+    (folder / "first.py").write_text(waits.format(folder / "go"))
+    applying = specrun(folder, "apply", "--ui", "quiet")
+    until(lambda: list(folder.glob(".specrun/runs/*/steps/first/log.txt")), "the node's start")
+    applying.kill()
+    applying.communicate()
+
+
+def test_nothing_runs_in_a_run_that_was_killed(run: Run, tmp_path: Path) -> None:
+    killed_run(tmp_path)
+    code, out, _ = run("attach")
+    assert code == 3
+    assert "demo · crashed after" in out
+    assert "steps.first stopped" in out
+    assert "running" not in out
+    shown = json.loads(run("runs", "show", "--json")[1])
+    assert shown["status"] == "crashed"
+    assert [node["state"] for node in shown["nodes"]] == ["stopped", "skipped"]
+
+
+def test_of_a_journal_that_was_cut_the_state_knows_the_end(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (journal,) = tmp_path.glob(".specrun/runs/*/events.jsonl")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    code, out, _ = run("attach")
+    assert code == 0
+    assert "demo · done after" in out
+    assert "the end of this run's journal is missing" in out
+    assert json.loads(run("runs", "show", "--json")[1])["status"] == "done"
+
+
+def test_a_run_without_a_journal_cannot_be_attached_to(run: Run, tmp_path: Path) -> None:
+    run("apply", "--ui", "quiet")
+    (journal,) = tmp_path.glob(".specrun/runs/*/events.jsonl")
+    journal.unlink()
+    code, _, err = run("attach")
+    assert code == 2
+    assert "was removed" in err
+    assert run("runs")[0] == 0
+
+
+def test_attaching_to_a_run_that_is_over_exits_as_the_run_did(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text("raise SystemExit('no more paper')")
+    assert run("apply", "--ui", "quiet")[0] == 1
+    code, out, _ = run("attach")
+    assert code == 1
+    assert "no more paper" in out
+
+
 def test_the_log_of_a_node_or_its_last_lines(run: Run) -> None:
     run("apply", "--ui", "quiet")
     assert run("logs", "steps.first")[1] == "one\ntwo\nthree\n"

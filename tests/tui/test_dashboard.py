@@ -17,6 +17,7 @@ from specrun.model.event import (
     RunFinished,
     RunPaused,
 )
+from specrun.tui.app import Dashboard
 from specrun.tui.line_pane import LinePane
 from specrun.tui.node_tree import NodeTree
 from tests.support.dashboard import NOON, NotedControl, Shown, shown_dashboard
@@ -666,6 +667,20 @@ def test_a_finished_run_stands_still_at_its_end_from_the_journal_alone() -> None
         assert shown.feed.waiting
 
     in_dashboard(look, events=finished_coral_run(), finished=True, now=START + 1e7)
+
+
+def test_a_finished_run_is_told_to_its_end_in_however_many_pieces_it_comes() -> None:
+    whole = finished_coral_run()
+    pieces = [whole[begin : begin + 50] for begin in range(0, len(whole), 50)]
+
+    async def run() -> None:
+        app = Dashboard(feed=lambda: pieces.pop(0) if pieces else [], control=None, finished=True)
+        async with app.run_test() as pilot:
+            await pilot.pause()
+            assert app.run_view.finished
+            assert not pieces
+
+    asyncio.run(run())
 
 
 def test_a_failure_that_happens_now_is_announced_and_an_old_one_is_not() -> None:
