@@ -38,6 +38,7 @@ from specrun.run.secrets import Secrets
 from specrun.run.tally import Tally, tally_of
 from specrun.run.workers import WorkerPool
 from specrun.store.paths import ProjectPaths
+from specrun.store.staging import leave_waiting
 from specrun.store.state import State
 
 CHANGED = "what it is made of has changed; it begins anew"
@@ -302,6 +303,7 @@ class Executor:
     def _failed(self, making: Making, result: Result) -> None:
         address, folder = making.address, self._paths.node_run(self.job.run, making.address)
         if result.error == "WaitingForPeople":
+            leave_waiting(self._paths.staging(address, making.wanted))
             self._emit(NodeWaiting(address=str(address), missing=result.missing))
             self._settle(address, Status.WAITING)
             return

@@ -24,9 +24,9 @@ from specrun.run.secrets import Revealing
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.listing import ListingCache
 from specrun.store.locks import ProjectLock
-from specrun.store.manifest import NOTE_NAME, read_manifest
+from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
-from specrun.store.staging import staging_folders
+from specrun.store.staging import staging_folders, was_cut_off
 from specrun.store.state import State
 
 PARALLEL = 16
@@ -185,7 +185,7 @@ def _names(folder: Path) -> list[str]:
 
 def begun(paths: ProjectPaths, address: Address) -> bool:
     """A staging folder that nobody publishes: a run was killed there."""
-    return any((folder / NOTE_NAME).exists() for folder in staging_folders(paths, address))
+    return any(was_cut_off(folder) for folder in staging_folders(paths, address))
 
 
 def observes(kind: Kind) -> bool:

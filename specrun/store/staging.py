@@ -4,6 +4,7 @@ A note `.resume.json` says what the folder was begun for. `write_manifest` remov
     {"fingerprint": …, "resume": …, "spent_s": …, "began_at": …}
 spent_s: seconds of work in earlier attempts. began_at: of the last one, seconds since the epoch; it went on until the
 note's own modification time, which `keep_time` moves on, so that a killed run's time counts as well.
+A note with `"waiting": true` was left by work that waits for people.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def begin_work(staging: Path, now: float) -> float:
     """
     note = json.loads((staging / NOTE_NAME).read_text())
     spent_s = _spent(staging, note)
-    _write_note(staging, {**note, "spent_s": spent_s, "began_at": now})
+    kept = {name: value for name, value in note.items() if name != "waiting"}
+    _write_note(staging, {**kept, "spent_s": spent_s, "began_at": now})
     return spent_s
 
 
@@ -61,6 +63,25 @@ def keep_time(staging: Path) -> None:
     """The attempt still goes on. A folder that is finished has no note any more."""
     with suppress(FileNotFoundError):
         os.utime(staging / NOTE_NAME)
+
+
+def leave_waiting(staging: Path) -> None:
+    """The work ended for now because people owe something: what is here is used when it goes on."""
+    with suppress(FileNotFoundError):
+        note = json.loads((staging / NOTE_NAME).read_text())
+        kept = {name: value for name, value in note.items() if name != "began_at"}
+        _write_note(staging, {**kept, "spent_s": _spent(staging, note), "waiting": True})
+
+
+def was_cut_off(staging: Path) -> bool:
+    """Work began here, was neither published nor left to wait for people."""
+    try:
+        note = json.loads((staging / NOTE_NAME).read_text())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return not note.get("waiting", False)
 
 
 def _spent(staging: Path, note: Mapping[str, Any]) -> float:

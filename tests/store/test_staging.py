@@ -12,10 +12,12 @@ from specrun.store.staging import (
     adoptable,
     begin_work,
     find_resumable,
+    leave_waiting,
     open_staging,
     published,
     remove,
     staging_folders,
+    was_cut_off,
     write_staging_note,
 )
 from tests.support.outputs import NODE, fingerprint_of, project_paths, stage
@@ -147,3 +149,21 @@ def test_an_empty_staging_folder_has_no_time_behind_it(tmp_path: Path) -> None:
     fresh, resumed = open_staging(paths, NODE, A, {"arch": "x"})
     assert not resumed
     assert begin_work(fresh, 2_000.0) == 0.0
+
+
+def test_work_left_to_wait_for_people_was_not_cut_off_and_goes_on(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    staging, _ = open_staging(paths, NODE, A, {"tasks": 3})
+    begin_work(staging, 0.0)
+    assert was_cut_off(staging)
+    leave_waiting(staging)
+    assert not was_cut_off(staging)
+    _, resumed = open_staging(paths, NODE, A, {"tasks": 3})
+    begin_work(staging, 0.0)
+    assert resumed
+    assert was_cut_off(staging)
+
+
+def test_a_note_that_cannot_be_read_counts_as_cut_off(tmp_path: Path) -> None:
+    (tmp_path / NOTE_NAME).write_text("{")
+    assert was_cut_off(tmp_path)
