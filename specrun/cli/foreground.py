@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from specrun.cli.github import as_text, on_github
 from specrun.model.event import Event, NodeFailed
 from specrun.views.json_lines import JsonLinesPrinter
 from specrun.views.plain import PlainPrinter
@@ -38,7 +39,7 @@ class Lines:
             _write,
             clock=time.time,
             color=self._color,
-            github=bool(os.environ.get("GITHUB_ACTIONS")),
+            github=on_github(),
             verbose=verbose,
         )
 
@@ -76,7 +77,7 @@ class Quiet:
 
     def handle(self, event: Event) -> None:
         if isinstance(event, NodeFailed):
-            sys.stderr.write(f"error: {event.address}: {event.cause}\n")
+            sys.stderr.write(as_text(f"error: {event.address}: {event.cause}\n"))
 
     def tick(self) -> None:
         """Nothing is due."""
@@ -103,7 +104,7 @@ def print_summary(
         base=os.fspath(base),
         now=now,
     )
-    _write("\n" + text.rstrip("\n") + "\n")
+    _write("\n" + as_text(text).rstrip("\n") + "\n")
 
 
 def _write(text: str) -> None:

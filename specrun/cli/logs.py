@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from specrun.cli.github import as_text
 from specrun.cli.project import one_address
 from specrun.cli.state import add_place, is_going_on, node_log, place_of, reading, run_named
 from specrun.errors import UsageError
@@ -158,7 +159,7 @@ def _show_run(paths: ProjectPaths, record: RunRecord, *, follow: bool, lines: in
     """Its events as lines, the nodes' own output among them."""
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     output = _LastLines(lines)
-    printer = PlainPrinter(output.write, clock=time.time, color=color, verbose=True)
+    printer = PlainPrinter(lambda text: output.write(as_text(text)), clock=time.time, color=color, verbose=True)
     for events in _batches(paths, record, follow=follow):
         for event in events:
             printer.handle(event)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specrun import __version__
+from specrun.cli.github import as_text, on_github
 from specrun.errors import ExitCode, SpecError, SpecrunError
 
 COMMANDS = {
@@ -91,8 +92,8 @@ def _exit(error: Exception) -> int:
         # Only a wrong spec needs the renderer.
         from specrun.spec.diagnostics import github_annotations, render_diagnostics
 
-        sys.stderr.write(render_diagnostics(error.diagnostics, color=_color()))
-        if os.environ.get("GITHUB_ACTIONS"):
+        sys.stderr.write(as_text(render_diagnostics(error.diagnostics, color=_color())))
+        if on_github():
             sys.stderr.write(github_annotations(error.diagnostics))
         return error.exit_code
     if isinstance(error, SpecrunError):
@@ -132,9 +133,8 @@ def _color() -> bool:
 
 def _say_error(message: str, hint: str | None) -> None:
     bold, plain = ("\033[1;31m", "\033[0m") if _color() else ("", "")
-    sys.stderr.write(f"{bold}error:{plain} {message}\n")
-    if hint:
-        sys.stderr.write(f"  {hint}\n")
+    text = f"{bold}error:{plain} {message}\n" + (f"  {hint}\n" if hint else "")
+    sys.stderr.write(as_text(text))
 
 
 def _our_fault(error: Exception) -> ExitCode:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from specrun.cli.github import as_text
 from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, plan_project
 from specrun.errors import ExitCode, UsageError
 from specrun.views.plan_text import plan_json, plan_text
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 def show(planned: Planned, *, verbose: bool) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.write(plan_text(planned.plan, verbose=verbose, color=color, width=width) + "\n")
+    sys.stdout.write(as_text(plan_text(planned.plan, verbose=verbose, color=color, width=width)) + "\n")
 
 
 def save(planned: Planned, arguments: argparse.Namespace, path: Path) -> None:

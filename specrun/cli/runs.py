@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from itertools import islice
 
+from specrun.cli.github import as_text
 from specrun.cli.state import add_place, going_on, is_going_on, journal_folder, place_of, reading, run_named
 from specrun.model.state import RunRecord
 from specrun.run.launch import Feed
@@ -58,7 +59,8 @@ def _show(paths: ProjectPaths, record: RunRecord, *, as_json: bool) -> None:
         return
     width = shutil.get_terminal_size((100, 24)).columns
     place = os.path.relpath(folder)
-    sys.stdout.write(run_text(found, view, color=_color(), width=width, run_folder=place, now=now))
+    text = run_text(found, view, color=_color(), width=width, run_folder=place, now=now)
+    sys.stdout.write(as_text(text))
 
 
 def _past(paths: ProjectPaths, record: RunRecord) -> tuple[PastRun, RunView]:

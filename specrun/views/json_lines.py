@@ -30,6 +30,8 @@ class JsonLinesPrinter:
 
 
 def event_line(event: Event) -> str:
-    """One line of JSON. Characters that JSON would let through to steer a terminal are escaped."""
+    """One line of JSON. Characters that JSON would let through to steer a terminal are escaped, and so is `##[`,
+    which GitHub takes for the beginning of a command anywhere in a line."""
     line = json.dumps(event.to_json(), ensure_ascii=False, separators=(",", ":"))
+    line = line.replace("##[", "#\\u0023[")
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
