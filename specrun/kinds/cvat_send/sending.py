@@ -190,6 +190,10 @@ class Sending:
             project_id=target.project.id if target else None,
             labels=labels,
             assignee_id=user_id(self.api, assignee) if assignee else None,
+            # A task is made where it is asked for, and must be where its project is.
+            organization_id=(
+                target.project.organization_id if target and self.api.connection.organization is None else None
+            ),
         )
 
     def _make(
@@ -210,6 +214,9 @@ class Sending:
                     making.ledger.update(batch, phase=Phase.DONE)  # people deleted it: sent is sent
                     continue
                 batch = making.ledger.save(restarted(batch))
+            if batch.phase is Phase.PLANNED and not any(frame.digest in by_digest for frame in batch.frames):
+                making.ledger.update(batch, frames=(), phase=Phase.DONE)  # its images went before anything was made
+                continue
             self._make_one(batch, making, by_digest, prelabels, target, resumed=True)
         for batch in work.new:
             # A colleague's copy may have begun the very same batch.

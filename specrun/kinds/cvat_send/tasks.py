@@ -22,7 +22,8 @@ from specrun.model.work import Context
 
 @dataclass(frozen=True)
 class TaskMaking:
-    """What all tasks of a run have in common. project_id: None for tasks without a project, which get `labels`."""
+    """What all tasks of a run have in common. project_id: None for tasks without a project, which get `labels`.
+    organization_id: of a project that the connection reached without naming its organization."""
 
     api: Api
     ctx: Context
@@ -31,6 +32,7 @@ class TaskMaking:
     project_id: int | None
     labels: Sequence[WantedLabel]
     assignee_id: int | None
+    organization_id: int | None = None
 
     def marker(self, batch: Batch, *, making: bool) -> str:
         return str(Marker(self.ctx.project_dir.name, str(self.ctx.address), batch.id, making))
@@ -67,7 +69,7 @@ class TaskMaking:
             body["project_id"] = self.project_id
         if self.assignee_id is not None:
             body["assignee_id"] = self.assignee_id
-        return int(self.api.post("/api/tasks", body)["id"])
+        return int(self.api.post("/api/tasks", body, org_id=self.organization_id)["id"])
 
     def load(self, batch: Batch, samples: Mapping[str, Sample], *, look_first: bool) -> Batch:
         """Give the task its images, unless it has them, and compare frame by frame."""

@@ -132,6 +132,35 @@ def test_a_state_that_was_lost_is_rebuilt_from_the_marks_on_the_tasks(tmp_path):
         assert [task.name for task in work.tasks] == ["train_01", "train_02", "train_03"]
 
 
+def test_an_empty_task_that_people_deleted_is_made_again_and_one_with_images_is_not(tmp_path):
+    with CvatDouble(anonymous_per_minute=None) as server:
+        work = Round(tmp_path, server)
+        work.add_image("a.png", square(10, 10))
+        for path in (r"/api/tasks/1/data", r"/api/tasks/2/annotations"):
+            server.faults.add("*", path, times=50, status=503)
+            with pytest.raises(NodeError):
+                work.run(spec())
+            server.faults.clear()
+            server.person.delete_task(max(server.state.tasks))
+        outputs = work.run(spec())
+        assert server.state.tasks == {}
+        assert any("task 2 (train_01) is gone from CVAT" in note for note in outputs.notes)
+
+
+def test_images_that_went_before_their_task_was_made_are_let_go(tmp_path):
+    with CvatDouble(anonymous_per_minute=None) as server:
+        work = Round(tmp_path, server)
+        work.add_image("a.png")
+        server.faults.add("POST", r"/api/tasks$", times=50, status=403)
+        with pytest.raises(NodeError):
+            work.run(spec())
+        server.faults.clear()
+        work.samples.clear()
+        work.add_image("b.png", square(10, 10), size_wh=(100, 80))
+        work.run(spec())
+        assert [work.frames(task) for task in work.tasks] == [["b.png"]]
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

@@ -254,3 +254,14 @@ def test_a_renamed_project_stays_the_same(work, server):
     work.run()
     assert len(server.state.projects) == 1
     assert len(work.tasks) == 2
+
+
+def test_tasks_are_made_in_the_organization_of_their_project(work, server):
+    organization = server.add_organization("lab", server.admin)
+    work.add_image("a.png", square(10, 10))
+    with connect(spec_of(), work.context()) as api:
+        labels = [{"name": "coral", "type": "polygon"}]
+        api.post("/api/projects", {"name": "reef", "labels": labels}, org_id=organization.id)
+    outputs = work.run(spec_of(prelabels=polygons()))
+    assert [task.organization_id for task in work.tasks] == [organization.id]
+    assert outputs.facts["uploaded"] == 1
