@@ -178,7 +178,8 @@ def _prelabel_problems(spec: CvatProjectSpec, lookup: Lookup) -> Iterator[Proble
     for key, target in given.label_map.items():
         if target is not None and "{value}" not in target and names is not None and target not in names:
             near = did_you_mean(target, names, otherwise="Labels are")
-            yield Problem(f"prelabels.label_map.{key}", f'"{target}" is none of the labels', near)
+            # A warning: what is never met does no harm, and what is met stops the run before anything is made.
+            yield Problem(f"prelabels.label_map.{key}", f'"{target}" is none of the labels', near, warning=True)
     yield from _shape_problems(spec, given)
 
 
