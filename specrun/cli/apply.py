@@ -210,7 +210,7 @@ def in_the_foreground(job: Job, planned: Planned, ui: str, *, verbose: bool) -> 
     from specrun.cli.foreground import printer_for
     from specrun.run.supervisor import Supervision, supervise
 
-    printer = printer_for(ui, verbose=verbose)
+    printer = printer_for(ui, planned.paths.run(job.run), verbose=verbose)
     code = supervise(job, Supervision(listeners=[printer.handle], tick=printer.tick))
     try:
         printer.summarise(planned.paths.run(job.run), Path.cwd(), previous_facts(planned))

@@ -24,16 +24,16 @@ class Printer(Protocol):
     def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None: ...
 
 
-def printer_for(ui: str, *, verbose: bool) -> Printer:
+def printer_for(ui: str, run_folder: Path, *, verbose: bool) -> Printer:
     if ui == "json":
         return JsonLines()
-    return Quiet() if ui == "quiet" else Lines(verbose=verbose)
+    return Quiet() if ui == "quiet" else Lines(run_folder, verbose=verbose)
 
 
 class Lines:
     """One line for each thing that happens, then the summary."""
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, run_folder: Path, *, verbose: bool) -> None:
         self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._printer = PlainPrinter(
             _write,
@@ -41,6 +41,7 @@ class Lines:
             color=self._color,
             github=on_github(),
             verbose=verbose,
+            run_folder=os.path.relpath(run_folder),
         )
 
     def handle(self, event: Event) -> None:

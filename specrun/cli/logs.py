@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from specrun.model.event import (
     NodeWaiting,
     RunFinished,
 )
+from specrun.model.overwritten import last_state
 from specrun.model.plan import Action
 from specrun.model.state import RunRecord
 from specrun.run.growing import GrowingFile
@@ -35,9 +37,11 @@ from specrun.run.job import PLAN_NAME
 from specrun.store.journal import JOURNAL_NAME, JournalReader
 from specrun.store.paths import ProjectPaths
 from specrun.views.plain import PlainPrinter
-from specrun.views.text import clean
+from specrun.views.text import clean, clip
 
 FOLLOW_S = 0.2
+LONGEST_REST = 1 << 14
+"""Bytes kept of a line that does not end."""
 _CHATTER = ("LogLine", "Progress", "Metric", "GpuSample", "MachineSample", "ArtifactMade")
 
 
@@ -74,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     for found in (newest, *earlier):
         log = node_log(paths, found, address)
         if log.exists():
-            _print_file(GrowingFile(log, last_lines=arguments.lines))
+            _print_file(GrowingFile(log, last_lines=arguments.lines), LogOutput())
             return 0
     raise UsageError(f"{address} has no log", hint="It did not run yet, or its run was removed.")
 
@@ -103,18 +107,19 @@ def _planned(folder: Path) -> dict[Address, Action]:
 def _follow_node(paths: ProjectPaths, record: RunRecord, address: Address, lines: int | None) -> None:
     """Until the node is settled in this run, or the run is over."""
     log = GrowingFile(node_log(paths, record, address), last_lines=lines)
-    story = NodeStory(address)
+    output, story = LogOutput(), NodeStory(address)
     with JournalReader(paths.run(record.id) / JOURNAL_NAME, leave_out=_CHATTER) as journal:
         while True:
             going_on = is_going_on(paths, record)
             while events := journal.poll():
                 story.tell(events)
             # The log is complete before the journal says that the node is done.
-            _print_file(log, close=False)
+            _print_file(log, output, close=False)
             if story.over or not going_on:
                 break
             time.sleep(FOLLOW_S)
     log.close()
+    output.close()
 
 
 class NodeStory:
@@ -135,21 +140,48 @@ class NodeStory:
                     self.over = False
 
 
-def _print_file(file: GrowingFile, *, close: bool = True) -> None:
-    """All that is there. On a terminal without what could steer it; into a pipe byte by byte."""
+def _print_file(file: GrowingFile, output: LogOutput, *, close: bool = True) -> None:
+    """All that is there."""
     wrote = False
     while chunk := file.read():
         wrote = True
-        if sys.stdout.isatty():
-            lines = chunk.decode("utf-8", errors="replace").split("\n")
-            sys.stdout.write("\n".join(clean(line) for line in lines))
-        else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(chunk)
+        output.write(chunk)
     if wrote:
         sys.stdout.flush()
     if close:
         file.close()
+        output.close()
+
+
+class LogOutput:
+    """Standard output for a log: on a terminal without what could steer it, and of a line that overwrites itself its
+    last state; into a pipe byte by byte."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._rest = b""
+
+    def write(self, chunk: bytes) -> None:
+        if not self._terminal:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(chunk)
+            return
+        if self._rest:
+            sys.stdout.write("\r\x1b[K")
+        *whole, rest = (self._rest + chunk).split(b"\n")
+        sys.stdout.writelines(f"{_shown(line)}\n" for line in whole)
+        # A bar without a line end is drawn over itself, so it must not wrap.
+        self._rest = rest[-LONGEST_REST:]
+        sys.stdout.write(clip(_shown(self._rest), shutil.get_terminal_size().columns - 1))
+
+    def close(self) -> None:
+        if self._rest:
+            sys.stdout.write(f"\r\x1b[K{_shown(self._rest)}\n")
+            sys.stdout.flush()
+
+
+def _shown(line: bytes) -> str:
+    return clean(last_state(line.decode("utf-8", errors="replace")))
 
 
 # A whole run.
@@ -159,7 +191,13 @@ def _show_run(paths: ProjectPaths, record: RunRecord, *, follow: bool, lines: in
     """Its events as lines, the nodes' own output among them."""
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     output = _LastLines(lines)
-    printer = PlainPrinter(lambda text: output.write(as_text(text)), clock=time.time, color=color, verbose=True)
+    printer = PlainPrinter(
+        lambda text: output.write(as_text(text)),
+        clock=time.time,
+        color=color,
+        verbose=True,
+        run_folder=os.path.relpath(paths.run(record.id)),
+    )
     for events in _batches(paths, record, follow=follow):
         for event in events:
             printer.handle(event)

@@ -48,6 +48,7 @@ _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    open_missing_descriptors()
     for stream in (sys.stdout, sys.stderr):
         # A terminal without Unicode shows question marks instead of stopping the work.
         if isinstance(stream, io.TextIOWrapper):
@@ -65,6 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _exit(_only(error))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def open_missing_descriptors() -> None:
+    """Whoever called us with `>&-` wants nothing written, and not that the next file that is opened takes its place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # They live as long as the process.
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def with_spec_option(words: Sequence[str]) -> list[str]:

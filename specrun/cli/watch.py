@@ -279,7 +279,7 @@ class Watch:
             self._status = ""
             self._previous = previous_facts(planned)
             self._ongoing = Ongoing(make_job(planned, approved=self._arguments.yes), planned.paths)
-            self._printer = self._voice.new_run()
+            self._printer = self._voice.new_run(self._ongoing.folder)
         else:
             places = self._notifier.places if self._notifier is not None else None
             folders = len(places.flat | places.deep) if places is not None else 0

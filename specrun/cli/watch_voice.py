@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from specrun.cli.foreground import Printer, print_summary
+from specrun.cli.github import as_text, on_github
 from specrun.errors import SpecError, SpecrunError
 from specrun.model.diagnostic import Diagnostic
 from specrun.model.event import Event
@@ -29,7 +30,7 @@ class Voice(Protocol):
     def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None: ...
     def broken(self, error: SpecrunError) -> None: ...
     def say(self, text: str) -> None: ...
-    def new_run(self) -> Printer: ...
+    def new_run(self, run_folder: Path) -> Printer: ...
 
 
 def voice_for(ui: str, *, verbose: bool) -> Voice:
@@ -44,11 +45,11 @@ class PlainVoice:
         self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def plan(self, plan: Plan) -> None:
-        _write(plan_text(plan, color=self._color, width=_width()) + "\n")
+        _write(as_text(plan_text(plan, color=self._color, width=_width())) + "\n")
 
     def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
         self.say("changed:")
-        _write(difference_text(project, nodes, color=self._color, width=_width()) + "\n")
+        _write(as_text(difference_text(project, nodes, color=self._color, width=_width())) + "\n")
 
     def broken(self, error: SpecrunError) -> None:
         if isinstance(error, SpecError):
@@ -56,22 +57,28 @@ class PlainVoice:
         else:
             text = f"{error}\n"
         self.say("the spec has mistakes; what was planned before goes on:")
-        sys.stderr.write(text)
+        sys.stderr.write(as_text(text))
         sys.stderr.flush()
 
     def say(self, text: str) -> None:
         _write(f"{time.strftime('%H:%M:%S')} {clean(text)}\n")
 
-    def new_run(self) -> Printer:
-        return _RunLines(verbose=self._verbose, color=self._color)
+    def new_run(self, run_folder: Path) -> Printer:
+        return _RunLines(run_folder, verbose=self._verbose, color=self._color)
 
 
 class _RunLines:
     """The lines of one run, and its summary without what the lines said."""
 
-    def __init__(self, *, verbose: bool, color: bool) -> None:
-        github = bool(os.environ.get("GITHUB_ACTIONS"))
-        self._printer = PlainPrinter(_write, clock=time.time, color=color, github=github, verbose=verbose)
+    def __init__(self, run_folder: Path, *, verbose: bool, color: bool) -> None:
+        self._printer = PlainPrinter(
+            _write,
+            clock=time.time,
+            color=color,
+            github=on_github(),
+            verbose=verbose,
+            run_folder=os.path.relpath(run_folder),
+        )
 
     def handle(self, event: Event) -> None:
         self._printer.handle(event)
@@ -105,7 +112,7 @@ class JsonVoice:
     def say(self, text: str) -> None:
         self._line("Watching", text=clean(text))
 
-    def new_run(self) -> Printer:
+    def new_run(self, run_folder: Path) -> Printer:
         return _RunEvents(self._printer)
 
     def _line(self, kind: str, **values: Any) -> None:

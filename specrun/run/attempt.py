@@ -12,6 +12,7 @@ import anyio
 from specrun.model.address import Address
 from specrun.model.event import Event, LogLine, event_from_json
 from specrun.model.node import Node
+from specrun.model.overwritten import last_state
 from specrun.run.job import Job
 from specrun.run.request import EVENTS_NAME, LOG_NAME, Request, Result, made_to_json
 from specrun.run.tail import Tail, last_lines
@@ -186,7 +187,7 @@ class Follower:
         lines = self._log.poll(final=final)
         left_out = len(lines) - LOG_LINES_PER_POLL
         for line in lines[:LOG_LINES_PER_POLL]:
-            self._emit(LogLine(address=self._address, text=line.rstrip("\r")[:MOST_CHARACTERS]))
+            self._emit(LogLine(address=self._address, text=last_state(line)[:MOST_CHARACTERS]))
         if left_out > 0:
             self._emit(LogLine(address=self._address, text=f"… {left_out} more lines in the log file"))
         for line in self._events.poll(final=final):

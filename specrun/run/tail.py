@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specrun.model.overwritten import last_state
+
 READ_BYTES = 1 << 20
 LONGEST_LINE = 1 << 16
 """Bytes after which a line is taken to end: what prints no line ends is passed on as well."""
@@ -51,7 +53,7 @@ class Tail:
 
 
 def last_lines(path: Path, count: int, *, at_most_bytes: int = 1 << 16) -> tuple[str, ...]:
-    """The end of a text file; () when there is none."""
+    """The end of a text file, of lines that overwrite themselves the last state; () when there is none."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -59,5 +61,5 @@ def last_lines(path: Path, count: int, *, at_most_bytes: int = 1 << 16) -> tuple
             content = file.read()
     except FileNotFoundError:
         return ()
-    lines = [line.rstrip() for line in content.decode("utf-8", errors="replace").splitlines()]
+    lines = [last_state(line).rstrip() for line in content.decode("utf-8", errors="replace").split("\n")]
     return tuple([line for line in lines if line][-count:])

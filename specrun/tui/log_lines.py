@@ -58,6 +58,8 @@ class LogLines(LinePane, can_focus=True):
         self._texts: list[str] = []
         self._rows: list[tuple[str, int]] = []
         """Text of a row on the screen, and the index of its line."""
+        self._pending = ""
+        """A line that goes on: it stands behind the others until it is whole."""
         self._wrap_width = 0
         self._match: int | None = None
         self._own_scroll = False
@@ -69,15 +71,19 @@ class LogLines(LinePane, can_focus=True):
 
     def replace(self, lines: Sequence[str], *, empty_text: str = "") -> None:
         """Another node's log; follows again."""
-        self._texts = list(lines)[-MAX_LINES:]
+        self._texts, self._pending = list(lines)[-MAX_LINES:], ""
         self.empty_text = empty_text
         self.following, self._match, self.left = True, None, 0
         self._lay_out()
 
-    def append(self, lines: Sequence[str]) -> None:
-        if not lines:
+    def append(self, lines: Sequence[str], *, pending: str = "") -> None:
+        """pending: what there is by now of a line that has no end yet."""
+        if not lines and pending == self._pending:
             return
+        while self._rows and self._rows[-1][1] == len(self._texts):
+            self._rows.pop()
         self._texts += lines
+        self._pending = pending
         if len(self._texts) > MAX_LINES + SLACK:
             self._prune()
             return
@@ -85,6 +91,7 @@ class LogLines(LinePane, can_focus=True):
         base = len(self._texts) - len(lines)
         for offset, text in enumerate(lines):
             self._rows += [(part, base + offset) for part in self._parts(text)]
+        self._rows += self._pending_rows()
         self._resize_canvas()
         if self.following:
             self._to_end()
@@ -128,7 +135,7 @@ class LogLines(LinePane, can_focus=True):
 
     def plain_lines(self) -> list[str]:
         """Whole, however they are shown."""
-        return list(self._texts)
+        return [*self._texts, *([self._pending] if self._pending else [])]
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         shown = "\n".join(self._seen(text, self.inner_width) for text, _ in self._rows)
@@ -183,6 +190,9 @@ class LogLines(LinePane, can_focus=True):
     def _parts(self, text: str) -> list[str]:
         return rows_of(text, self._wrap_width, self.long_lines)
 
+    def _pending_rows(self) -> list[tuple[str, int]]:
+        return [(part, len(self._texts)) for part in self._parts(self._pending)] if self._pending else []
+
     def _seen(self, text: str, width: int) -> str:
         """Rows that fit stay where they are when people look aside."""
         return text if len(text) * 2 <= width or cells(text) <= width else cut(text, self.left, width)
@@ -190,6 +200,7 @@ class LogLines(LinePane, can_focus=True):
     def _lay_out(self) -> None:
         self._wrap_width = self.inner_width
         self._rows = [(part, index) for index, text in enumerate(self._texts) for part in self._parts(text)]
+        self._rows += self._pending_rows()
         self._resize_canvas()
         if self.following:
             self._to_end()

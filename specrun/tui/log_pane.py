@@ -56,8 +56,7 @@ class LogPane(Vertical):
         lines = self._tail.poll()
         if self._tail.restarted:
             self.lines.replace(lines)
-        else:
-            self.lines.append(lines)
+        self.lines.append(() if self._tail.restarted else lines, pending=self._tail.pending)
         self.show_state()
 
     def show_state(self) -> None:
@@ -105,6 +104,7 @@ class LogPane(Vertical):
     def _begin_file(self, address: str, path: Path) -> None:
         self._address, self._tail = address, LogTail(path)
         self.lines.replace(self._tail.poll(), empty_text="the log is empty")
+        self.lines.append((), pending=self._tail.pending)
         self._search_again()
         self.show_state()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specrun.model.overwritten import last_state
 from specrun.tui.log_layout import without_bar
 from specrun.views.text import clean
 
@@ -39,6 +40,11 @@ class LogTail:
         except OSError:
             return []
 
+    @property
+    def pending(self) -> str:
+        """What the last line, which has no end yet, shows by now: a progress bar may go on for hours."""
+        return "" if self._cut else shown_line(self._rest)
+
     def _read(self, descriptor: int) -> list[str]:
         status = os.fstat(descriptor)
         if status.st_ino != self._inode or status.st_size < self._offset:
@@ -67,8 +73,7 @@ class LogTail:
 def shown_line(line: bytes) -> str:
     """As a terminal would leave it: of progress bars that overwrite themselves only the last state,
     and of that the numbers."""
-    text = line[: 4 * MAX_LINE].decode("utf-8", errors="replace").rstrip("\r")
-    if "\r" in text:
-        text = next((part for part in reversed(text.split("\r")) if part.strip()), "")
-    text = without_bar(clean(text))
+    most = 4 * MAX_LINE
+    kept = line[-most:] if b"\r" in line else line[:most]
+    text = without_bar(clean(last_state(kept.decode("utf-8", errors="replace"))))
     return text if len(text) <= MAX_LINE else text[:MAX_LINE] + " …"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
 from specrun.model import event as ev
@@ -31,7 +32,7 @@ class PlainPrinter:
 
     write: gets whole lines with their line end. clock: seconds since the epoch, as in the events.
     github: GitHub's annotations for failures. verbose: the nodes' own log lines, queue and artifacts too.
-    address_width: longer addresses push what follows to the right.
+    address_width: longer addresses push what follows to the right. run_folder: stands before the paths of logs.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PlainPrinter:
         github: bool = False,
         verbose: bool = False,
         address_width: int = 40,
+        run_folder: str = "",
     ) -> None:
         self.view = RunView()
         self._write = write
@@ -50,6 +52,7 @@ class PlainPrinter:
         self._paint = Paint(color)
         self._github = github
         self._verbose = verbose
+        self._run_folder = run_folder
         self._max_address = address_width
         self._address_width = 8
         self._next_beat: float | None = None
@@ -141,7 +144,7 @@ class PlainPrinter:
         if event.hint:
             yield f"  {clean(event.hint)}"
         if event.log:
-            yield f"  log: {clean(event.log)}"
+            yield f"  log: {clean(os.path.join(self._run_folder, event.log))}"
         if not event.interrupted:
             yield from (self._paint(f"  │ {clean(line)}", "dim") for line in event.last_lines)
 

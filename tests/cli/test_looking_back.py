@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from specrun.cli.logs import LogOutput
 from specrun.cli.main import main
 
 SPEC = """\
@@ -167,6 +169,37 @@ def test_the_log_of_a_node_or_its_last_lines(run: Run) -> None:
     assert run("logs", "steps.first")[1] == "one\ntwo\nthree\n"
     assert run("logs", "steps.first", "-n", "2")[1] == "two\nthree\n"
     assert run("logs", "steps.first", "--follow")[1] == "one\ntwo\nthree\n"
+
+
+def test_on_a_terminal_a_bar_is_drawn_over_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output = LogOutput()
+    for chunk in (b"begin\nEpoch 1%\rEpo", b"ch 2%", b"\rEpoch 3%\nend\n"):
+        output.write(chunk)
+    output.close()
+    over = "\r\x1b[K"
+    assert capsys.readouterr().out == f"begin\nEpo{over}Epoch 2%{over}Epoch 3%\nend\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_like_one_that_leads_nowhere(run: Run, tmp_path: Path, closed: str) -> None:
+    command = f'"{sys.executable}" -m specrun.cli.main apply --ui plain {closed}'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, timeout=DEADLINE_S, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert run("logs", "steps.first")[1] == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("command", [("apply", "--ui", "plain"), ("logs",)])
+def test_the_path_of_a_log_can_be_opened(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "first.py").write_text("raise SystemExit('no more paper')")
+    if command == ("logs",):
+        run("apply", "--ui", "quiet")
+    _, out, _ = run(*command)
+    paths = re.findall(r"log:? (\S+log\.txt)", out)
+    assert paths
+    assert [Path(path).read_text() for path in paths] == ["no more paper\n"] * len(paths)
 
 
 def test_without_an_address_the_whole_run_is_told(run: Run) -> None:

@@ -44,6 +44,21 @@ def test_it_follows_the_end() -> None:
     in_log(look)
 
 
+def test_a_line_that_goes_on_stands_behind_the_others_until_it_is_whole() -> None:
+    async def look(lines: LogLines, pilot: Pilot[None]) -> None:
+        lines.replace(numbered(2))
+        for state in ("1%", "2%"):
+            lines.append((), pending=state)
+            await pilot.pause()
+            assert [text for text in seen(lines) if text] == ["line 0", "line 1", state]
+        lines.append(["3%", "line 3"])
+        await pilot.pause()
+        assert [text for text in seen(lines) if text] == ["line 0", "line 1", "3%", "line 3"]
+        assert lines.plain_lines() == ["line 0", "line 1", "3%", "line 3"]
+
+    in_log(look)
+
+
 def test_scrolling_up_holds_still_and_the_end_follows_again() -> None:
     async def look(lines: LogLines, pilot: Pilot[None]) -> None:
         lines.replace(numbered(100))

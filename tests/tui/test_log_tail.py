@@ -14,6 +14,22 @@ def test_only_whole_new_lines_come(tmp_path: Path) -> None:
     assert tail.poll() == ["three", "four"]
 
 
+def test_a_bar_without_a_line_end_is_seen_while_it_grows(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("begin\n")
+    tail = LogTail(log)
+    tail.poll()
+    assert tail.pending == ""
+    with log.open("a", newline="") as file:
+        file.write("\rEpoch 1%\rEpoch 2%")
+    assert tail.poll() == []
+    assert tail.pending == "Epoch 2%"
+    with log.open("a", newline="") as file:
+        file.write("\rEpoch 3%\n")
+    assert tail.poll() == ["Epoch 3%"]
+    assert tail.pending == ""
+
+
 def test_a_file_that_is_not_there_yet_has_no_lines(tmp_path: Path) -> None:
     tail = LogTail(tmp_path / "log.txt")
     assert tail.poll() == []
