@@ -39,8 +39,8 @@ class RunControl:
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
 
-    def stop_run(self) -> str | None:
-        return self._send(Ask.STOP)
+    def stop_run(self, at_once: bool) -> str | None:
+        return self._send(Ask.KILL if at_once else Ask.STOP)
 
     def cancel(self, address: str) -> str | None:
         return self._send(Ask.CANCEL, parse_address(address))

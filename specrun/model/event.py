@@ -34,7 +34,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """plan: Plan.to_json(). history: address → seconds the node took last time. pid: the supervisor."""
+    """plan: Plan.to_json(). history: address → seconds the node took last time. pid: the supervisor.
+    output_root: absolute; folders in the plan are relative to it."""
 
     project: str
     spec: str
@@ -42,6 +43,7 @@ class RunStarted(Event):
     history: Mapping[str, float] = field(default_factory=dict)
     pid: int = 0
     host: str = ""
+    output_root: str = ""
     gpus: tuple[Mapping[str, Any], ...] = ()
 
 

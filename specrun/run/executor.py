@@ -176,9 +176,11 @@ class Executor:
         return ""
 
     def retry(self, address: Address) -> str:
-        if self._stopping or not self._scheduler.retry(address):
+        revived = [] if self._stopping else self._scheduler.retry(address)
+        if not revived:
             return f"{address} did not fail"
-        self._emit(NodeQueued(address=str(address)))
+        for again in revived:
+            self._emit(NodeQueued(address=str(again)))
         self._wake.set()
         return ""
 

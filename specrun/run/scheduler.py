@@ -195,17 +195,22 @@ class Scheduler:
             self._unsettled -= 1
         return pending
 
-    def retry(self, address: Address) -> bool:
-        """Put a node that failed or was stopped, and what was skipped because of it alone, back; False: neither."""
+    def retry(self, address: Address) -> list[Address]:
+        """Put a node that failed or was stopped, and what was skipped because of it alone, back; none: it did neither.
+
+        Returns what waits for its turn again.
+        """
         if self.status.get(address) not in (Status.FAILED, Status.STOPPED):
-            return False
+            return []
         self._revive(address)
+        revived = [address]
         for dependent in sorted(self._below(address), key=self._order.__getitem__):
             needs = [self.status[need] for need in self.nodes[dependent].needs if need in self.nodes]
             hopeless = any(status.settled and status is not Status.DONE for status in needs)
             if self.status[dependent] is Status.SKIPPED and not hopeless:
                 self._revive(dependent)
-        return True
+                revived.append(dependent)
+        return revived
 
     def revive_waiting(self) -> list[Address]:
         """Put what waits for people back, with what waits for it."""

@@ -166,6 +166,7 @@ class _Run:
                 history=history,
                 pid=os.getpid(),
                 host=socket.gethostname(),
+                output_root=str(self._paths.output_root),
                 gpus=tuple({"index": g.index, "name": g.name, "uuid": g.uuid} for g in self._gpus.usable),
             )
         )

@@ -45,6 +45,6 @@ def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
 def _why_not_open(node: NodeView | None) -> str | None:
     if node is None:
         return "select a node first"
-    if not node.folder:
+    if not node.output:
         return f"{node.address.text} has no output yet"
     return None

@@ -288,7 +288,7 @@ class Dashboard(App[str]):
             return
         node = self._asking.allowed(Act.OPEN)
         if node is not None:
-            self._open_place(node.folder)
+            self._open_place(node.output)
 
     def action_copy(self) -> None:
         text = self.screen.get_selected_text() or self._panes.text_of(self.focused, self._chosen or self.run_view.run)

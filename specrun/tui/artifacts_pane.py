@@ -64,13 +64,13 @@ class ArtifactsPane(TextPane):
         for each in nodes:
             prefix = f"{each.address.text} " if node is None else ""
             found += [(f"{prefix}{made.name}", made) for made in each.artifacts.values()]
-            if node is not None and each.folder:
-                found.append(("output", MadeArtifact("output", "folder", each.folder)))
+            if node is not None and each.output:
+                found.append(("output", MadeArtifact("output", "folder", each.output)))
         return found
 
     def _depends_on(self, node: NodeView | None, view: RunView) -> object:
         nodes = [node] if node is not None else list(view.nodes.values())
-        return (len(nodes), sum(len(each.artifacts) for each in nodes), node.folder if node else "")
+        return (len(nodes), sum(len(each.artifacts) for each in nodes), node.output if node else "")
 
     def background(self, index: int) -> Style | None:
         here = self._places and self.chosen < len(self._places) and self._places[self.chosen][0] == index

@@ -17,6 +17,7 @@ from specrun.views.run_view import RunView
 
 _RUN = ("", 0)
 _STOP_SAID = "the run is asked to stop"
+_AT_ONCE_SAID = "the run is ended at once"
 
 
 class Asking:
@@ -95,7 +96,7 @@ class Asking:
             question = "Stop the run? Running nodes may save a checkpoint first; the next apply goes on from there."
             if self.stopping:
                 question = "It is stopping already. Stop at once? What is not saved by now is lost."
-            self._ask("Stop the run", question, "stop it", self._control.stop_run, _STOP_SAID, _RUN)
+            self._ask("Stop the run", question, "stop it", *self._stop(self._control), _RUN)
 
     def stop_or_leave(self, leave: Callable[[], None]) -> None:
         """ctrl+c means stop to some and go away to others."""
@@ -104,11 +105,17 @@ class Asking:
             if key == "l":
                 leave()
             elif key == "s" and self._control is not None:
-                self._send(self._control.stop_run, _STOP_SAID, _RUN)
+                self._send(*self._stop(self._control), _RUN)
 
         question = "Stop the run, or only leave the dashboard? The run goes on without it."
+        if self.stopping:
+            question = "The run is stopping. Stop it at once, or only leave the dashboard?"
         answers = (Answer("s", "stop the run"), Answer("l", "leave"))
         self._app.push_screen(AskScreen("ctrl+c", question, answers), answered)
+
+    def _stop(self, control: Control) -> tuple[Callable[[], str | None], str]:
+        """What to call and what to say: once asks, once more ends it at once."""
+        return partial(control.stop_run, self.stopping), _AT_ONCE_SAID if self.stopping else _STOP_SAID
 
     def _ask(
         self, title: str, question: str, yes: str, call: Callable[[], str | None], said: str, of: tuple[str, int]

@@ -8,7 +8,7 @@ CLOSE_AFTER_S = 10.0
 
 
 class Closing:
-    """wanted: whether it should close at all. Any key or click before the end of the count says stay."""
+    """wanted: whether it should close at all. Any key or click while it counts says stay."""
 
     def __init__(self, clock: Callable[[], float], *, wanted: bool) -> None:
         self._clock = clock
@@ -21,7 +21,8 @@ class Closing:
             self._at = self._clock() + CLOSE_AFTER_S
 
     def stay(self) -> None:
-        self._wanted, self._at = False, None
+        if self._at is not None:
+            self._wanted, self._at = False, None
 
     @property
     def due(self) -> bool:

@@ -29,7 +29,7 @@ class DetailsPane(TextPane):
     def _depends_on(self, node: NodeView | None, view: RunView) -> object:
         if node is None:
             return (view.status, view.structure, len(view.notices))
-        return (node.state, node.attempt, node.pid, node.digest, node.folder, node.missing, node.approval)
+        return (node.state, node.attempt, node.pid, node.digest, node.output, node.missing, node.approval)
 
     def lines(self, node: NodeView | None, view: RunView) -> list[Line]:
         return self._run_lines(view) if node is None else self._node_lines(node)
@@ -61,7 +61,7 @@ class DetailsPane(TextPane):
             ("GPUs", ", ".join(map(str, node.gpus))),
             ("reaches out", _reach(node)),
             ("resumed", "yes: the interrupted work was kept" if node.resumed else ""),
-            ("output", node.folder),
+            ("output", node.output),
             ("fingerprint", (clean(planned.fingerprint or "") if planned else "") or ""),
             ("digest", clean(node.digest)),
             ("log", str(self._log_path(node.address.text) or node.log_path or "")),

@@ -147,6 +147,12 @@ class NodeView:
         return self.state is NodeState.STOPPED
 
     @property
+    def output(self) -> str:
+        """The folder of what the run made or found up to date; "" when there is none, or nobody knows where."""
+        made = self.state in (NodeState.DONE, NodeState.UNCHANGED)
+        return self.folder if made and self.folder.startswith("/") else ""
+
+    @property
     def action(self) -> Action | None:
         return self.planned.action if self.planned else None
 

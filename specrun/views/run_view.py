@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class RunView:
     project: str = ""
     spec: str = ""
     host: str = ""
+    output_root: str = ""
     pid: int = 0
     status: str = ""
     started_at: float | None = None
@@ -117,7 +119,7 @@ class RunView:
 
     def _start(self, event: ev.RunStarted) -> None:
         self.run, self.project, self.spec = event.run, clean(event.project), clean(event.spec)
-        self.host, self.pid = clean(event.host), event.pid
+        self.host, self.pid, self.output_root = clean(event.host), event.pid, clean(event.output_root)
         self.status, self.started_at = "running", event.time
         for gpu in event.gpus:
             self._know_gpu(gpu)
@@ -163,7 +165,7 @@ class RunView:
         node = NodeView(
             planned.address,
             expected_s=_expected(planned, history),
-            folder=clean(planned.folder),
+            folder=posixpath.join(self.output_root, clean(planned.folder)),
             in_run=planned.action.runs,
         )
         _settle_by_plan(node, planned)

@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specrun.model.event import NodeFailed, NodeFinished, NodeSkipped, NodeStarted, RunAmended, RunFinished
+from specrun.model.address import parse_address
+from specrun.model.event import NodeFailed, NodeFinished, NodeQueued, NodeSkipped, NodeStarted, RunAmended, RunFinished
 from specrun.model.node import Node
+from specrun.run.control import Ask, Wanted, send
 from specrun.run.job import Job
 from specrun.store.journal import JOURNAL_NAME, read_journal
 from specrun.store.paths import ProjectPaths
@@ -265,3 +267,17 @@ def test_a_resumed_node_took_as_long_as_all_its_attempts(tmp_path: Path) -> None
     began, ended = events_of(first, NodeStarted)[0].time, events_of(first, NodeFailed)[0].time
     last = events_of(second, NodeFinished)[0].time - events_of(second, NodeStarted)[0].time
     assert events_of(second, NodeFinished)[0].duration_s > (ended - began) + last / 2
+
+
+def test_a_retry_tells_of_every_node_that_it_brings_back(tmp_path: Path) -> None:
+    once = "import os, sys; p = sys.argv[1]; e = os.path.exists(p); open(p, 'w').close(); sys.exit(not e)"
+    broken = step("broken", [*python(once), str(tmp_path / "tried")])
+    below = quick("below", inputs={"from": "steps.broken"})
+    with going_on(tmp_path, broken, below, waits("long")) as (job, supervisor):
+        happened(job, NodeSkipped, "below")
+        folder = ProjectPaths(tmp_path, tmp_path / "outputs").run(job.run)
+        send(folder, Wanted(Ask.RETRY, parse_address("steps.broken")))
+        happened(job, NodeFinished, "below")
+        (tmp_path / "go-long-old").touch()
+        assert supervisor.wait(DEADLINE_S) == 0
+    assert [event.address for event in events_of(job, NodeQueued)] == ["steps.broken", "steps.below"]

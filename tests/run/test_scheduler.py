@@ -88,7 +88,8 @@ def test_a_retried_node_brings_back_what_was_skipped() -> None:
     s = Scheduler([node("a"), node("b", "a")], TWO)
     s.start()
     s.settle(at("a"), Status.FAILED)
-    assert s.retry(at("a"))
+    assert s.retry(at("a")) == [at("a"), at("b")]
+    assert s.retry(at("a")) == []
     assert names(s.start()) == ["a"]
     s.settle(at("a"), Status.DONE)
     assert names(s.start()) == ["b"]

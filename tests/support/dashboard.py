@@ -35,8 +35,8 @@ class NotedControl:
         self.asked: list[tuple[str, Any]] = []
         self.answer = answer
 
-    def stop_run(self) -> str | None:
-        return self._note("stop_run", None)
+    def stop_run(self, at_once: bool) -> str | None:
+        return self._note("stop_run", at_once)
 
     def cancel(self, address: str) -> str | None:
         return self._note("cancel", address)

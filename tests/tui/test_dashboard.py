@@ -11,12 +11,15 @@ from specrun.model.event import (
     MachineSample,
     NodeFailed,
     NodeFinished,
+    NodeSkipped,
     NodeStarted,
     NodeWaiting,
     Notice,
     RunFinished,
     RunPaused,
+    RunStarted,
 )
+from specrun.model.plan import Plan
 from specrun.tui.app import Dashboard
 from specrun.tui.line_pane import LinePane
 from specrun.tui.node_tree import NodeTree
@@ -248,8 +251,18 @@ def test_a_capital_q_asks_and_stops_the_run() -> None:
         await shown.press("Q")
         assert shown.asking == "AskScreen"
         await shown.press("y")
-        assert shown.control.asked == [("stop_run", None)]
+        assert shown.control.asked == [("stop_run", False)]
         assert shown.app.return_value is None
+
+    in_dashboard(look)
+
+
+def test_a_second_stop_ends_the_run_at_once() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("Q", "y", "Q")
+        assert "Stop at once?" in shown.text
+        await shown.press("y", "ctrl+c", "s")
+        assert shown.control.asked == [("stop_run", False), ("stop_run", True), ("stop_run", True)]
 
     in_dashboard(look)
 
@@ -344,7 +357,7 @@ def test_what_writes_outside_the_machine_is_shown_with_its_approval() -> None:
 def test_ctrl_c_asks_whether_to_stop_or_to_leave(key: str, asked: bool, left: bool) -> None:
     async def look(shown: Shown) -> None:
         await shown.press("ctrl+c", key)
-        assert (shown.control.asked == [("stop_run", None)]) == asked
+        assert (shown.control.asked == [("stop_run", False)]) == asked
         assert (shown.app.return_value == "left") == left
 
     in_dashboard(look)
@@ -394,7 +407,7 @@ def test_a_matrix_is_folded_and_opens() -> None:
         ("1", ["Ultralytics 8.4.1"]),
         ("2", ["train/box_loss", "mAP50(M)"]),
         ("3", ["train.epochs 50 → 100", "project.yaml:61", "Needed by", "predictions.masks"]),
-        ("4", ["output", "outputs/models/detector"]),
+        ("4", ["nothing was made yet"]),
         ("5", ["ultralytics", "gpu (pid 5120)"]),
     ],
 )
@@ -533,6 +546,26 @@ def test_an_output_folder_opens(tmp_path: Path) -> None:
         assert [(program.argv, program.cwd) for program in shown.programs] == [(("/bin/sh",), str(tmp_path))]
 
     in_dashboard(look, events=events, now=START + 2, environ=environ)
+
+
+def test_only_an_output_that_was_made_or_found_is_shown() -> None:
+    plan = Plan("corals", tuple(planned(f"models.{name}", folder=f"models/{name}") for name in "ab"))
+    events = [
+        RunStarted(project="corals", spec="", plan=plan.to_json(), output_root="/data/outputs", time=START),
+        NodeSkipped(address="models.a", reason="unchanged", unchanged=True, time=START),
+        NodeFailed(address="models.b", cause="no", time=START + 1),
+    ]
+
+    async def look(shown: Shown) -> None:
+        tree = shown.app.query_one(NodeTree)
+        tree.reveal("models.a")
+        await shown.press("4")
+        assert "/data/outputs/models/a" in shown.text
+        tree.reveal("models.b")
+        await shown.press("4")
+        assert "nothing was made yet" in shown.text
+
+    in_dashboard(look, events=events, now=START + 2)
 
 
 def test_an_output_that_is_not_here_is_copied_instead() -> None:
@@ -700,6 +733,7 @@ def test_it_closes_by_itself_after_the_end_unless_somebody_is_there() -> None:
         result: list[str | None] = []
 
         async def look(shown: Shown) -> None:
+            await shown.press("k")
             await shown.give(RunFinished(status="done", exit_code=0, duration_s=600, time=NOON))
             assert "closes in 10 s" in shown.text
             await shown.press(*keys)
