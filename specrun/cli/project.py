@@ -19,7 +19,7 @@ from specrun.planner.compile import Wish, make_plan
 from specrun.planner.world import World
 from specrun.run.estimates import estimate_of
 from specrun.run.job import SPEC_MEMORY
-from specrun.run.refresh import LookedAt, look_around
+from specrun.run.refresh import Known, LookedAt, look_around
 from specrun.spec.compiled import load_compiled
 from specrun.spec.project import Project
 from specrun.store.paths import ProjectPaths
@@ -128,14 +128,21 @@ def paths_of(project: Project) -> ProjectPaths:
     return ProjectPaths(project.project_dir, project.output_root)
 
 
-def plan_project(project: Project, arguments: argparse.Namespace, *, looked_at: LookedAt | None = None) -> Planned:
-    """Observe and plan; writes caches at most. looked_at: is told which files and folders the plan depends on."""
+def plan_project(
+    project: Project,
+    arguments: argparse.Namespace,
+    *,
+    looked_at: LookedAt | None = None,
+    known: Known | None = None,
+) -> Planned:
+    """Observe and plan; writes caches at most. looked_at: is told which files and folders the plan depends on.
+    known: what need not be observed again."""
     paths = paths_of(project)
     wish = wish_of(project, arguments)
     state = State.open(paths.state_db, read_only=True) if paths.state_db.exists() else None
     try:
         wanted = [n for n in project.nodes if wish.targets is None or n.address in wish.targets]
-        world = look_around(wanted, paths, state, project.settings, REGISTRY, looked_at=looked_at)
+        world = look_around(wanted, paths, state, project.settings, REGISTRY, looked_at=looked_at, known=known)
         digest = state.digest() if state else ""
         if state:
             check_folder(project, state)

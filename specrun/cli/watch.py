@@ -6,6 +6,7 @@ import argparse
 import os
 import queue
 import signal
+import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,10 @@ from typing import Any
 
 from specrun.cli.apply import make_job, mend, poll_of, previous_facts
 from specrun.cli.foreground import Printer
+from specrun.cli.outlet import Outlet
 from specrun.cli.project import Planned, add_spec, find_spec, pairs, paths_of, plan_project
+from specrun.cli.state import attach_command
+from specrun.cli.watch_hooks import Hooks, nodes_behind
 from specrun.cli.watch_voice import Voice, voice_for
 from specrun.errors import ExitCode, LockedError, SpecError, SpecrunError, UsageError
 from specrun.kinds.registry import REGISTRY
@@ -26,7 +30,7 @@ from specrun.model.plan import Action, Plan
 from specrun.run.notifier import Notifier
 from specrun.run.ongoing import Ongoing
 from specrun.run.places import places_of
-from specrun.run.refresh import LookedAt
+from specrun.run.refresh import Known, LookedAt
 from specrun.run.watching import Debounce, Said, hold_back, mark_of_attempt, said_of, what_to_say
 from specrun.spec.compiled import load_compiled
 from specrun.spec.environment import ENV_FILES
@@ -36,6 +40,8 @@ from specrun.views.quantities import count
 
 FOLLOW_S = 0.1
 LOCK_POLL_S = 1.0
+PATIENCE_S = 1.0
+"""For a reader, when the watch ends."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     poll_s = poll_of(arguments)
     spec = find_spec(arguments.spec)
-    watch = Watch(spec, arguments, voice_for(arguments.ui, verbose=arguments.verbose), poll_s=poll_s)
+    outlet = Outlet()
+    watch = Watch(spec, arguments, voice_for(arguments.ui, outlet, verbose=arguments.verbose), poll_s=poll_s)
     with heard(watch.signalled):
         try:
             return watch.run()
+        except BrokenPipeError:
+            if watch.run_folder is not None:
+                said = "nobody reads any more: the watch ends; the run that is going on finishes by itself"
+                sys.stderr.write(f"{said}, and `{attach_command(watch.run_folder)}` shows it\n")
+            raise
         finally:
             watch.close()
+            with suppress(OSError):
+                outlet.close(PATIENCE_S)
 
 
 @contextmanager
@@ -80,13 +94,17 @@ class Watch:
         self._arguments = arguments
         self._voice = voice
         self._poll_s = poll_s
-        # The one queue whose put may be called by a signal handler.
-        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # The one queue whose put may be called by a signal handler. A text is the connection of a webhook.
+        self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._debounce = Debounce()
+        self._hooks = Hooks(self._news.put)
+        self._hook_debounce = Debounce()
+        self._called: set[str] = set()
         self._signals: list[int] = []
         self._obeyed = 0
         self._notifier: Notifier | None = None
         self._files: tuple[Path, ...] = ()
+        self._looked_at = LookedAt()
         self._ongoing: Ongoing | None = None
         self._printer: Printer | None = None
         self._planned: Planned | None = None
@@ -104,7 +122,13 @@ class Watch:
             raise KeyboardInterrupt
         self._news.put(None)
 
+    @property
+    def run_folder(self) -> Path | None:
+        """Of the run that is going on."""
+        return None if self._ongoing is None else self._ongoing.folder
+
     def close(self) -> None:
+        self._hooks.close()
         if self._notifier is not None:
             self._notifier.close()
 
@@ -118,22 +142,27 @@ class Watch:
                 return ExitCode.INTERRUPTED if self._signals[0] == signal.SIGINT else ExitCode.TERMINATED
             self._wait()
             self._follow()
-            if not self._signals and (self._debounce.take(time.monotonic()) or time.monotonic() >= self._next_poll):
-                self._look()
+            if not self._signals:
+                self._look_if_due(time.monotonic())
 
     def _wait(self) -> None:
         """Until something is heard, or something is due."""
         now = time.monotonic()
-        due_at = self._debounce.due_at
-        until = self._next_poll if due_at is None else min(due_at, self._next_poll)
-        if self._ongoing is not None:
-            until = now + FOLLOW_S
+        due = [at for at in (self._debounce.due_at, self._hook_debounce.due_at, self._next_poll) if at is not None]
+        until = min(due) if self._ongoing is None else now + FOLLOW_S
         with suppress(queue.Empty):
-            self._news.get(timeout=max(0.0, until - now))
-            if not self._signals:
-                self._debounce.touch(time.monotonic())
+            news = self._news.get(timeout=max(0.0, until - now))
             while True:
-                self._news.get_nowait()
+                if not self._signals:
+                    self._hear(news)
+                news = self._news.get_nowait()
+
+    def _hear(self, connection: str | None) -> None:
+        if connection is None:
+            self._debounce.touch(time.monotonic())
+        else:
+            self._called.add(connection)
+            self._hook_debounce.touch(time.monotonic())
 
     def _obey(self) -> None:
         """Of the signals: once, the run is asked to stop; twice, it ends at once."""
@@ -177,25 +206,46 @@ class Watch:
 
     # The look.
 
-    def _look(self, *, after: Ongoing | None = None) -> None:
+    def _look_if_due(self, now: float) -> None:
+        """At everything, or at what a server called for."""
+        if self._debounce.take(now) or now >= self._next_poll:
+            self._look()
+        elif self._hook_debounce.take(now) and self._called:
+            self._look(called=frozenset(self._called))
+
+    def _look(self, *, after: Ongoing | None = None, called: frozenset[str] = frozenset()) -> None:
+        """called: only what is reached by these connections is asked anew."""
         began = time.monotonic()
-        self._next_poll = began + self._poll_s
-        looked_at = LookedAt()
+        self._called.clear()
+        if not called:
+            self._next_poll = began + self._poll_s
         try:
             project = self._load()
-            planned = plan_project(project, self._arguments, looked_at=looked_at)
+            known = self._known(project, called)
+            looked_at = self._looked_at if known is not None else LookedAt()
+            planned = plan_project(project, self._arguments, looked_at=looked_at, known=known)
         except (SpecError, UsageError) as error:
             self._broken(error)
             return
         if self._mistakes:
             self._mistakes = ""
             self._voice.say("the spec has no mistakes any more")
-        self._files = project.files
+        self._files, self._looked_at = project.files, looked_at
         self._listen(project, looked_at)
+        for text in self._hooks.follow(project):
+            self._voice.say(text)
         self._planned = planned = self._held_back(planned)
         self._compare(planned, after)
         self._start_or_say(planned)
-        self._debounce.looked(began, time.monotonic())
+        debounce = self._debounce if known is None else self._hook_debounce
+        debounce.looked(began, time.monotonic())
+
+    def _known(self, project: Project, called: frozenset[str]) -> Known | None:
+        """What the last look saw; None: everything is looked at."""
+        last = self._planned
+        if not called or last is None or last.project.resolved_yaml != project.resolved_yaml:
+            return None
+        return Known(last.world, nodes_behind(project, called))
 
     def _load(self) -> Project:
         """Raises SpecError."""

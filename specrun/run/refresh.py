@@ -40,6 +40,22 @@ class LookedAt:
     folders: set[Path] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Known:
+    """A look that was made a moment ago; only what concerns `anew` is looked at again."""
+
+    world: World
+    anew: frozenset[Address] = frozenset()
+
+    @property
+    def observations(self) -> dict[Address, Observation]:
+        return {a: found for a, found in self.world.observations.items() if a not in self.anew}
+
+    @property
+    def unreachable(self) -> dict[Address, Unreachable]:
+        return {a: why for a, why in self.world.unreachable.items() if a not in self.anew}
+
+
 @dataclass(kw_only=True)
 class NodeLook:
     """Implements model.work.Look for one node. looked_at: where every file and folder that it asks for is noted.
@@ -101,16 +117,18 @@ def look_around(
     *,
     looked_at: LookedAt | None = None,
     environ: Mapping[str, str] | None = None,
+    known: Known | None = None,
 ) -> World:
     """Everything that the planner needs to know. state: None for a project that was never applied.
     looked_at: is told what the observations depend on. environ: where secrets are looked up besides the spec's
-    .env files; None: this process's."""
+    .env files; None: this process's. known: what need not be asked again."""
     records = dict(state.records()) if state else {}
     attempts = dict(state.attempts()) if state else {}
     cache = ListingCache(paths.cache_db)
     noted = looked_at if looked_at is not None else LookedAt()
-    observations: dict[Address, Observation] = {}
-    unreachable: dict[Address, Unreachable] = {}
+    # An observation is made against the record of its node and of others.
+    kept = known if known is not None and known.world.records == records else Known(World())
+    observations, unreachable = kept.observations, kept.unreachable
 
     reveal = Revealing(paths.project_dir, environ)
 
@@ -145,7 +163,8 @@ def look_around(
         async with anyio.create_task_group() as tasks:
             for node in nodes:
                 kind = kind_of(node.kind, registry)
-                if node.enabled and observes(kind):
+                asked = node.address not in observations and node.address not in unreachable
+                if node.enabled and asked and observes(kind):
                     tasks.start_soon(observe, node, kind, limit)
 
     with closing(cache):

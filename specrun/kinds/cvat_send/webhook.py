@@ -1,23 +1,10 @@
-"""The webhook of a project: made once, and the proof that a message comes from it."""
+"""The webhook of a project: made once."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from specrun.clients.cvat.api import Api
 
-SIGNATURE_HEADER = "X-Signature-256"
 EVENTS = ("create:job", "delete:task", "update:job", "update:task")
-_PREFIX = "sha256="
-
-
-def verify_signature(body: bytes, header: str | None, secret: str) -> bool:
-    """Whether a message was signed with the secret. header: the value of SIGNATURE_HEADER; body: as received."""
-    if not header or not header.startswith(_PREFIX):
-        return False
-    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected, header[len(_PREFIX) :])
 
 
 def ensure_webhook(api: Api, project_id: int, url: str, secret: str) -> int:
