@@ -15,7 +15,7 @@ from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, p
 from specrun.errors import ApprovalMissing, ExitCode, PlanOutdated, UsageError
 from specrun.model.plan import Action
 from specrun.run.job import Job
-from specrun.run.launch import launch, new_run_id
+from specrun.run.launch import launch, new_run_id, wait_for_start
 from specrun.spec.quantities import duration_s
 from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
@@ -23,6 +23,7 @@ from specrun.store.recover import recover
 from specrun.store.state import State
 
 SHORTEST_POLL_S = 1.0
+STOPPED_PATIENCE_S = 2.0
 UI = ("tui", "plain", "json", "quiet")
 
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     ui = arguments.ui or default_ui()
     waits = poll_s is not None and planned.plan.with_action(Action.WAIT)
     if not planned.plan.has_changes and not waits:
-        return nothing_to_do(planned, ui)
+        return nothing_to_do(planned, "plain" if arguments.detach else ui, detach=arguments.detach)
     return carry_out(planned, arguments, ui, poll_s=poll_s)
 
 
@@ -118,14 +119,19 @@ def check_saved(saved: dict[str, Any], planned: Planned) -> None:
         raise PlanOutdated(f"the saved plan is out of date: {moved[0]} has changed since", hint="Make a new plan.")
 
 
-def nothing_to_do(planned: Planned, ui: str) -> int:
+def nothing_to_do(planned: Planned, ui: str, *, detach: bool) -> int:
     if ui == "json":
         # Nothing happened, and that is what a reader of events should see.
         from specrun.cli.foreground import JsonLines
+        from specrun.cli.outlet import Outlet
 
-        JsonLines().begin()
+        outlet = Outlet()
+        JsonLines(outlet).begin()
+        outlet.close()
     if ui in ("tui", "plain"):
-        show_plan(planned, verbose=False)
+        # Of a detached run standard output is its id, and here is none.
+        with contextlib.redirect_stdout(sys.stderr if detach else sys.stdout):
+            show_plan(planned, verbose=False)
     return ExitCode.WAITING if planned.plan.with_action(Action.WAIT) else ExitCode.DONE
 
 
@@ -141,7 +147,7 @@ def show_plan(planned: Planned, *, verbose: bool) -> None:
 def carry_out(planned: Planned, arguments: argparse.Namespace, ui: str, *, poll_s: float | None) -> int:
     job = make_job(planned, approved=approved(planned, arguments, waits=poll_s is not None), poll_s=poll_s)
     if arguments.detach:
-        launch(job, planned.paths)
+        wait_for_start(planned.paths.run(job.run), launch(job, planned.paths))
         sys.stdout.write(f"{job.run}\n")
         sys.stderr.write("started; `specrun attach` shows it\n")
         return ExitCode.DONE
@@ -208,12 +214,16 @@ def in_the_foreground(job: Job, planned: Planned, ui: str, *, verbose: bool) -> 
     """This process is the supervisor."""
     # A plan with nothing to do, or a dashboard, does not need the executor in this process.
     from specrun.cli.foreground import printer_for
+    from specrun.cli.outlet import Outlet
     from specrun.run.supervisor import Supervision, supervise
 
-    printer = printer_for(ui, planned.paths.run(job.run), verbose=verbose)
+    outlet = Outlet()
+    printer = printer_for(ui, planned.paths.run(job.run), outlet, verbose=verbose)
     code = supervise(job, Supervision(listeners=[printer.handle], tick=printer.tick))
     try:
         printer.summarise(planned.paths.run(job.run), Path.cwd(), previous_facts(planned))
+        # Whoever reads in a pager may take their time; whoever stopped the run does not wait for a reader.
+        outlet.close(STOPPED_PATIENCE_S if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) else None)
     except OSError:  # nobody reads any more: the run's own end counts
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from specrun.cli.foreground import print_summary
-from specrun.errors import ExitCode, SpecrunError
+from specrun.cli.state import attach_command
+from specrun.errors import ExitCode
 from specrun.model.address import Address, parse_address
 from specrun.model.event import Metric
 from specrun.model.state import RunRecord
 from specrun.run.control import Ask, Wanted, send
-from specrun.run.epilogue import LOG_NAME
 from specrun.run.job import Job
-from specrun.run.launch import Feed, launch
+from specrun.run.launch import Feed, launch, wait_for_start
 from specrun.run.request import EVENTS_NAME
 from specrun.run.request import LOG_NAME as NODE_LOG_NAME
-from specrun.run.tail import last_lines
-from specrun.store.journal import JOURNAL_NAME, read_journal
+from specrun.store.journal import read_journal
 from specrun.store.paths import ProjectPaths
 from specrun.tui.app import Dashboard
 from specrun.tui.terminal import dashboard_refusal
 from specrun.views.run_view import RunView
 
-START_TIMEOUT_S = 20.0
 GONE = {"gone": 129, "terminated": int(ExitCode.TERMINATED)}
 """How the dashboard ended when nobody reads a summary any more."""
 
@@ -66,22 +63,8 @@ def run_with_dashboard(job: Job, paths: ProjectPaths, previous: Mapping[str, Map
     """Start the run and watch it; leaving the dashboard leaves the run going."""
     process = launch(job, paths)
     folder = paths.run(job.run)
-    wait_for_journal(folder, process)
+    wait_for_start(folder, process)
     return watch(folder, lambda: process.poll() is None, previous, close_when_done=True)
-
-
-def wait_for_journal(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    """Raises what kept the supervisor from starting (a lock, a broken state)."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not (folder / JOURNAL_NAME).exists():
-        status = process.poll()
-        if status is not None:
-            error = SpecrunError(" ".join(last_lines(folder / LOG_NAME, 3)).removeprefix("error: "))
-            error.exit_code = ExitCode(status) if status in {int(code) for code in ExitCode} else ExitCode.OUR_FAULT
-            raise error
-        if time.monotonic() > deadline:
-            raise SpecrunError("the supervisor did not start in time", hint=f"See {folder / LOG_NAME}.")
-        time.sleep(0.02)
 
 
 def watch(
@@ -125,12 +108,6 @@ def watch(
     if alive():
         sys.stderr.write(f"the run goes on; `{attach_command(folder)}` comes back to it\n")
     return ExitCode.DONE
-
-
-def attach_command(run_folder: Path) -> str:
-    """As it can be typed here."""
-    project = os.path.relpath(run_folder.parents[2])
-    return "specrun attach" if project == "." else f"specrun attach --spec {project}"
 
 
 def metrics_before(folder: Path, address: Address) -> dict[str, list[tuple[float, float]]]:

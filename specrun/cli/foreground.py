@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from specrun.cli.github import as_text, on_github
+from specrun.cli.outlet import Outlet
 from specrun.model.event import Event, NodeFailed
+from specrun.run.listeners import UNHURRIED
 from specrun.views.json_lines import JsonLinesPrinter
 from specrun.views.plain import PlainPrinter
 from specrun.views.run_view import RunView
@@ -24,53 +26,56 @@ class Printer(Protocol):
     def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None: ...
 
 
-def printer_for(ui: str, run_folder: Path, *, verbose: bool) -> Printer:
+def printer_for(ui: str, run_folder: Path, outlet: Outlet, *, verbose: bool) -> Printer:
     if ui == "json":
-        return JsonLines()
-    return Quiet() if ui == "quiet" else Lines(run_folder, verbose=verbose)
+        return JsonLines(outlet)
+    return Quiet() if ui == "quiet" else Lines(run_folder, outlet, verbose=verbose)
 
 
 class Lines:
     """One line for each thing that happens, then the summary."""
 
-    def __init__(self, run_folder: Path, *, verbose: bool) -> None:
-        self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    def __init__(self, run_folder: Path, outlet: Outlet, *, verbose: bool) -> None:
+        self._outlet = outlet
         self._printer = PlainPrinter(
-            _write,
+            outlet.write,
             clock=time.time,
-            color=self._color,
+            color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
             github=on_github(),
             verbose=verbose,
             run_folder=os.path.relpath(run_folder),
         )
 
     def handle(self, event: Event) -> None:
-        self._printer.handle(event)
+        if not (self._outlet.full and isinstance(event, UNHURRIED)):
+            self._printer.handle(event)
 
     def tick(self) -> None:
         self._printer.tick()
 
     def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
-        print_summary(self._printer.view, run_folder, base, previous)
+        print_summary(self._printer.view, run_folder, base, previous, write=self._outlet.write)
 
 
 class JsonLines:
     """The events as they are; nothing else on standard output."""
 
-    def __init__(self) -> None:
-        self._printer = JsonLinesPrinter(_write)
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._printer = JsonLinesPrinter(outlet.write)
 
     def begin(self) -> None:
         self._printer.begin()
 
     def handle(self, event: Event) -> None:
-        self._printer.handle(event)
+        if not (self._outlet.full and isinstance(event, UNHURRIED)):
+            self._printer.handle(event)
 
     def tick(self) -> None:
-        sys.stdout.flush()
+        """Nothing is due."""
 
     def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
-        sys.stdout.flush()
+        """The events said it."""
 
 
 class Quiet:
@@ -94,6 +99,7 @@ def print_summary(
     previous: Mapping[str, Mapping[str, Any]],
     *,
     now: float | None = None,
+    write: Callable[[str], None] | None = None,
 ) -> None:
     """now: seconds since the epoch, for a run that still goes on."""
     text = summary_text(
@@ -105,7 +111,7 @@ def print_summary(
         base=os.fspath(base),
         now=now,
     )
-    _write("\n" + as_text(text).rstrip("\n") + "\n")
+    (write or _write)("\n" + as_text(text).rstrip("\n") + "\n")
 
 
 def _write(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,12 @@ def run_named(state: State, wanted: str | None) -> RunRecord:
         many = "no run begins" if not found else f"{len(found)} runs begin"
         raise UsageError(f"{many} with {wanted}", hint="`specrun runs` lists them.")
     return found[0]
+
+
+def attach_command(run_folder: Path) -> str:
+    """As it can be typed here."""
+    project = os.path.relpath(run_folder.parents[2])
+    return "specrun attach" if project == "." else f"specrun attach --spec {project}"
 
 
 def node_log(paths: ProjectPaths, run: RunRecord, address: Address) -> Path:

@@ -40,6 +40,8 @@ from specrun.views.quantities import count
 
 FOLLOW_S = 0.1
 LOCK_POLL_S = 1.0
+LONGEST_WAIT_S = 1.0
+"""A signal that comes just before Python begins to wait is heard when it has waited."""
 PATIENCE_S = 1.0
 """For a reader, when the watch ends."""
 
@@ -151,7 +153,7 @@ class Watch:
         due = [at for at in (self._debounce.due_at, self._hook_debounce.due_at, self._next_poll) if at is not None]
         until = min(due) if self._ongoing is None else now + FOLLOW_S
         with suppress(queue.Empty):
-            news = self._news.get(timeout=max(0.0, until - now))
+            news = self._news.get(timeout=min(max(0.0, until - now), LONGEST_WAIT_S))
             while True:
                 if not self._signals:
                     self._hear(news)

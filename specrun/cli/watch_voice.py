@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from specrun.cli.foreground import Printer, print_summary
 from specrun.cli.github import as_text, on_github
+from specrun.cli.outlet import Outlet
 from specrun.errors import SpecError, SpecrunError
 from specrun.model.diagnostic import Diagnostic
 from specrun.model.event import Event
 from specrun.model.plan import Plan, PlannedNode
+from specrun.run.listeners import UNHURRIED
 from specrun.spec.diagnostics import diagnostic_json, render_diagnostics
 from specrun.views.difference_text import difference_text
 from specrun.views.json_lines import JsonLinesPrinter
@@ -33,23 +35,24 @@ class Voice(Protocol):
     def new_run(self, run_folder: Path) -> Printer: ...
 
 
-def voice_for(ui: str, *, verbose: bool) -> Voice:
-    return JsonVoice() if ui == "json" else PlainVoice(verbose=verbose)
+def voice_for(ui: str, outlet: Outlet, *, verbose: bool) -> Voice:
+    return JsonVoice(outlet) if ui == "json" else PlainVoice(outlet, verbose=verbose)
 
 
 class PlainVoice:
     """Standard output, mistakes of the spec on standard error as everywhere."""
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, outlet: Outlet, *, verbose: bool) -> None:
+        self._outlet = outlet
         self._verbose = verbose
         self._color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def plan(self, plan: Plan) -> None:
-        _write(as_text(plan_text(plan, color=self._color, width=_width())) + "\n")
+        self._outlet.write(as_text(plan_text(plan, color=self._color, width=_width())) + "\n")
 
     def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
         self.say("changed:")
-        _write(as_text(difference_text(project, nodes, color=self._color, width=_width())) + "\n")
+        self._outlet.write(as_text(difference_text(project, nodes, color=self._color, width=_width())) + "\n")
 
     def broken(self, error: SpecrunError) -> None:
         if isinstance(error, SpecError):
@@ -61,18 +64,19 @@ class PlainVoice:
         sys.stderr.flush()
 
     def say(self, text: str) -> None:
-        _write(f"{time.strftime('%H:%M:%S')} {clean(text)}\n")
+        self._outlet.write(f"{time.strftime('%H:%M:%S')} {clean(text)}\n")
 
     def new_run(self, run_folder: Path) -> Printer:
-        return _RunLines(run_folder, verbose=self._verbose, color=self._color)
+        return _RunLines(run_folder, self._outlet, verbose=self._verbose, color=self._color)
 
 
 class _RunLines:
     """The lines of one run, and its summary without what the lines said."""
 
-    def __init__(self, run_folder: Path, *, verbose: bool, color: bool) -> None:
+    def __init__(self, run_folder: Path, outlet: Outlet, *, verbose: bool, color: bool) -> None:
+        self._outlet = outlet
         self._printer = PlainPrinter(
-            _write,
+            outlet.write,
             clock=time.time,
             color=color,
             github=on_github(),
@@ -81,21 +85,23 @@ class _RunLines:
         )
 
     def handle(self, event: Event) -> None:
-        self._printer.handle(event)
+        if not (self._outlet.full and isinstance(event, UNHURRIED)):
+            self._printer.handle(event)
 
     def tick(self) -> None:
         self._printer.tick()
 
     def summarise(self, run_folder: Path, base: Path, previous: Mapping[str, Mapping[str, Any]]) -> None:
-        print_summary(self._printer.view, run_folder, base, previous)
+        print_summary(self._printer.view, run_folder, base, previous, write=self._outlet.write)
 
 
 class JsonVoice:
     """The events of every run as they are, and between them objects of its own types:
     Planned and PlanChanged (nodes), SpecBroken (diagnostics), Watching (text)."""
 
-    def __init__(self) -> None:
-        self._printer = JsonLinesPrinter(_write)
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._printer = JsonLinesPrinter(outlet.write)
         self._printer.begin()
 
     def plan(self, plan: Plan) -> None:
@@ -113,18 +119,19 @@ class JsonVoice:
         self._line("Watching", text=clean(text))
 
     def new_run(self, run_folder: Path) -> Printer:
-        return _RunEvents(self._printer)
+        return _RunEvents(self._printer, self._outlet)
 
     def _line(self, kind: str, **values: Any) -> None:
-        _write(json.dumps({"type": kind, "time": time.time(), **values}) + "\n")
+        self._outlet.write(json.dumps({"type": kind, "time": time.time(), **values}) + "\n")
 
 
 class _RunEvents:
-    def __init__(self, printer: JsonLinesPrinter) -> None:
-        self._printer = printer
+    def __init__(self, printer: JsonLinesPrinter, outlet: Outlet) -> None:
+        self._printer, self._outlet = printer, outlet
 
     def handle(self, event: Event) -> None:
-        self._printer.handle(event)
+        if not (self._outlet.full and isinstance(event, UNHURRIED)):
+            self._printer.handle(event)
 
     def tick(self) -> None:
         """Nothing is due."""
@@ -135,8 +142,3 @@ class _RunEvents:
 
 def _width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

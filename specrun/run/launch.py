@@ -7,15 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from specrun.errors import ExitCode, SpecrunError
 from specrun.model.event import Event, RunFinished
 from specrun.model.state import RunRecord
 from specrun.run.epilogue import LOG_NAME, LastWords, epilogue
 from specrun.run.job import Job
+from specrun.run.tail import last_lines
 from specrun.store.journal import JOURNAL_NAME, JournalReader, last_event_time
 from specrun.store.paths import ProjectPaths
+
+START_TIMEOUT_S = 20.0
+START_POLL_S = 0.02
 
 
 def new_run_id(now: datetime) -> str:
@@ -36,6 +42,24 @@ def launch(job: Job, paths: ProjectPaths) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
         )
+
+
+def wait_for_start(run_folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the run exists for others too. Raises what kept the supervisor from starting (a lock, a broken state)."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with closing(JournalReader(run_folder / JOURNAL_NAME)) as journal:
+        # The state knows of a run before its journal tells anything.
+        while True:
+            status = process.poll()
+            if journal.poll():
+                return
+            if status is not None:
+                error = SpecrunError(" ".join(last_lines(run_folder / LOG_NAME, 3)).removeprefix("error: "))
+                error.exit_code = ExitCode(status) if status in {int(code) for code in ExitCode} else ExitCode.OUR_FAULT
+                raise error
+            if time.monotonic() > deadline:
+                raise SpecrunError("the supervisor did not start in time", hint=f"See {run_folder / LOG_NAME}.")
+            time.sleep(START_POLL_S)
 
 
 class Feed:

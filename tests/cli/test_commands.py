@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from specrun.cli import apply
 from specrun.cli.main import main
 
 SPEC = """\
@@ -55,6 +58,37 @@ def test_apply_again_does_nothing_and_says_so(run: Run) -> None:
     code, out, _ = run("apply", "--ui", "plain")
     assert code == 0
     assert "nothing to do" in out
+
+
+def test_a_detached_run_exists_when_its_id_is_told(run: Run) -> None:
+    code, out, _ = run("apply", "--detach")
+    assert code == 0
+    assert run("attach", out.strip())[0] == 0
+
+
+def test_of_two_detached_runs_at_once_one_says_who_is_faster(run: Run, tmp_path: Path) -> None:
+    from specrun.store.locks import ProjectLock
+
+    run("apply", "--ui", "quiet", "--target", "steps.first")
+    project = tmp_path / ".specrun/lock"
+    real = apply.launch
+
+    def late(*arguments: Any) -> Any:
+        held.enter_context(ProjectLock(project).hold("apply"))
+        return real(*arguments)
+
+    with ExitStack() as held, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "launch", late)
+        code, out, err = run("apply", "--detach")
+    assert (code, out) == (4, "")
+    assert "locked by apply by" in err
+
+
+def test_a_detached_run_of_nothing_has_no_id(run: Run) -> None:
+    run("apply", "--ui", "quiet")
+    code, out, err = run("apply", "--detach")
+    assert (code, out) == (0, "")
+    assert "nothing to do" in err
 
 
 def test_plan_names_the_edited_line_and_writes_nothing_a_later_run_can_notice(run: Run, tmp_path: Path) -> None:
