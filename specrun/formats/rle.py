@@ -92,8 +92,12 @@ def _groups_needed(numbers: _Counts) -> _Counts:
     """How many groups of five bits each signed number takes, its sign bit included."""
     magnitudes = np.where(numbers < 0, ~numbers, numbers)
     groups = np.ones(numbers.shape, dtype=np.int64)
+    largest = int(magnitudes.max(initial=0))
     for group in range(1, _LONGEST_NUMBER):
-        groups += magnitudes >= (1 << (_BITS * group - 1))
+        least = 1 << (_BITS * group - 1)
+        if largest < least:
+            break
+        groups += magnitudes >= least
     return groups
 
 

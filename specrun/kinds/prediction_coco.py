@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,23 +20,34 @@ class CocoRows:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._categories = {name: number for number, name in enumerate(classes, start=1)}
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: list[str] = []
+        self._annotations: list[str] = []
 
-    def add(self, sample: Sample, labels: Sequence[AnyLabel]) -> None:
+    def add(self, sample: Sample, shapes: Iterable[tuple[str, str]]) -> None:
+        """shapes: of `coco_annotations`. A class that is not known gets the next number."""
         image_id = len(self._images) + 1
         width, height = sample.size_wh
-        self._images.append({"id": image_id, "file_name": sample.name, "width": width, "height": height})
-        for label in labels:
-            shape = _coco_shape(label, sample.size_wh)
-            if shape is not None:
-                head = {"id": len(self._annotations) + 1, "image_id": image_id}
-                category = self._categories[label.label]
-                self._annotations.append({**head, "category_id": category, **shape, "score": label.score, "iscrowd": 0})
+        image = {"id": image_id, "file_name": sample.name, "width": width, "height": height}
+        self._images.append(json.dumps(image, separators=(",", ":")))
+        for name, shape in shapes:
+            category = self._categories.setdefault(name, len(self._categories) + 1)
+            head = f'{{"id":{len(self._annotations) + 1},"image_id":{image_id},"category_id":{category},'
+            self._annotations.append(head + shape[1:])
 
-    def content(self) -> dict[str, Any]:
-        categories = [{"id": number, "name": name} for name, number in self._categories.items()]
-        return {"info": {}, "images": self._images, "categories": categories, "annotations": self._annotations}
+    def save(self, path: Path) -> None:
+        rows = [{"id": number, "name": name} for name, number in self._categories.items()]
+        with open(path, "w", encoding="utf-8") as file:
+            file.write('{"info":{},"images":[' + ",".join(self._images) + '],"annotations":[')
+            file.write(",".join(self._annotations) + '],"categories":' + json.dumps(rows) + "}")
+
+
+def coco_annotations(sample: Sample, labels: Sequence[AnyLabel]) -> Iterator[tuple[str, str]]:
+    """Class and JSON of each label that COCO can hold, without its numbers."""
+    for label in labels:
+        shape = _coco_shape(label, sample.size_wh)
+        if shape is not None:
+            row = {**shape, "score": label.score, "iscrowd": 0}
+            yield label.label, json.dumps(row, separators=(",", ":"))
 
 
 def label_box(label: AnyLabel, size_wh: tuple[int, int]) -> XYWH | None:

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specrun.formats.export_names import export_stems
 from specrun.formats.images import read_upright_rgb
 from specrun.formats.media import linked_suffix
-from specrun.formats.samples import sample_to_json
+from specrun.formats.samples import sample_to_line
 from specrun.formats.tally import Tally
 from specrun.formats.yolo_write import Task, YoloWriter
-from specrun.kinds.prediction_coco import CocoRows
+from specrun.kinds.prediction_coco import CocoRows, coco_annotations
 from specrun.kinds.prediction_images import class_mask, cutout, overlay, save_class_mask, shown
 from specrun.kinds.prediction_memory import PREDICTIONS_NAME, PredictionMemory
 from specrun.model.labels import AnyLabel, Sample
 from specrun.model.work import Context
 
 if TYPE_CHECKING:
-    from specrun.kinds.predictions import OutputsSpec
+    from specrun.kinds.prediction_spec import OutputsSpec
 
 _CHECK_EVERY = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Of one image. shapes: its COCO annotations, as JSON."""
+
+    files: Mapping[str, Any]
+    shapes: tuple[tuple[str, str], ...]
+
+
+_NOTHING = Written({}, ())
+
+
 class PredictionFiles:
-    """classes: of the model, in its order. task: of the model."""
+    """Files of an image are written when its labels are known, what holds all images at the end.
+
+    classes: of the model, in its order. task: of the model.
+    """
 
     def __init__(self, ctx: Context, wanted: OutputsSpec, classes: tuple[str, ...], task: str) -> None:
         self._ctx = ctx
@@ -38,40 +52,51 @@ class PredictionFiles:
         self._wanted = wanted
         self._classes = classes
         self._tally = Tally()
+        self._written: dict[str, Written] = {}
         yolo_task = Task(task) if task in tuple(Task) and task != Task.POSE else None
         self._yolo = YoloWriter(yolo_task, {c: i for i, c in enumerate(classes)}) if yolo_task else None
-        for name in ("masks", "images", "cutouts", "overlays"):
-            if getattr(wanted, name):
-                (self._folder / name).mkdir(exist_ok=True)
-        if wanted.yolo:
-            (self._folder / "labels").mkdir(exist_ok=True)
+        places = {name: getattr(wanted, name) for name in ("masks", "images", "cutouts", "overlays")}
+        for name, asked in {**places, "labels": wanted.yolo}.items():
+            shutil.rmtree(self._folder / name, ignore_errors=True)  # of images that an interrupted run still chose
+            if asked:
+                (self._folder / name).mkdir()
 
     def notes(self) -> tuple[str, ...]:
         return self._tally.notes()
 
-    def write(self, samples: Sequence[Sample], memory: PredictionMemory) -> Counter[str]:
-        """Everything that was asked for; returns the number of labels by class."""
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to write for each image."""
+        return any(self._wanted.model_dump().values())
+
+    def add(self, sample: Sample, stem: str, labels: Sequence[AnyLabel]) -> None:
+        """The files of one image; the images may come in any order."""
+        files = self._write_image(sample, labels, stem)
+        shapes = tuple(coco_annotations(sample, labels)) if self._wanted.coco else ()
+        self._written[sample.key] = Written(files, shapes)
+
+    def finish(self, samples: Sequence[Sample], memory: PredictionMemory) -> Counter[str]:
+        """What holds all images, in their order; returns the number of labels by class."""
         counts: Counter[str] = Counter()
         coco = CocoRows(self._classes)
         with ExitStack() as stack:
             lines = stack.enter_context(open(self._folder / PREDICTIONS_NAME, "w", encoding="ascii"))
             manifest = stack.enter_context(open(self._folder / "manifest.jsonl", "w", encoding="utf-8"))
-            for done, (sample, stem) in enumerate(zip(samples, export_stems(samples), strict=True), start=1):
-                rows = memory.labels_json(sample)
-                by_class = Counter(row["label"] for row in rows)
+            for done, sample in enumerate(samples, start=1):
+                text, names = memory.labels_text(sample), memory.names(sample)
+                by_class = Counter(names)
                 counts.update(by_class)
-                described = sample_to_json(sample, self._ctx.project_dir) | {"labels": rows}
-                lines.write(json.dumps(described, separators=(",", ":")) + "\n")
-                labels = memory.labels(sample)
-                files = self._write_image(sample, labels, stem)
-                coco.add(sample, labels)
+                lines.write(_with_labels(sample_to_line(sample, self._ctx.project_dir), text))
+                written = self._written.pop(sample.key, _NOTHING)
+                if self._wanted.coco:
+                    coco.add(sample, written.shapes)
                 entry = {"key": sample.key, "name": sample.name, "digest": sample.digest, "labels": dict(by_class)}
-                manifest.write(json.dumps(entry | {"files": files}, ensure_ascii=False) + "\n")
+                manifest.write(json.dumps(entry | {"files": written.files}, ensure_ascii=False) + "\n")
                 if done % _CHECK_EVERY == 0:
                     self._ctx.check_stop()
-                self._ctx.progress(done, len(samples), "images", "writing files")
+                    self._ctx.progress(done, len(samples), "images", "writing files")
         if self._wanted.coco:
-            (self._folder / "coco.json").write_text(json.dumps(coco.content(), separators=(",", ":")), "utf-8")
+            coco.save(self._folder / "coco.json")
         return counts
 
     def _write_image(self, sample: Sample, labels: Sequence[AnyLabel], stem: str) -> dict[str, Any]:
@@ -103,6 +128,11 @@ class PredictionFiles:
                 place = f"cutouts/{stem}_{number:03d}.png"
                 picture.save(self._folder / place)
                 yield place
+
+
+def _with_labels(line: str, labels: str) -> str:
+    """The line of a sample without labels, with them. labels: JSON of a list."""
+    return f'{line[:-1]},"labels":{labels}}}\n' if labels != "[]" else line + "\n"
 
 
 def _link(media: Path, place: Path, ctx: Context) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,11 @@ PREDICTIONS_NAME = "predictions.jsonl"
 
 
 class PredictionMemory:
-    """Keeps labels as JSON: bitmaps of a hundred thousand images would not fit."""
+    """Keeps labels as the text of their JSON: bitmaps of a hundred thousand images would not fit."""
 
     def __init__(self, staging: Path, previous: Path | None, project_dir: Path, key: str) -> None:
         self._staging = staging
-        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._covered: set[str] = set()
         if previous is not None:
             rows = list(_rows(previous / PREDICTIONS_NAME))
@@ -43,11 +44,19 @@ class PredictionMemory:
     def knows(self, sample: Sample) -> bool:
         return sample.digest in self._known
 
-    def labels_json(self, sample: Sample) -> list[dict[str, Any]]:
-        return self._known[sample.digest]
+    def labels_text(self, sample: Sample) -> str:
+        """JSON of the list."""
+        return self._known[sample.digest][0]
+
+    def names(self, sample: Sample) -> tuple[str, ...]:
+        """The class of each label."""
+        return self._known[sample.digest][1]
 
     def labels(self, sample: Sample) -> tuple[AnyLabel, ...]:
-        return tuple(label_from_json(label) for label in self._known[sample.digest])
+        return tuple(label_from_json(label) for label in json.loads(self.labels_text(sample)))
+
+    def classes_of(self, samples: Sequence[Sample]) -> set[str]:
+        return {name for sample in samples for name in self.names(sample)}
 
     def covered_before(self) -> set[str]:
         """Keys of the samples that the last output covered."""
@@ -59,9 +68,9 @@ class PredictionMemory:
         with open(self._staging / _RECORD_NAME, "a", encoding="ascii") as file:
 
             def record(sample: Sample, labels: Sequence[AnyLabel]) -> None:
-                rows = [label_to_json(label) for label in labels]
-                self._known[sample.digest] = rows
-                file.write(json.dumps({"digest": sample.digest, "labels": rows}, separators=(",", ":")) + "\n")
+                text = _compact([label_to_json(label) for label in labels])
+                self._known[sample.digest] = text, tuple(label.label for label in labels)
+                file.write(f'{{"digest":{json.dumps(sample.digest)},"labels":{text}}}\n')
 
             yield record
 
@@ -71,7 +80,12 @@ class PredictionMemory:
 
     def _remember(self, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
         for row in rows:
-            self._known[row["digest"]] = row.get("labels", [])
+            labels = row.get("labels", [])
+            self._known[row["digest"]] = _compact(labels), tuple(sys.intern(label["label"]) for label in labels)
+
+
+def _compact(rows: list[dict[str, Any]]) -> str:
+    return json.dumps(rows, separators=(",", ":"), allow_nan=False)
 
 
 def _key_of(folder: Path) -> str | None:

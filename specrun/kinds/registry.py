@@ -9,7 +9,10 @@ _K = "specrun.kinds"
 _SECTIONS = (
     Section(
         "connections",
-        {"cvat": f"{_K}.connections.cvat:CvatConnection"},
+        {
+            "cvat": f"{_K}.connections.cvat:CvatConnection",
+            "huggingface": f"{_K}.connections.huggingface:HuggingFaceConnection",
+        },
         nodes=False,
         title="Servers, and the accounts that ask them.",
     ),

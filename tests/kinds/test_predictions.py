@@ -14,7 +14,7 @@ from PIL import Image
 from specrun.errors import StopRequested
 from specrun.formats.rle import bitmap_to_rle, rle_to_bitmap, string_to_counts
 from specrun.formats.samples import load_samples, save_samples
-from specrun.kinds.prediction_coco import CocoRows, window_to_counts
+from specrun.kinds.prediction_coco import CocoRows, coco_annotations, window_to_counts
 from specrun.kinds.prediction_images import class_mask, cutout, overlay, read_for_model
 from specrun.kinds.predictions import OutputsSpec, Prediction, PredictionSpec
 from specrun.model.address import parse_address
@@ -230,7 +230,7 @@ def test_the_most_certain_label_lies_on_top() -> None:
 
 
 @pytest.mark.parametrize(("left", "top"), [(-1, -1), (2, 1), (-1, 1), (7, 7), (-9, 0)])
-def test_a_mask_that_reaches_beyond_the_image_is_clipped(left: int, top: int) -> None:
+def test_a_mask_that_reaches_beyond_the_image_is_clipped(tmp_path: Path, left: int, top: int) -> None:
     size_wh = (3, 2)
     expected = np.zeros((20, 20), dtype=np.uint16)
     expected[10 + top : 12 + top, 10 + left : 12 + left] = 1
@@ -244,8 +244,9 @@ def test_a_mask_that_reaches_beyond_the_image_is_clipped(left: int, top: int) ->
 
     rows = CocoRows(_CLASSES)
     sample = Sample(key="a", media=Path("/nowhere/a"), name="a", digest="a", size_wh=size_wh)
-    rows.add(sample, [mask])
-    (annotation,) = rows.content()["annotations"]
+    rows.add(sample, coco_annotations(sample, [mask]))
+    rows.save(tmp_path / "coco.json")
+    (annotation,) = json.loads((tmp_path / "coco.json").read_text())["annotations"]
     counts = string_to_counts(annotation["segmentation"]["counts"])
     assert rle_to_bitmap(counts, size_wh).tolist() == (expected == 1).tolist()
 

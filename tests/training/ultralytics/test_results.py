@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specrun.model.labels import Box, Keypoints, Mask, Sample, Tag, Visibility
-from specrun.training.ultralytics.predictor import batches_of_one_size
+from specrun.training.decoding import batches_of_one_size
 from specrun.training.ultralytics.results import result_to_labels
 
 _CLASSES = ("small", "large")
