@@ -65,7 +65,7 @@ _SECTIONS = (
     ),
     Section(
         "models",
-        {"ultralytics": f"{_K}.models.ultralytics:Ultralytics"},
+        {"ultralytics": f"{_K}.models.ultralytics:Ultralytics", "smp": f"{_K}.models.smp:Smp"},
         title="Trained or given models.",
     ),
     Section(

@@ -1,0 +1,159 @@
+"""A semantic segmentation model of segmentation-models-pytorch: trained on an mmseg export, or given weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio.to_thread
+from pydantic import Field, JsonValue
+
+from specrun.errors import NodeError
+from specrun.model.artifact import Artifact, Outputs
+from specrun.model.digest import Json
+from specrun.model.node import Resources
+from specrun.model.plan import Estimate
+from specrun.model.state import NodeRecord, Observation
+from specrun.model.work import Context, Look
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
+from specrun.training.smp.settings import AugmentSpec, Mode, SmpTrainSpec
+from specrun.training.warm_start import start_file, start_needs
+
+
+class SmpSpec(NodeSpec):
+    """Semantic segmentation."""
+
+    arch: str = "Unet"
+    """Any architecture of the installed segmentation-models-pytorch."""
+    encoder: str = "resnet34"
+    """Any of its encoders, or of timm's with tu- before the name. DPT takes vision transformers, DINOv2 too."""
+    encoder_weights: str | bool | None = "imagenet"
+    """Name of pretrained weights, fetched from the Hub; true for timm's own; a file (.safetensors); null: none."""
+    arch_options: dict[str, JsonValue] = {}
+    """Further arguments of the architecture: decoder_channels, decoder_attention_type and so on."""
+    mode: Mode = "auto"
+    """multiclass: classes exclude each other. multilabel: each is asked for alone, they may overlap. binary: one
+    class and the background. auto: binary for one class, else multiclass."""
+    checkpoint: str | None = None
+    """Weights that exist already: nothing is trained. A file (.safetensors, .ckpt, .pt, .pth) or a folder written by
+    save_pretrained."""
+    classes: list[str] | None = None
+    """With `checkpoint`: the classes in the order of its channels, where the checkpoint does not say."""
+    background: int | None = 0
+    """With `checkpoint`: which channel is the background; null: none."""
+    start_from: str | None = None
+    """Weights to begin with: previous (the last output), models.x or a path. Classes with the same name keep what was
+    learnt."""
+    data: Annotated[str | None, Ref("exports")] = None
+    """The mmseg export to train on."""
+    train: SmpTrainSpec = SmpTrainSpec()
+    """How it is trained."""
+    augment: AugmentSpec = AugmentSpec()
+    """Random changes of the training images."""
+    resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
+    """auto: an interrupted training goes on from its last checkpoint. never: it starts over."""
+    export: dict[str, dict[str, JsonValue]] = Field(default={})
+    """Other formats to write the best weights in: torchscript, onnx."""
+
+
+class Smp(Kind):
+    Spec = SmpSpec
+    worker = "process"
+    uses_seed = True
+    keeps = 2
+    resources: ClassVar[Resources] = Resources(gpus=1, cpus=8.0)
+    packages = ("segmentation-models-pytorch", "lightning", "torch", "torchvision", "timm")
+
+    def check(self, spec: SmpSpec, lookup: Lookup) -> Sequence[Problem]:
+        # Reads the lists of the installed packages.
+        from specrun.kinds.models.smp_check import smp_problems
+
+        return smp_problems(spec, lookup)
+
+    def inputs(self, spec: SmpSpec) -> Sequence[Need]:
+        needs = [Need("data", Ref("exports").address(spec.data))] if spec.data else []
+        return [*needs, *start_needs(spec.start_from)]
+
+    async def observe(self, spec: SmpSpec, look: Look) -> Observation:
+        """The content of the files that the spec names."""
+        value: dict[str, Json] = {}
+        differences = []
+        before = look.record.observation if look.record else None
+        for name, text in named_files(spec).items():
+            path = look.project_dir / text
+            if path.is_dir():
+                digest: Json = (await anyio.to_thread.run_sync(look.listing, path)).digest
+            elif path.suffix or name != "encoder_weights":
+                digest = await anyio.to_thread.run_sync(look.file_digest, path)
+            else:
+                continue
+            value[name] = digest
+            if isinstance(before, dict) and before.get(name) != digest:
+                differences.append(f"{name}: {text} changed")
+        return Observation(value=value, differences=tuple(differences))
+
+    def estimate(self, spec: SmpSpec, last: NodeRecord | None) -> Estimate:
+        """The last duration, in proportion to the epochs."""
+        found = super().estimate(spec, last)
+        before = last.facts.get("epochs") if last else None
+        if found.seconds is None or not isinstance(before, int) or before in (0, spec.train.epochs):
+            return found
+        return Estimate(seconds=found.seconds * spec.train.epochs / before, source=f"last run: {before} epochs")
+
+    def resume_key(self, spec: SmpSpec) -> Json:
+        """All that decides the result: a checkpoint goes on only under the settings that it began with."""
+        return result_config(spec)
+
+    def adopt(self, spec: SmpSpec, place: Path, staging: Path) -> Outputs:
+        raise NodeError(
+            f"{place} cannot be adopted as it is", hint=f"Declare it instead: checkpoint: {place}, with classes."
+        )
+
+    def run(self, spec: SmpSpec, ctx: Context) -> Outputs:
+        # torch and Lightning come with these.
+        from specrun.kinds.models.smp_run import given, trained
+
+        return trained(spec, ctx) if spec.checkpoint is None else given(spec, ctx)
+
+
+def named_files(spec: SmpSpec) -> dict[str, str]:
+    files = {}
+    if spec.checkpoint is not None:
+        files["checkpoint"] = spec.checkpoint
+    if (start := start_file(spec.start_from)) is not None:
+        files["start_from"] = start
+    if isinstance(spec.encoder_weights, str) and ("/" in spec.encoder_weights or "." in spec.encoder_weights):
+        files["encoder_weights"] = spec.encoder_weights
+    return files
+
+
+def result_config(spec: SmpSpec) -> dict[str, Any]:
+    """What decides the weights, as JSON; `export` and what only changes the speed are not part of it."""
+    content = spec.model_dump(
+        mode="json",
+        include={
+            "arch",
+            "encoder",
+            "encoder_weights",
+            "arch_options",
+            "mode",
+            "start_from",
+            "data",
+            "train",
+            "augment",
+        },
+    )
+    for name in ("workers", "cache", "pictures"):
+        del content["train"][name]
+    return content
+
+
+def artifacts(made: Sequence[str], *, last: bool) -> tuple[Artifact, ...]:
+    found = [Artifact("best", "checkpoint", "weights/best.safetensors"), Artifact("model", "file", "model.json")]
+    if last:
+        found.append(Artifact("last", "checkpoint", "weights/last.ckpt"))
+    return (
+        *found,
+        *(Artifact(Path(place).stem if "/" not in place else Path(place).suffix[1:], "file", place) for place in made),
+    )

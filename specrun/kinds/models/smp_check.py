@@ -1,0 +1,130 @@
+"""Mistakes in a model of kind smp that can be told without torch: names, combinations, references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specrun.spec.kind import Lookup, Problem, Ref
+from specrun.spec.suggest import did_you_mean, listed
+from specrun.training.smp import names
+from specrun.training.warm_start import names_a_model, start_problems
+
+if TYPE_CHECKING:
+    from specrun.kinds.models.smp import SmpSpec
+
+_FORMATS = {"torchscript": (), "onnx": ("opset", "dynamic")}
+_OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
+_OF_GIVEN = {"image_size", "fit", "normalize"}
+_METRICS = ("val/iou", "val/dice", "val/loss", "train/loss")
+
+
+def smp_problems(spec: SmpSpec, lookup: Lookup) -> Sequence[Problem]:
+    if not names.architectures():
+        hint = "Install the extra: pip install 'specrun[smp]'."
+        message = "segmentation-models-pytorch is not installed, so arch and encoder are not checked."
+        return [Problem("", message, hint, warning=True), *_reference_problems(spec, lookup)]
+    return [
+        *_name_problems(spec),
+        *_training_problems(spec),
+        *_reference_problems(spec, lookup),
+        *_export_problems(spec),
+    ]
+
+
+def _name_problems(spec: SmpSpec) -> Iterator[Problem]:
+    wrong = names.unknown_architecture(spec.arch)
+    if wrong:
+        yield Problem("arch", f'segmentation-models-pytorch has no architecture "{spec.arch}".', wrong)
+    remedy = names.unknown_encoder(spec.encoder)
+    if remedy:
+        yield Problem("encoder", f'There is no encoder "{spec.encoder}".', remedy)
+        return
+    if wrong:
+        return
+    dpt, vit = spec.arch.lower() == "dpt", names.is_vit(spec.encoder)
+    if dpt and not spec.encoder.startswith("tu-"):
+        hint = "For example tu-vit_base_patch16_224.augreg_in21k."
+        yield Problem("encoder", f"DPT takes vision transformers of timm, not {spec.encoder}.", hint)
+    elif vit and not dpt:
+        message = f"{spec.encoder} is a vision transformer, which {spec.arch} cannot take."
+        yield Problem("encoder", message, "Write arch: DPT, or choose another encoder.")
+    yield from _weights_problems(spec)
+
+
+def _weights_problems(spec: SmpSpec) -> Iterator[Problem]:
+    wanted, known = spec.encoder_weights, names.smp_encoders().get(spec.encoder)
+    if not isinstance(wanted, str) or known is None or "/" in wanted or Path(wanted).suffix:
+        return
+    if wanted not in known:
+        hint = did_you_mean(wanted, known, otherwise="There are") or "Write null."
+        yield Problem("encoder_weights", f'{spec.encoder} has no weights named "{wanted}".', hint)
+
+
+def _training_problems(spec: SmpSpec) -> Iterator[Problem]:
+    train = spec.train
+    if names.optimizers() and names.canonical(train.optimizer.name, names.optimizers()) is None:
+        hint = did_you_mean(train.optimizer.name, names.optimizers(), otherwise="There are")
+        yield Problem("train.optimizer.name", f'torch has no optimizer "{train.optimizer.name}".', hint)
+    if train.scheduler is not None and train.scheduler.name.lower() not in _OWN_SCHEDULERS:
+        known = names.schedulers()
+        if known and names.canonical(train.scheduler.name, known) is None:
+            hint = did_you_mean(train.scheduler.name, (*_OWN_SCHEDULERS, *known), otherwise="There are")
+            yield Problem("train.scheduler.name", f'There is no scheduler "{train.scheduler.name}".', hint)
+    watched = {"checkpoints": train.checkpoints.monitor}
+    if train.early_stopping is not None:
+        watched["early_stopping"] = train.early_stopping.monitor
+    for name, metric in watched.items():
+        if metric not in _METRICS and not metric.startswith("val/iou/"):
+            remedy = did_you_mean(metric, _METRICS) or f"Write {listed(_METRICS)} or val/iou/<class>."
+            yield Problem(f"train.{name}.monitor", f'There is no metric "{metric}".', remedy)
+    for name in ("scale", "crop"):
+        sides = getattr(spec.augment, name)
+        if sides is not None and sides[0] > sides[1]:
+            yield Problem(f"augment.{name}", f"{sides[0]} is more than {sides[1]}.", "Write the least one first.")
+    if train.devices > 1:
+        yield Problem("train.devices", "Training on several GPUs is not supported yet.", "Write devices: 1.")
+
+
+def _reference_problems(spec: SmpSpec, lookup: Lookup) -> Iterator[Problem]:
+    written = spec.model_fields_set
+    if spec.checkpoint is not None:
+        if useless := spec.train.model_fields_set - _OF_GIVEN:
+            message = f"With `checkpoint` nothing is trained: {listed(sorted(useless), 'and')} would have no effect."
+            yield Problem("train", message, f"Remove all but {listed(sorted(_OF_GIVEN), 'and')}.")
+        for name in ("data", "augment", "start_from"):
+            if name in written and getattr(spec, name) is not None:
+                yield Problem(
+                    name, f"With `checkpoint` nothing is trained, so {name} means nothing.", f"Remove {name}."
+                )
+        if not (Path(lookup.project_dir) / spec.checkpoint).exists():
+            yield Problem("checkpoint", f"There is no file {spec.checkpoint}.", "Paths are relative to the spec.")
+        return
+    for name in ("classes", "background"):
+        if name in written:
+            yield Problem(name, f"{name} comes from the export; it is for checkpoints alone.", f"Remove {name}.")
+    if spec.data is None:
+        yield Problem("data", "Nothing says what to train on.", "Name an mmseg export, or give a checkpoint.")
+        return
+    address = Ref("exports").address(spec.data)
+    kind = lookup.kind_of(address)
+    if kind is not None and kind != "exports.mmseg":
+        yield Problem("data", f"{address} is {kind}; this trains on exports of kind mmseg.")
+    yield from start_problems(spec.start_from, Path(lookup.project_dir))
+    if spec.start_from is not None and names_a_model(spec.start_from):
+        kind = lookup.kind_of(spec.start_from.split("[")[0])
+        if kind not in (None, "models.smp"):
+            yield Problem("start_from", f"{spec.start_from} is {kind}, not a model of kind smp.")
+
+
+def _export_problems(spec: SmpSpec) -> Iterator[Problem]:
+    for name, options in spec.export.items():
+        if name not in _FORMATS:
+            hint = did_you_mean(name, _FORMATS, otherwise="Write") or f"Write {listed(_FORMATS)}."
+            yield Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint)
+            continue
+        for option in options:
+            if option not in _FORMATS[name]:
+                hint = did_you_mean(option, _FORMATS[name], otherwise="There are")
+                yield Problem(f"export.{name}.{option}", f'{name} has no option "{option}".', hint)

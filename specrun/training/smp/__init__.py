@@ -1,0 +1,1 @@
+"""Semantic segmentation with segmentation-models-pytorch, trained by Lightning."""

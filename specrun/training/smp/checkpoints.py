@@ -1,0 +1,68 @@
+"""What a training leaves behind, so that it can go on after a kill at any moment.
+
+weights/last.ckpt           Lightning's checkpoint: weights, optimizer, progress; replaced in one step
+weights/best.safetensors    the weights of the best epoch
+weights/top/012.safetensors the weights of the other best ones, if more than one is kept
+training.json               how far training has come, and what was measured each epoch
+metrics.csv, tensorboard/   written anew from training.json when training goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+STATE_NAME = "training.json"
+LAST = "weights/last.ckpt"
+BEST = "weights/best.safetensors"
+TOP = "weights/top"
+
+
+@dataclass
+class TrainingState:
+    """key: digest of all that decides the result; another key means that nothing here is of use.
+
+    rows: one an epoch, `epoch` counted from 1 and its metrics. best: the row of the best epoch. batch and accumulate:
+    as they are after halving.
+    """
+
+    key: str
+    batch: int
+    accumulate: int
+    finished: bool = False
+    monitor: str = ""
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] = field(default_factory=dict)
+    top: list[tuple[float, int]] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        path = folder / STATE_NAME
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        os.replace(partial, path)
+
+    def keep_rows(self, epochs: int) -> None:
+        """Forget epochs that are not part of the checkpoint."""
+        self.rows = [row for row in self.rows if row["epoch"] <= epochs]
+
+
+def load_state(folder: Path) -> TrainingState | None:
+    """None: no training has got anywhere here."""
+    try:
+        content: dict[str, Any] = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+        content["top"] = [(float(value), int(epoch)) for value, epoch in content["top"]]
+        return TrainingState(**content)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def start_over(folder: Path) -> None:
+    """Nothing of an earlier attempt may be mistaken for this one's."""
+    for name in ("weights", "tensorboard", "pictures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (STATE_NAME, "metrics.csv"):
+        (folder / name).unlink(missing_ok=True)

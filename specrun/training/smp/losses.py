@@ -1,0 +1,167 @@
+"""Losses of segmentation, for softmax over exclusive classes and for sigmoid one by one; all of them leave out
+ignored pixels, weigh classes, and may be summed.
+
+Equal to segmentation-models-pytorch's where that has the same one (by test); written anew since those know no class
+weights, and since a batch of nothing but ignored pixels must give 0 and not NaN.
+Sources: Milletari 2016 (dice), Salehi 2017 (tversky), Lin 2017 (focal), Berman 2018 (lovasz).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from specrun.training.smp.description import Activation
+from specrun.training.smp.settings import LossName, LossSpec
+
+_EPS = 1e-7
+
+
+class SumOfLosses(nn.Module):
+    """logits: (n, c, h, w). target: (n, h, w) int64, channel numbers for softmax; for sigmoid the number of the one
+    class that a pixel has, -1 for none. ignored: its value is `ignore`."""
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        terms: Sequence[LossSpec],
+        activation: Activation,
+        ignore: int,
+        weights: Sequence[float] | None,
+        count: int,
+    ) -> None:
+        super().__init__()
+        self.terms = tuple(terms)
+        self.activation = activation
+        self.ignore = ignore
+        self.weighted = weights is not None
+        self.register_buffer("weights", torch.tensor(weights if weights is not None else [1.0] * count))
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = logits.float()
+        total = logits.new_zeros(())
+        for term in self.terms:
+            total = total + term.weight * self._term(term, logits, target)
+        return total
+
+    def _term(self, term: LossSpec, logits: Tensor, target: Tensor) -> Tensor:
+        match term.name:
+            case "cross_entropy":
+                return self._cross_entropy(logits, target, term.smoothing)
+            case "focal":
+                return self._focal(logits, target, 2.0 if term.gamma is None else term.gamma, term.alpha)
+            case "dice":
+                return self._overlap(logits, target, 0.5, 0.5, 1.0)
+            case "jaccard":
+                return self._overlap(logits, target, 1.0, 1.0, 1.0)
+            case "tversky":
+                alpha, beta = (0.5 if value is None else value for value in (term.alpha, term.beta))
+                return self._overlap(logits, target, alpha, beta, 1.0 if term.gamma is None else term.gamma)
+            case "lovasz":
+                return self._lovasz(logits, target)
+            case "dice_ce" | "focal_dice":
+                raise TypeError(f"{term.name} was not taken apart")
+            case _:
+                assert_never(term.name)
+
+    def _valid(self, target: Tensor) -> Tensor:
+        return target != self.ignore
+
+    def _one_hot(self, target: Tensor, channels: int) -> Tensor:
+        """(n, c, h, w) float; pixels that are ignored or have no class are 0 in every channel."""
+        kept = (target >= 0) & self._valid(target)
+        hot = functional.one_hot(target.clamp(0, channels - 1), channels).movedim(-1, 1)
+        return hot.float() * kept.unsqueeze(1)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        valid = self._valid(target)
+        if self.activation == "softmax":
+            safe = torch.where(valid, target, torch.full_like(target, -100))
+            weight = self.weights if self.weighted else None
+            summed = functional.cross_entropy(
+                logits, safe, weight=weight, ignore_index=-100, reduction="sum", label_smoothing=smoothing
+            )
+            share = self.weights[target.clamp(0, logits.shape[1] - 1)] * valid if self.weighted else valid.float()
+            return summed / share.sum().clamp(min=_EPS)
+        hot = self._one_hot(target, logits.shape[1])
+        hot = hot * (1 - smoothing) + smoothing / 2
+        each = functional.binary_cross_entropy_with_logits(logits, hot, reduction="none")
+        share = self._channel_weights(logits) * valid.unsqueeze(1)
+        return (each * share).sum() / share.expand_as(each).sum().clamp(min=_EPS)
+
+    def _focal(self, logits: Tensor, target: Tensor, gamma: float, alpha: float | None) -> Tensor:
+        """One class against the rest for every channel, as in the paper and in SMP; mean over pixels, sum of
+        channels."""
+        hot, valid = self._one_hot(target, logits.shape[1]), self._valid(target).unsqueeze(1)
+        entropy = functional.binary_cross_entropy_with_logits(logits, hot, reduction="none")
+        each = (1 - torch.exp(-entropy)) ** gamma * entropy
+        if alpha is not None:
+            each = each * (alpha * hot + (1 - alpha) * (1 - hot))
+        each = each * self._channel_weights(logits) * valid
+        return each.sum() / valid.sum().clamp(min=1)
+
+    def _overlap(self, logits: Tensor, target: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
+        """1 - tp / (tp + alpha fp + beta fn) over the whole batch; classes that do not occur in it count as 0."""
+        valid = self._valid(target).unsqueeze(1)
+        shares = self._probabilities(logits) * valid
+        hot = self._one_hot(target, logits.shape[1])
+        both = (shares * hot).sum((0, 2, 3))
+        found, drawn = shares.sum((0, 2, 3)), hot.sum((0, 2, 3))
+        score = both / (both + alpha * (found - both) + beta * (drawn - both)).clamp(min=_EPS)
+        lost = (1 - score) * (drawn > 0)
+        return (
+            (lost * self.weights).sum() / self.weights.sum()
+            if gamma == 1.0
+            else (((lost.clamp(min=0) * self.weights).sum() / self.weights.sum()) ** gamma)
+        )
+
+    def _lovasz(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean over the classes that occur in the batch."""
+        channels = logits.shape[1]
+        valid = self._valid(target).reshape(-1)
+        shares = self._probabilities(logits).movedim(1, -1).reshape(-1, channels)[valid]
+        truth = target.reshape(-1)[valid]
+        losses, weights = [], []
+        for channel in range(channels):
+            hot = (truth == channel).float()
+            if not bool(hot.any()):
+                continue
+            errors, order = torch.sort((hot - shares[:, channel]).abs(), descending=True)
+            losses.append(torch.dot(errors, _jaccard_steps(hot[order])))
+            weights.append(self.weights[channel])
+        if not losses:
+            return logits.sum() * 0.0
+        return (torch.stack(losses) * torch.stack(weights)).sum() / torch.stack(weights).sum()
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
+
+    def _channel_weights(self, logits: Tensor) -> Tensor:
+        return self.weights.to(logits.dtype).view(1, -1, 1, 1)
+
+
+def _jaccard_steps(truth: Tensor) -> Tensor:
+    """How much the Jaccard loss grows with each further error, truth sorted by falling error."""
+    whole = truth.sum()
+    both = whole - truth.cumsum(0)
+    union = whole + (1 - truth).cumsum(0)
+    loss = 1 - both / union
+    return torch.cat([loss[:1], loss[1:] - loss[:-1]])
+
+
+_SUMS: dict[str, tuple[LossName, LossName]] = {"dice_ce": ("dice", "cross_entropy"), "focal_dice": ("focal", "dice")}
+
+
+def loss_terms(written: LossName | LossSpec | Sequence[LossName | LossSpec]) -> tuple[LossSpec, ...]:
+    """Sums taken apart: `dice_ce` is dice and cross_entropy, each with the weight of the whole."""
+    found = []
+    for entry in [written] if isinstance(written, str | LossSpec) else written:
+        spec = LossSpec(name=entry) if isinstance(entry, str) else entry
+        for name in _SUMS.get(spec.name, (spec.name,)):
+            found.append(spec.model_copy(update={"name": name}))
+    return tuple(found)

@@ -1,0 +1,234 @@
+"""Around Lightning's loop: events of the run, checkpoints, stopping, learning rates, and the same random numbers
+however often training was interrupted.
+
+Lightning restores weights, optimizer and counters, but neither random states nor the place in the epoch. Here
+every step seeds the generators from (seed, epoch, step), and the sampler starts after the images that were seen.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from specrun.errors import StopRequested
+from specrun.model.work import Context
+from specrun.training.smp.checkpoints import BEST, LAST, TOP, TrainingState
+from specrun.training.smp.data import ShuffledBatches, generator
+from specrun.training.smp.model import save_weights
+from specrun.training.smp.module import SmpModule
+from specrun.training.smp.optimizing import Schedule
+from specrun.training.smp.scores import scores
+from specrun.training.smp.settings import SmpTrainSpec
+from specrun.training.smp.tracking import Tracking
+
+
+@dataclass
+class Watch(lightning.Callback):
+    """every_s: longest time between two checkpoints. schedule: made when the optimizer is there."""
+
+    ctx: Context
+    folder: Path
+    state: TrainingState
+    train: SmpTrainSpec
+    sampler: ShuffledBatches
+    tracking: Tracking
+    make_schedule: Callable[[torch.optim.Optimizer], Schedule]
+    every_s: float
+    validates: bool
+    schedule: Schedule | None = field(default=None, init=False)
+    samples: int = field(default=0, init=False)
+    loss_sum: torch.Tensor | None = field(default=None, init=False)
+    loss_count: int = field(default=0, init=False)
+    bad_epochs: int = field(default=0, init=False)
+    best: float = field(default=math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        self._loaded: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+        self._epoch_began = self._step_ended = time.monotonic()
+        self._waited = 0.0
+        self._seen = 0
+
+    @property
+    def state_key(self) -> str:
+        return "specrun"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "samples": self.samples,
+            "batch": self.sampler.batch * self.sampler.world,
+            "loss_sum": float(self.loss_sum) if self.loss_sum is not None else 0.0,
+            "loss_count": self.loss_count,
+            "bad_epochs": self.bad_epochs,
+            "best": self.best,
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+        }
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Progress is counted in batches: after halving them there are more of them."""
+        found = checkpoint["callbacks"][self.state_key]
+        self._loaded = found
+        self.samples = self.sampler.start = int(found["samples"])
+        self.sampler.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+        self.state.keep_rows(self.sampler.epoch)
+        now = self.sampler.batch * self.sampler.world
+        if found["batch"] != now and self.samples:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            done = self.samples // now
+            for counts in (progress["total"], progress["current"]):
+                counts |= {"ready": done, "started": done, "processed": done, "completed": done - 1}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.schedule = self.make_schedule(trainer.optimizers[0])
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=pl_module.device)
+        if self._loaded is not None:
+            self.schedule.load_state_dict(self._loaded["schedule"])
+            self.loss_sum += self._loaded["loss_sum"]
+            self.loss_count = int(self._loaded["loss_count"])
+            self.bad_epochs, self.best = int(self._loaded["bad_epochs"]), float(self._loaded["best"])
+        self._epoch_began = self._step_ended = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._waited += time.monotonic() - self._step_ended
+        numbers = (self.sampler.seed, 3, trainer.current_epoch, batch_idx, self.sampler.rank)
+        seed = generator(*numbers).initial_seed()
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed & 0xFFFF_FFFF)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert self.schedule is not None
+        assert self.loss_sum is not None
+        count = len(batch[0])
+        self.loss_sum += outputs["loss"].detach().double() * count
+        self.loss_count += count
+        self._seen += count
+        self.samples = (batch_idx + 1) * self.sampler.batch * self.sampler.world
+        batches = len(self.sampler)
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole or batch_idx + 1 == batches:
+            self.schedule.step()
+        done = trainer.current_epoch + (batch_idx + 1) / (batches + (1 if self.validates else 0))
+        self.ctx.progress(done, self.train.epochs, "epochs", f"epoch {trainer.current_epoch + 1}/{self.train.epochs}")
+        if whole and batch_idx + 1 < batches:
+            self._pause(trainer)
+        self._step_ended = time.monotonic()
+
+    def _pause(self, trainer: Any) -> None:
+        """Between two steps of the optimizer, where no gradient is under way."""
+        stop = self.ctx.stop_requested()
+        if stop or time.monotonic() - self._saved_at > self.every_s:
+            self.save(trainer)
+        if stop:
+            raise StopRequested("stopped because the run was asked to stop; training goes on from here")
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A stop waits for the end of the validation: half of one cannot be gone on with."""
+        batches = max(1, len(trainer.val_dataloaders))
+        done = trainer.current_epoch + 1 - (1 - (batch_idx + 1) / batches) / (len(self.sampler) + 1)
+        self.ctx.progress(done, self.train.epochs, "epochs", f"validating epoch {trainer.current_epoch + 1}")
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._train_s = time.monotonic() - self._epoch_began
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: SmpModule) -> None:
+        if not self.validates:
+            self._train_s = time.monotonic() - self._epoch_began
+        row = self._row(trainer, pl_module)
+        monitored = row.get(self.state.monitor, math.nan)
+        lower = monitored if "loss" in self.state.monitor else -monitored
+        assert self.schedule is not None
+        self.schedule.epoch(lower)
+        self.state.rows.append(row)
+        for name, value in row.items():
+            if name != "epoch":
+                self.ctx.metric(name, int(row["epoch"]), value)
+        self.tracking.add(row)
+        self._judge(trainer, pl_module, row, lower)
+        self.samples, self.loss_count, self._seen, self._waited = 0, 0, 0, 0.0
+        assert self.loss_sum is not None
+        self.loss_sum.zero_()
+        self.save(trainer)
+        self.ctx.progress(row["epoch"], self.train.epochs, "epochs", f"epoch {int(row['epoch'])}/{self.train.epochs}")
+        if self.ctx.stop_requested() and not trainer.should_stop and row["epoch"] < self.train.epochs:
+            raise StopRequested("stopped because the run was asked to stop; training goes on from here")
+        self._epoch_began = self._step_ended = time.monotonic()
+
+    def _row(self, trainer: Any, module: SmpModule) -> dict[str, float]:
+        assert self.loss_sum is not None
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "train/loss": float(self.loss_sum) / max(1, self.loss_count),
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "images/s": self._seen * self.sampler.world / max(self._train_s, 1e-9),
+            "data_wait": self._waited / max(self._train_s, 1e-9),
+        }
+        if self.validates and module.counts is not None and module.val_loss is not None:
+            found = scores(trainer.strategy.reduce(module.counts, reduce_op="sum"), module.described.channels)
+            row |= {f"val/{name}": value for name, value in found.items() if math.isfinite(value)}
+            totals = torch.stack([module.val_loss, module.val_loss.new_tensor(float(module.val_images))])
+            loss, images = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+            row["val/loss"] = loss / max(1.0, images)
+        return row
+
+    def _judge(self, trainer: Any, module: SmpModule, row: dict[str, float], lower: float) -> None:
+        """Keep the weights of the best epochs; stop when nothing gets better."""
+        epoch = int(row["epoch"])
+        stopping = self.train.early_stopping
+        if not math.isfinite(lower):
+            lower = math.inf
+        worst = max((value for value, _ in self.state.top), default=-math.inf)
+        if len(self.state.top) < self.train.checkpoints.top_k or lower < worst:
+            self._keep(module, lower, epoch)
+        if self.state.top[0][1] == epoch:
+            self.state.best = row
+        watched = lower
+        if stopping is not None and stopping.monitor != self.state.monitor and stopping.monitor in row:
+            watched = row[stopping.monitor] * (1 if "loss" in stopping.monitor else -1)
+        if watched < self.best - (stopping.min_delta if stopping else 0.0):
+            self.best, self.bad_epochs = watched, 0
+        else:
+            self.bad_epochs += 1
+        if stopping is not None and self.bad_epochs >= stopping.patience:
+            self.ctx.log(f"stopped after epoch {epoch}: {stopping.patience} epochs without improvement")
+            trainer.should_stop = True
+
+    def _keep(self, module: SmpModule, lower: float, epoch: int) -> None:
+        """Ties go to the earlier epoch."""
+        top = sorted([*self.state.top, (lower, epoch)])
+        kept, dropped = top[: self.train.checkpoints.top_k], top[self.train.checkpoints.top_k :]
+        self.state.top = kept
+        if self.sampler.rank:
+            return
+        weights = module.net.state_dict()
+        place = self.folder / TOP / f"{epoch:03d}.safetensors"
+        save_weights(weights, place)
+        if kept[0][1] == epoch:
+            partial = self.folder / f"{BEST}.part"
+            partial.unlink(missing_ok=True)
+            os.link(place, partial)
+            os.replace(partial, self.folder / BEST)
+        for _, old in dropped:
+            (self.folder / TOP / f"{old:03d}.safetensors").unlink(missing_ok=True)
+
+    def save(self, trainer: Any) -> None:
+        path = self.folder / LAST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        trainer.save_checkpoint(partial, weights_only=False)
+        if not self.sampler.rank:
+            os.replace(partial, path)
+            self.state.save(self.folder)
+        self._saved_at = time.monotonic()
