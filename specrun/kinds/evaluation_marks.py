@@ -16,7 +16,8 @@ from specrun.clients.fiftyone.digests import label_docs
 from specrun.clients.fiftyone.docs_to_labels import docs_to_labels
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.layout import MARK
-from specrun.kinds.evaluation_scores import Evaluated, is_object
+from specrun.kinds.evaluation_labels import is_object
+from specrun.kinds.evaluation_scores import Evaluated
 from specrun.model.work import Context
 from specrun.training.metrics.instances import ImageInstances
 from specrun.training.metrics.mistakes import MATCH_IOU, ImageMatches

@@ -2,107 +2,144 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from specrun.kinds.evaluation_compare import Comparison
+from specrun.kinds.evaluation_html import Html, confusion, curves, described, figure, page, table
 from specrun.kinds.evaluation_scores import Evaluated, number
+from specrun.kinds.evaluation_worst import picture, worst_images
 from specrun.model.digest import Json
-from specrun.training.metrics.instances import InstanceScores
+from specrun.training.metrics.bootstrap import Interval
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1f2937 }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem } td, th { padding: .2rem .8rem; text-align: right }
-th { border-bottom: 1px solid #9ca3af } td:first-child, th:first-child { text-align: left }
-svg { background: #f9fafb } .legend { font-size: 13px } h2 { margin-top: 2.5rem }
-@media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb } svg { background: #1f2937 } }
-"""
-_COLORS = ("#0891b2", "#dc2626", "#16a34a", "#d97706", "#7c3aed", "#db2777", "#65a30d", "#2563eb")
-_PLOT = 300
+_PICTURES = 12
+_MEASURES = {"box": "boxes", "mask": "masks", "points": "keypoints"}
 
 
-def save_json(path: Path, found: Sequence[Evaluated]) -> None:
+def save_json(path: Path, found: Sequence[Evaluated], comparison: Comparison | None = None) -> None:
     content = {evaluated.name: _to_json(evaluated) for evaluated in found}
+    if comparison is not None:
+        content["compare"] = comparison.to_json()
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def save_report(path: Path, title: str, found: Sequence[Evaluated]) -> None:
-    body = "\n".join(part for evaluated in found for part in _section(evaluated))
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
-    )
-    path.write_text(page, encoding="utf-8")
+def save_report(path: Path, title: str, found: Sequence[Evaluated], comparison: Comparison | None = None) -> None:
+    parts = list(_side_by_side(comparison)) if comparison is not None else []
+    parts += [part for evaluated in found for part in _section(evaluated)]
+    path.write_text(page(title, parts), encoding="utf-8")
 
 
 def _to_json(evaluated: Evaluated) -> dict[str, Json]:
-    content = evaluated.facts(per_class=True)
+    content: dict[str, Json] = {"task": evaluated.task, **evaluated.facts(per_class=True)}
     content["classes"] = list(evaluated.classes)
-    content["curves"] = {
-        kind: {evaluated.classes[i]: [number(p) for p in scores.by_class[i].curve] for i in scores.by_class}
-        for kind, scores in (("box", evaluated.boxes), ("mask", evaluated.masks))
-        if scores is not None
-    }
+    if evaluated.objects:
+        content["curves"] = {
+            measure: {
+                evaluated.classes[index]: [number(p) for p in of_class.curve]
+                for index, of_class in found.scores.by_class.items()
+            }
+            for measure, found in evaluated.objects.items()
+        }
     if evaluated.confusion is not None:
         content["confusion"] = evaluated.confusion.tolist()
-    content["worst"] = [
-        {"key": w.key, "name": w.name, "missed": w.missed, "invented": w.invented, "swapped": w.swapped}
-        for w in evaluated.worst
-    ]
+        content["confusion_names"] = list(evaluated.confusion_names)
+    content["worst"] = [{"key": w.key, "name": w.name, **w.values} for w in worst_images(evaluated)]
     content["notes"] = list(evaluated.notes)
     return content
 
 
 def _section(evaluated: Evaluated) -> Iterator[str]:
     yield f"<h2>{escape(evaluated.name)}</h2>"
-    count, confidence = len(evaluated.images), f"{evaluated.confidence:.2f}"
-    yield f"<p>{count} images. Mistakes are counted from a confidence of {confidence} on, where F1 is highest.</p>"
+    count = f"{len(evaluated.pairs):,} images."
+    if evaluated.images:
+        count += f" Mistakes are counted from a confidence of {evaluated.confidence:.2f} on, where F1 is highest."
+    yield f"<p>{count}</p>"
     for note in evaluated.notes:
-        yield f"<p>Note: {escape(note)}.</p>"
+        yield f'<p class="note">Note: {escape(note)}.</p>'
     facts = evaluated.facts(per_class=False)
     rows = [(name.replace("_", " "), value) for name, value in facts.items() if name not in ("images", "confidence")]
-    yield _table(("", "all classes"), rows)
-    by_class = evaluated.by_class()
-    columns = list(dict.fromkeys(key for values in by_class.values() for key in values))
-    yield _table(("class", *columns), [(name, *(v.get(key) for key in columns)) for name, v in by_class.items() if v])
-    if evaluated.main is not None:
-        yield "<h3>Precision and recall (IoU 0.5)</h3>"
-        yield _curves(evaluated.main, evaluated.classes)
+    yield table(("", "all classes"), rows)
+    yield _class_table(evaluated)
+    if evaluated.points is not None:
+        shares = evaluated.facts(per_class=True)["pck_per_point"]
+        assert isinstance(shares, dict)
+        yield "<h3>Correct points (PCK, within a fifth of the object)</h3>"
+        yield table(("point", "share"), list(shares.items()))
+    for measure, found in evaluated.objects.items():
+        yield f"<h3>Precision and recall of {_MEASURES[measure]} (at 0.5)</h3>"
+        yield curves(found.scores, evaluated.classes)
     if evaluated.confusion is not None:
         yield "<h3>Confusion</h3><p>Rows: what people drew. Columns: what was predicted.</p>"
-        names = [*evaluated.classes, "background"]
-        yield _table(
-            ("", *names), [(name, *row) for name, row in zip(names, evaluated.confusion.tolist(), strict=True)]
+        yield confusion(evaluated.confusion_names, evaluated.confusion.tolist())
+    yield from _worst(evaluated)
+
+
+def _class_table(evaluated: Evaluated) -> str:
+    by_class = evaluated.by_class()
+    columns = list(dict.fromkeys(key for values in by_class.values() for key in values))
+    rows: list[Sequence[object]] = []
+    for name, values in by_class.items():
+        absent = all(value in (None, 0) for value in values.values())
+        rows.append([name, "no instances"] if absent else [name, *(values.get(key) for key in columns)])
+    return table(("class", *columns), rows)
+
+
+def _worst(evaluated: Evaluated) -> Iterator[str]:
+    worst = worst_images(evaluated)
+    if not worst:
+        return
+    yield "<h3>Images with most mistakes</h3>"
+    if evaluated.images:
+        yield (
+            '<p class="legend">Left what people drew, right what was predicted. Green: found. Red: missed, or '
+            "invented. Amber: the wrong class.</p>"
         )
-    if evaluated.worst:
-        yield "<h3>Images with most mistakes</h3>"
-        rows_of = [(w.name, w.missed, w.invented, w.swapped) for w in evaluated.worst]
-        yield _table(("image", "missed", "invented", "wrong class"), rows_of)
+    figures = []
+    for one in worst[:_PICTURES]:
+        jpeg = picture(evaluated, one)
+        if jpeg is not None:
+            caption = f"{one.name}: {described(one.values)}"
+            figures.append(figure(base64.b64encode(jpeg).decode("ascii"), caption))
+    if figures:
+        yield f'<div class="worst">{"".join(figures)}</div>'
+    columns = list(worst[0].values)
+    yield table(("image", *columns), [(w.name, *(w.values[key] for key in columns)) for w in worst])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
-    lines = ["".join(f"<td>{escape(_shown(cell))}</td>" for cell in row) for row in rows]
-    return f"<table><tr>{cells}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _curves(scores: InstanceScores, classes: Sequence[str]) -> str:
-    lines, legend = [], []
-    for place, (index, of_class) in enumerate(scores.by_class.items()):
-        color = _COLORS[place % len(_COLORS)]
-        points = " ".join(
-            f"{step / 100 * _PLOT:.1f},{(1 - value) * _PLOT:.1f}" for step, value in enumerate(of_class.curve)
-        )
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
-        legend.append(f'<span style="color:{color}">■</span> {escape(classes[index])} {of_class.map50:.3f}')
-    return (
-        f'<svg width="{_PLOT}" height="{_PLOT}" role="img" aria-label="precision over recall">{"".join(lines)}</svg>'
-        f'<p class="legend">{" &nbsp; ".join(legend)}</p>'
+def _side_by_side(comparison: Comparison) -> Iterator[str]:
+    first = comparison.names[0]
+    yield "<h2>Side by side</h2>"
+    yield (
+        f"<p>On the same {comparison.images:,} images. In brackets the middle 95% of the difference to "
+        f"{escape(first)} when the images are drawn anew; bold where it does not hold zero.</p>"
     )
+    for title, per_class in (("", False), ("By class", True)):
+        rows = []
+        for place, (of_class, metric) in enumerate(comparison.scores):
+            if bool(of_class) != per_class:
+                continue
+            row: list[object] = [f"{of_class} {metric}".strip().replace("_", " ")]
+            for model, values in enumerate(comparison.values):
+                value = values[place]
+                row.append(value if math.isfinite(value) else None)
+                if model:
+                    row.append(_interval(comparison.differences[model - 1][place]))
+            rows.append(row)
+        if rows:
+            head = ["", first]
+            for name in comparison.names[1:]:
+                head += [name, "difference"]
+            yield (f"<h3>{title}</h3>" if title else "") + table(head, rows)
+
+
+def _interval(interval: Interval) -> object:
+    if not math.isfinite(interval.difference):
+        return None
+    text = f"{interval.difference:+.3f}"
+    if math.isfinite(interval.low):
+        text += f" [{interval.low:+.3f}, {interval.high:+.3f}]"
+    return Html(f'<span class="sure">{text}</span>') if interval.sure else text

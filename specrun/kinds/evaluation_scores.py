@@ -1,95 +1,202 @@
-"""The numbers of an evaluation: labels to instances and pixels, scored by `training.metrics`."""
+"""The numbers of an evaluation: labels to instances, pixels and classes, scored by `training.metrics`."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specrun.errors import NodeError
-from specrun.formats.draw_order import in_draw_order
-from specrun.formats.geometry import XYWH
-from specrun.formats.samples import load_samples
+from specrun.kinds.evaluation_labels import (
+    Pair,
+    class_bitmaps,
+    classes_through,
+    ignored_pixels,
+    image_classes,
+    instances,
+    is_object,
+    masks_overlap,
+    pixel_classes,
+    predicted_pixels,
+    rotated,
+    skeleton_of,
+    task_of,
+    through_taxonomy,
+)
 from specrun.kinds.prediction_coco import label_box, truth_box
-from specrun.kinds.prediction_images import class_mask, label_window
-from specrun.kinds.prediction_memory import PREDICTIONS_NAME
 from specrun.model.digest import Json
-from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Polygon, Sample
+from specrun.model.labels import Box, Keypoints, Mask, Polygon, Sample, Tag
+from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context, Made
-from specrun.training.metrics.instances import ImageInstances, Instance, InstanceScores, score_instances
-from specrun.training.metrics.mistakes import ImageMatches, confusion_matrix, match_image
-from specrun.training.metrics.semantic import SemanticScores, pixel_confusion, score_pixels
+from specrun.training.metrics.classification import (
+    ClassificationScores,
+    ImageClasses,
+    class_confusion,
+    count_classes,
+    score_classes,
+)
+from specrun.training.metrics.instances import (
+    ClassMatches,
+    ImageInstances,
+    InstanceScores,
+    Measure,
+    match_classes,
+    score_instances,
+)
+from specrun.training.metrics.keypoints import PointShares, correct_points
+from specrun.training.metrics.mistakes import ImageMatches, confusion_matrix, match_images
+from specrun.training.metrics.overlap import find_pairs
+from specrun.training.metrics.semantic import (
+    SemanticScores,
+    confusion_counts,
+    overlapping_counts,
+    pixel_confusion,
+    score_pixels,
+)
 
 _LOW_THRESHOLD = 0.05
-_WORST_SHOWN = 20
 _CLASSES_SHOWN = 5
+DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
+    "detect": ("box_map", "confusion"),
+    "obb": ("box_map", "confusion"),
+    "segment": ("mask_map", "box_map", "confusion"),
+    "semantic": ("miou", "confusion"),
+    "pose": ("oks", "pck", "box_map", "confusion"),
+    "classify": ("accuracy", "confusion"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """metrics: None: those of the model's task. points, sigmas: of the skeleton that was named.
+    multi_label: a pixel may have several classes; None: as the predictions are."""
+
+    metrics: tuple[str, ...] | None = None
+    taxonomy: ResolvedTaxonomy | None = None
+    points: tuple[str, ...] = ()
+    sigmas: Mapping[str, float] = field(default_factory=dict)
+    multi_label: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class WorstImage:
-    key: str
-    name: str
-    missed: int
-    invented: int
-    swapped: int
+class ObjectScores:
+    """One measure: its numbers, and the matches that they come from."""
+
+    scores: InstanceScores
+    matches: Mapping[int, ClassMatches]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelScores:
+    """counts: (images, 3, classes + 1). confusion: None where pixels may have several classes."""
+
+    scores: SemanticScores
+    counts: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
+
+    @property
+    def overlapping(self) -> bool:
+        return self.confusion is None
+
+
+@dataclass(frozen=True, slots=True)
+class TagScores:
+    scores: ClassificationScores
+    counts: NDArray[np.int64]
+    images: tuple[ImageClasses, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
     """One predictions node. classes: of the model, then those that only the truth knows.
 
-    keys, images, matches: by image; matches at `confidence`, where F1 is highest.
-    confusion: None when it was not asked for; its last row and column are the background.
+    objects: `mask`, `points` or `box` → scores, the one that mistakes are counted by first.
+    images, matches: by image, empty when no objects were compared; matches at `confidence`, where F1 is highest.
+    confusion: None when it was not asked for; rows and columns by `confusion_names`.
     """
 
     name: str
+    task: str
     classes: tuple[str, ...]
-    keys: tuple[str, ...]
-    images: tuple[ImageInstances, ...]
-    boxes: InstanceScores | None
-    masks: InstanceScores | None
-    pixels: SemanticScores | None
-    confusion: NDArray[np.int64] | None
-    confidence: float
-    matches: tuple[ImageMatches, ...]
-    worst: tuple[WorstImage, ...]
-    notes: tuple[str, ...] = field(default=())
+    pairs: tuple[Pair, ...]
+    images: tuple[ImageInstances, ...] = ()
+    objects: Mapping[str, ObjectScores] = field(default_factory=dict)
+    point_names: tuple[str, ...] = ()
+    points: PointShares | None = None
+    pixels: PixelScores | None = None
+    tags: TagScores | None = None
+    confusion: NDArray[np.int64] | None = None
+    confusion_names: tuple[str, ...] = ()
+    confidence: float = 0.0
+    matches: tuple[ImageMatches, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(drawn.key for drawn, _ in self.pairs)
 
     @property
     def main(self) -> InstanceScores | None:
-        return self.masks or self.boxes
+        return next((found.scores for found in self.objects.values()), None)
+
+    def prefix(self, measure: str) -> str:
+        """What stands before `map50`: nothing for the masks or boxes that count."""
+        return "oks_" if measure == "points" else "box_" if measure == "box" and len(self.objects) > 1 else ""
 
     def facts(self, *, per_class: bool) -> dict[str, Json]:
-        facts: dict[str, Json] = {"images": len(self.images), "confidence": number(self.confidence)}
+        facts: dict[str, Json] = {"images": len(self.pairs)}
         if self.main is not None:
-            facts |= {"map50": number(self.main.map50), "map": number(self.main.map)}
-            facts |= {"precision": number(self.main.precision), "recall": number(self.main.recall)}
-        if self.masks is not None and self.boxes is not None:
-            facts |= {"box_map50": number(self.boxes.map50), "box_map": number(self.boxes.map)}
+            facts["confidence"] = number(self.confidence)
+        for place, (measure, found) in enumerate(self.objects.items()):
+            prefix = self.prefix(measure)
+            facts |= {f"{prefix}map50": number(found.scores.map50), f"{prefix}map": number(found.scores.map)}
+            if not place:
+                facts |= {"precision": number(found.scores.precision), "recall": number(found.scores.recall)}
+        if self.points is not None:
+            facts["pck"] = number(self.points.pck)
         if self.pixels is not None:
-            facts |= {"miou": number(self.pixels.miou), "pixel_accuracy": number(self.pixels.pixel_accuracy)}
+            scores = self.pixels.scores
+            facts |= {"miou": number(scores.miou), "dice": number(scores.dice)}
+            facts["pixel_accuracy"] = number(scores.pixel_accuracy)
+        if self.tags is not None:
+            of_tags = self.tags.scores
+            facts |= {"accuracy": number(of_tags.accuracy), "top5": number(of_tags.top5), "f1": number(of_tags.f1)}
         if per_class:
             facts["per_class"] = dict(self.by_class())
+            if self.points is not None:
+                shares = zip(self._point_labels(), self.points.by_point(), strict=True)
+                facts["pck_per_point"] = {name: number(share) for name, share in shares}
         return facts
 
+    def _point_labels(self) -> Sequence[str]:
+        assert self.points is not None
+        return self.point_names or [str(place) for place in range(1, self.points.drawn.shape[1] + 1)]
+
     def by_class(self) -> dict[str, dict[str, Json]]:
-        """Class → its numbers; a class without any truth has none."""
-        found: dict[str, dict[str, Json]] = {}
-        for index, name in enumerate(self.classes):
-            values: dict[str, Json] = {}
-            for prefix, scores in (("", self.main), ("box_", self.boxes if self.masks else None)):
-                if scores is not None and index in scores.by_class:
-                    of_class = scores.by_class[index]
-                    values |= {f"{prefix}map50": number(of_class.map50), f"{prefix}map": number(of_class.map)}
-                    values["labels"] = of_class.truths
-            if self.pixels is not None:
-                values["iou"] = number(self.pixels.iou_by_class.get(index + 1, math.nan))
-            found[name] = values
-        return found
+        """Class → its numbers; null where it does not occur."""
+        return {name: self._of_class(index) for index, name in enumerate(self.classes)}
+
+    def _of_class(self, index: int) -> dict[str, Json]:
+        values: dict[str, Json] = {}
+        for measure, found in self.objects.items():
+            prefix, of_class = self.prefix(measure), found.scores.by_class.get(index)
+            values[f"{prefix}map50"] = number(of_class.map50) if of_class else None
+            values[f"{prefix}map"] = number(of_class.map) if of_class else None
+            values.setdefault("labels", of_class.truths if of_class else 0)
+        if self.pixels is not None:
+            scores = self.pixels.scores
+            values["iou"] = number(scores.iou_by_class.get(index + 1, math.nan))
+            values["dice"] = number(scores.dice_by_class.get(index + 1, math.nan))
+            values["pixels"] = int(self.pixels.counts[:, 1, index + 1].sum())
+        if self.tags is not None:
+            precision, recall, f1, images = self.tags.scores.by_class[index]
+            values |= {"precision": number(precision), "recall": number(recall), "f1": number(f1), "images": images}
+        return values
 
 
 def number(value: float) -> float | None:
@@ -97,51 +204,126 @@ def number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def evaluate(predictions: Made, truth: Mapping[str, Sample], metrics: Sequence[str], ctx: Context) -> Evaluated:
-    """truth: by sample key. Raises NodeError: not one predicted image is in the truth, or not one class of it."""
-    predicted = list(load_samples(predictions.folder / PREDICTIONS_NAME, ctx.project_dir))
-    pairs = [(truth[sample.key], sample) for sample in predicted if sample.key in truth]
+def pair_up(predictions: Made, predicted: Iterable[Sample], truth: Mapping[str, Sample]) -> list[Pair]:
+    """Raises NodeError: not one predicted image is in the truth."""
+    samples = list(predicted)
+    pairs = [(truth[sample.key], sample) for sample in samples if sample.key in truth]
     if not pairs:
         hint = "Apply the predictions again."
-        raise NodeError(f"{predictions.address}: none of its {len(predicted)} images is in the dataset.", hint=hint)
-    unknown = _unknown_labels(predictions, pairs)
-    classes = (*_known_classes(predictions), *unknown)
-    without_masks = _sides_without_masks(predictions, pairs)
-    use_masks = "mask_map" in metrics and not without_masks
+        raise NodeError(f"{predictions.address}: none of its {len(samples)} images is in the dataset.", hint=hint)
+    return pairs
+
+
+def evaluate(predictions: Made, pairs: Sequence[Pair], wishes: Wishes, ctx: Context, *, gone: int = 0) -> Evaluated:
+    """gone: predicted images that are not in the truth. Raises NodeError: the truth has not one class of the model,
+    or a class that the taxonomy does not know."""
+    whose = predictions.address.text
+    truth = through_taxonomy((drawn for drawn, _ in pairs), wishes.taxonomy, "the ground truth")
+    found = through_taxonomy((sample for _, sample in pairs), wishes.taxonomy, whose)
+    pairs = list(zip(truth, found, strict=True))
+    task = task_of(predictions.facts.get("task"), pairs)
+    metrics = wishes.metrics or DEFAULT_METRICS[task]
+    known = classes_through([str(name) for name in predictions.facts["classes"]], wishes.taxonomy, whose)
+    unknown = _unknown_labels(whose, known, pairs, tags=task == "classify")
+    base = Evaluated(
+        name=whose.partition(".")[2], task=task, classes=(*known, *unknown), pairs=tuple(pairs),
+        notes=_notes(predictions, task, gone, unknown),
+    )  # fmt: skip
+    if task == "classify":
+        return _with_tags(base, metrics)
+    if task != "semantic" or {"box_map", "mask_map"} & set(metrics):
+        base = _with_objects(base, metrics, wishes, whose, ctx)
+    if task == "semantic" or "miou" in metrics:
+        base = _with_pixels(base, metrics, wishes)
+    return base
+
+
+def _with_tags(base: Evaluated, metrics: Sequence[str]) -> Evaluated:
+    tagged = [pair for pair in base.pairs if any(isinstance(label, Tag) for label in pair[0].labels)]
+    images = tuple(image_classes(pair, base.classes) for pair in tagged)
+    counts = count_classes(images, len(base.classes))
+    left_out = len(base.pairs) - len(tagged)
+    note = f"{left_out} images without a class in the truth were left out"
+    confusion = class_confusion(images, len(base.classes)) if "confusion" in metrics else None
+    return replace(
+        base, pairs=tuple(tagged), tags=TagScores(score_classes(counts), counts, images), confusion=confusion,
+        confusion_names=(*base.classes, "nothing"), notes=(*base.notes, *([note] if left_out else ())),
+    )  # fmt: skip
+
+
+def _with_objects(base: Evaluated, metrics: Sequence[str], wishes: Wishes, whose: str, ctx: Context) -> Evaluated:
+    pose = base.task == "pose" or bool({"oks", "pck"} & set(metrics))
+    skeleton = skeleton_of(base.pairs, wishes.points, dict(wishes.sigmas), whose) if pose else None
+    without_masks = _sides_without_masks(whose, base.pairs) if "mask_map" in metrics else []
+    turned = base.task == "obb" or rotated(base.pairs)
+    by_mask = "mask_map" in metrics and not without_masks
     images = []
-    for done, (drawn, found) in enumerate(pairs, start=1):
-        images.append(
-            ImageInstances(
-                _instances(drawn.labels, classes, drawn.size_wh, truth_box, masks=use_masks),
-                _instances(found.labels, classes, found.size_wh, label_box, masks=use_masks),
-            )
-        )
-        ctx.progress(done, len(pairs), "images", f"reading {predictions.address}")
+    for done, (drawn, found) in enumerate(base.pairs, start=1):
+        truth = instances(drawn, base.classes, truth_box, masks=by_mask or turned, skeleton=skeleton)
+        predicted = instances(found, base.classes, label_box, masks=by_mask or turned, skeleton=skeleton)
+        images.append(ImageInstances(truth, predicted))
+        ctx.progress(done, len(base.pairs), "images", f"reading {whose}")
         ctx.check_stop()
-    boxes = score_instances(images, masks=False) if "box_map" in metrics or not use_masks else None
-    masks = score_instances(images, masks=True) if use_masks else None
-    main = masks or boxes
-    assert main is not None
-    matches = [match_image(image, confidence=main.confidence, masks=use_masks) for image in images]
-    return Evaluated(
-        name=predictions.address.text.partition(".")[2],
-        classes=classes,
-        keys=tuple(drawn.key for drawn, _ in pairs),
-        images=tuple(images),
-        boxes=boxes,
-        masks=masks,
-        pixels=_pixels(pairs, classes, main.confidence) if "miou" in metrics else None,
-        confusion=confusion_matrix(images, matches, len(classes)) if "confusion" in metrics else None,
-        confidence=main.confidence,
-        matches=tuple(matches),
-        worst=_worst(pairs, images, matches),
-        notes=_notes(predictions, len(predicted) - len(pairs), without_masks if "mask_map" in metrics else (), unknown),
-    )
+    wanted: dict[str, Measure] = {}
+    if by_mask:
+        wanted["mask"] = Measure.MASK
+    if skeleton is not None and "oks" in metrics:
+        wanted["points"] = Measure.POINTS
+    if "box_map" in metrics or not wanted:
+        wanted["box"] = Measure.MASK if turned else Measure.BOX
+    sigmas = skeleton.sigmas if skeleton else None
+    pairs = {name: find_pairs(images, measure, sigmas) for name, measure in wanted.items()}
+    matched = {name: match_classes(pairs[name], wanted[name].max_detections) for name in wanted}
+    objects = {name: ObjectScores(score_instances(found), found) for name, found in matched.items()}
+    main = next(iter(objects))
+    confidence = objects[main].scores.confidence
+    matches = match_images(images, pairs[main], confidence=confidence)
+    notes = list(base.notes)
+    if without_masks:
+        sides = " and of ".join(without_masks)
+        notes.append(f"the objects of {sides} are not all masks or polygons, so boxes were compared instead of masks")
+    if pose and skeleton is None:
+        notes.append("the truth has no keypoints, so boxes were compared instead")
+    return replace(
+        base, images=tuple(images), objects=objects, confidence=confidence, matches=tuple(matches), notes=tuple(notes),
+        points=_shares(images, confidence, len(sigmas)) if sigmas is not None and "pck" in metrics else None,
+        point_names=skeleton.names if skeleton else (),
+        confusion=confusion_matrix(images, matches, len(base.classes)) if "confusion" in metrics else None,
+        confusion_names=(*base.classes, "background"),
+    )  # fmt: skip
 
 
-def _sides_without_masks(predictions: Made, pairs: Sequence[tuple[Sample, Sample]]) -> list[str]:
+def _shares(images: Sequence[ImageInstances], confidence: float, points: int) -> PointShares:
+    """Objects are paired by their boxes: pairs by their points would leave out the bad ones."""
+    matches = match_images(images, find_pairs(images, Measure.BOX), confidence=confidence)
+    return correct_points(images, [[(t, p) for t, p, _ in found.pairs] for found in matches], points)
+
+
+def _with_pixels(base: Evaluated, metrics: Sequence[str], wishes: Wishes) -> Evaluated:
+    several = wishes.multi_label
+    if several is None:
+        several = base.task == "semantic" and masks_overlap(found for _, found in base.pairs)
+    size = len(base.classes) + 1
+    counts = np.zeros((len(base.pairs), 3, size), dtype=np.int64)
+    confusion = np.zeros((size, size), dtype=np.int64)
+    for place, (drawn, found) in enumerate(base.pairs):
+        if several:
+            sides = class_bitmaps(drawn, base.classes, 0.0), class_bitmaps(found, base.classes, base.confidence)
+            counts[place] = overlapping_counts(*sides, size, ignored_pixels(drawn))
+            continue
+        truth = pixel_classes(drawn, base.classes)
+        of_image = pixel_confusion(truth, predicted_pixels(found, base.classes, base.confidence), size)
+        counts[place], confusion = confusion_counts(of_image), confusion + of_image
+    scores = score_pixels(counts.sum(axis=0), overlapping=several)
+    pixels = PixelScores(scores, counts, None if several else confusion)
+    if base.confusion is not None or "confusion" not in metrics or several:
+        return replace(base, pixels=pixels)
+    return replace(base, pixels=pixels, confusion=confusion, confusion_names=("background", *base.classes))
+
+
+def _sides_without_masks(whose: str, pairs: Sequence[Pair]) -> list[str]:
     """Which of both has objects that are neither masks nor polygons."""
-    sides = ("the ground truth", predictions.address.text)
+    sides = ("the ground truth", whose)
     return [
         side
         for place, side in enumerate(sides)
@@ -149,100 +331,44 @@ def _sides_without_masks(predictions: Made, pairs: Sequence[tuple[Sample, Sample
     ]
 
 
-def _known_classes(predictions: Made) -> tuple[str, ...]:
-    return tuple(str(name) for name in predictions.facts["classes"])
-
-
-def _unknown_labels(predictions: Made, pairs: Iterable[tuple[Sample, Sample]]) -> dict[str, int]:
+def _unknown_labels(whose: str, known: Sequence[str], pairs: Iterable[Pair], *, tags: bool) -> dict[str, int]:
     """Class that the model does not know → its labels in the truth. Raises NodeError: no class is shared."""
-    known = _known_classes(predictions)
-    drawn = Counter(label.label for sample, _ in pairs for label in sample.labels if is_object(label))
+    sides: list[Counter[str]] = [Counter(), Counter()]
+    for pair in pairs:
+        for side, sample in zip(sides, pair, strict=True):
+            side.update(label.label for label in sample.labels if isinstance(label, Tag) == tags and _counts(label))
+    drawn = sides[0]
     if drawn and not drawn.keys() & set(known):
         raise NodeError(
-            f"{predictions.address}: the model and the truth share no class; the model knows {_listed(known)}, "
-            f"the truth has {_listed(sorted(drawn))}.",
-            hint="Evaluate it on a dataset with the model's classes, or rename them in the taxonomy.",
+            f"{whose}: the model and the truth share no class; the model knows {listed(known)}, "
+            f"the truth has {listed(sorted(drawn))}.",
+            hint="Evaluate it on a dataset with the model's classes, or name a `taxonomy` that maps both.",
         )
-    return {name: drawn[name] for name in sorted(drawn.keys() - set(known))}
+    return {name: drawn[name] for name in sorted((drawn.keys() | sides[1].keys()) - set(known))}
 
 
-def _listed(names: Sequence[str]) -> str:
+def _counts(label: Any) -> bool:
+    return is_object(label) or isinstance(label, Tag | Mask | Polygon)
+
+
+def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_CLASSES_SHOWN]) + (", …" if len(names) > _CLASSES_SHOWN else "")
 
 
-def _instances(
-    labels: Iterable[AnyLabel],
-    classes: Sequence[str],
-    size_wh: tuple[int, int],
-    box_of: Callable[[AnyLabel, tuple[int, int]], XYWH | None],
-    *,
-    masks: bool,
-) -> list[Instance]:
-    """Objects, not tags and lines. The order of the labels is kept, so one that shows nothing in the image stays,
-    and counts for nothing."""
-    found = []
-    for label in labels:
-        if not is_object(label):
-            continue
-        box = box_of(label, size_wh)
-        window = label_window(label, size_wh) if masks else None
-        found.append(
-            Instance(
-                class_index=classes.index(label.label),
-                box_xywh=box or (0.0, 0.0, 0.0, 0.0),
-                bitmap=window[0] if window else None,
-                left=window[1] if window else 0,
-                top=window[2] if window else 0,
-                score=1.0 if label.score is None else label.score,
-                crowd=label.crowd or box is None,
-            )
-        )
-    return found
-
-
-def is_object(label: AnyLabel) -> bool:
-    return isinstance(label, Box | Mask | Polygon | Keypoints)
-
-
-def _pixels(pairs: Iterable[tuple[Sample, Sample]], classes: Sequence[str], confidence: float) -> SemanticScores:
-    confusion = np.zeros((len(classes) + 1,) * 2, dtype=np.int64)
-    for drawn, found in pairs:
-        by_score = sorted(found.labels, key=lambda label: label.score or 0.0)
-        certain = [label for label in by_score if (label.score or 0.0) >= confidence]
-        truth = class_mask(in_draw_order(drawn.labels), classes, drawn.size_wh).astype(np.int32)
-        predicted = class_mask(certain, classes, drawn.size_wh).astype(np.int32)
-        confusion += pixel_confusion(truth, predicted, len(classes) + 1)
-    return score_pixels(confusion)
-
-
-def _worst(
-    pairs: Sequence[tuple[Sample, Sample]], images: Sequence[ImageInstances], matches: Sequence[ImageMatches]
-) -> tuple[WorstImage, ...]:
-    rows = []
-    for (drawn, _), image, found in zip(pairs, images, matches, strict=True):
-        missed, invented = len(found.missed), len(found.invented)
-        swapped = found.mistakes(image) - missed - invented
-        if missed + invented + swapped:
-            rows.append(WorstImage(drawn.key, drawn.name, missed, invented, swapped))
-    rows.sort(key=lambda row: (-(row.missed + row.invented + row.swapped), row.key))
-    return tuple(rows[:_WORST_SHOWN])
-
-
-def _notes(predictions: Made, gone: int, without_masks: Sequence[str], unknown: Mapping[str, int]) -> tuple[str, ...]:
+def _notes(predictions: Made, task: str, gone: int, unknown: Mapping[str, int]) -> tuple[str, ...]:
     notes = []
     threshold = float(predictions.facts.get("threshold", 0))
-    if threshold > _LOW_THRESHOLD:
+    if threshold > _LOW_THRESHOLD and task not in ("semantic", "classify"):
         notes.append(
             f"{predictions.address} holds only labels of at least {threshold:g} confidence, so average precision is "
-            "lower than it could be; a threshold of 0.01 gives the whole curve"
+            "lower than it could be; a threshold of 0.001 gives the whole curve"
         )
+    if task == "classify" and threshold > 1 / max(len(predictions.facts["classes"]), 1):
+        notes.append(f"{predictions.address} holds only classes of at least {threshold:g} confidence")
     if gone:
         notes.append(f"{gone} predicted images are no longer in the dataset and were left out")
     if unknown:
         count = sum(unknown.values())
         labels = "1 truth label is of a class" if count == 1 else f"{count:,} truth labels are of classes"
-        notes.append(f"{labels} the model does not know: {_listed(list(unknown))}")
-    if without_masks:
-        sides = " and of ".join(without_masks)
-        notes.append(f"the objects of {sides} are not all masks or polygons, so boxes were compared instead of masks")
+        notes.append(f"{labels} the model does not know: {listed(list(unknown))}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""The ground truth of an evaluation."""
+"""The ground truth of an evaluation, and what was predicted."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def load_truth(truth: Made, field: str | None, ctx: Context) -> dict[str, Sample
 
         samples = list(load_samples(truth.folder / SAMPLES_NAME, ctx.project_dir))
     return {sample.key: sample for sample in samples if sample.annotated}
+
+
+def load_predicted(predictions: Made, ctx: Context) -> list[Sample]:
+    from specrun.formats.samples import load_samples
+    from specrun.kinds.prediction_memory import PREDICTIONS_NAME
+
+    return list(load_samples(predictions.folder / PREDICTIONS_NAME, ctx.project_dir))

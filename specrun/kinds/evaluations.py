@@ -1,14 +1,14 @@
 """evaluations. Predictions held against what people drew, on just the images that the predictions cover.
 
     evaluation.json     all numbers, by predictions node
-    report.html         the same to look at: table, precision-recall curves, confusion matrix, worst images
+    report.html         the same to look at: tables, precision-recall curves, confusion matrix, worst images
 
 In the dataset, every label gets `eval_<name>` = tp, fp or fn, to filter by in the App.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -20,37 +20,63 @@ from specrun.model.work import Context, Made
 from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 
 if TYPE_CHECKING:
-    from specrun.kinds.evaluation_scores import Evaluated
+    from specrun.kinds.evaluation_scores import Evaluated, Wishes
 
-MetricName = Literal["box_map", "mask_map", "miou", "confusion"]
+MetricName = Literal["box_map", "mask_map", "oks", "pck", "miou", "accuracy", "confusion"]
 
 
 class EvaluationSpec(NodeSpec):
     """How good predictions are."""
 
-    predictions: Annotated[list[str], Ref("predictions")] = Field(min_length=1)
+    predictions: Annotated[list[str], Ref("predictions")] = []
     """What is evaluated; several must be of the same dataset."""
+    compare: Annotated[list[str], Ref("predictions", "evaluations", bare=True)] = []
+    """Instead of `predictions`: two or more, side by side on the same images, with the difference to the first and
+    how sure it is. A bare name is one of `predictions`; `evaluations.x` stands for what x evaluates."""
+    images: Literal["same", "common"] = "same"
+    """With `compare`: the predictions must be of the same images, or only the common ones count."""
+    bootstrap: int = Field(default=1000, ge=10, le=100_000)
+    """With `compare`: how often the images are drawn anew for the interval, by the project's seed."""
     ground_truth: str | None = None
     """The label field that is right; null: the dataset's own."""
-    metrics: list[MetricName] = Field(default=["mask_map", "confusion"], min_length=1)
-    """box_map and mask_map: average precision of boxes or masks (mAP50, mAP50-95). miou: overlap per pixel and
-    class. confusion: which class was taken for which."""
+    taxonomy: Annotated[str | None, Ref("taxonomies")] = None
+    """The classes of truth and predictions are led through it first, so that a model that knows others can be
+    evaluated."""
+    skeleton: Annotated[str | None, Ref("skeletons")] = None
+    """Points and their order, for keypoints; null: as the labels name them."""
+    sigmas: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Point → how exactly it can be placed, for OKS. The others have 0.05, and COCO's 17 points COCO's own."""
+    metrics: list[MetricName] | None = Field(default=None, min_length=1)
+    """box_map and mask_map: average precision of boxes or masks (mAP50, mAP50-95). oks: the same of keypoints. pck:
+    correct points. miou: overlap, Dice and accuracy of pixels. accuracy: of whole images, with top-5 and F1. confusion:
+    which class was taken for which. null: what fits the model's task."""
+    multi_label: bool | None = None
+    """For miou: a pixel may have several classes, each counted by itself; null: if the predictions overlap."""
     per_class: bool = True
     """Numbers for each class too."""
 
 
 class Evaluation(Kind):
     Spec = EvaluationSpec
+    version = 2
     worker = "fiftyone"
+    uses_seed = True
     resources: ClassVar[Resources] = Resources(cpus=1.0)
     packages = ("fiftyone",)
 
     def check(self, spec: EvaluationSpec, lookup: Lookup) -> Sequence[Problem]:
-        places = {name: _on(name, lookup) for name in spec.predictions}
+        if bool(spec.predictions) == bool(spec.compare):
+            message = "predictions and compare exclude each other" if spec.compare else "it needs predictions"
+            return [Problem("", message, "Keep one of the two." if spec.compare else "Or `compare`.")]
+        field = "compare" if spec.compare else "predictions"
+        named = list(_predictions(spec, lookup))
+        if spec.compare and len(set(named)) < 2 and not any("[" in name for name in named):
+            return [Problem("compare", "one thing alone cannot be compared", "Name two or more predictions.")]
+        places = {name: _on(name, lookup) for name in named}
         if len({place for place in places.values() if place}) > 1:
             listed = ", ".join(f"{name} on {place}" for name, place in places.items())
             message = f"Predictions that are evaluated together must be of one dataset ({listed})."
-            return [Problem("predictions", message, "Make an evaluation for each.")]
+            return [Problem(field, message, "Make an evaluation for each.")]
         return ()
 
     def inputs(self, spec: EvaluationSpec) -> Sequence[Need]:
@@ -58,35 +84,82 @@ class Evaluation(Kind):
 
     def needs(self, spec: EvaluationSpec, lookup: Lookup) -> Sequence[Need]:
         """The truth lies where the predictions were made."""
-        place = next((found for name in spec.predictions if (found := _on(name, lookup))), None)
+        named = list(dict.fromkeys(_predictions(spec, lookup)))
+        inputs = [Need("predictions", name) for name in named]
+        place = next((found for name in named if (found := _on(name, lookup))), None)
         if place is None:
-            return self.inputs(spec)
+            return inputs
         if not place.startswith("datasets."):
-            return [*self.inputs(spec), Need("truth", place)]
+            return [*inputs, Need("truth", place)]
         field = spec.ground_truth or getattr(lookup.spec(place), "label_field", None) or "ground_truth"
-        return [*self.inputs(spec), Need("truth", place, ("media", "split", "classes", f"field:{field}"))]
+        return [*inputs, Need("truth", place, ("media", "split", "classes", f"field:{field}"))]
 
     def run(self, spec: EvaluationSpec, ctx: Context) -> Outputs:
         # numpy and the client of the database come with these.
+        from specrun.kinds.evaluation_compare import compare, same_images
         from specrun.kinds.evaluation_report import save_json, save_report
-        from specrun.kinds.evaluation_scores import evaluate
-        from specrun.kinds.evaluation_truth import load_truth
+        from specrun.kinds.evaluation_scores import evaluate, pair_up
+        from specrun.kinds.evaluation_truth import load_predicted, load_truth
 
         made = ctx.inputs("predictions")
         truth = load_truth(ctx.input("truth"), spec.ground_truth, ctx)
-        found = [evaluate(predictions, truth, spec.metrics, ctx) for predictions in made]
-        save_json(ctx.staging / "evaluation.json", found)
-        save_report(ctx.staging / "report.html", str(ctx.address), found)
+        predicted = [load_predicted(predictions, ctx) for predictions in made]
+        pairs = [pair_up(one, samples, truth) for one, samples in zip(made, predicted, strict=True)]
+        gone = [len(samples) - len(side) for samples, side in zip(predicted, pairs, strict=True)]
+        notes: tuple[str, ...] = ()
+        if spec.compare:
+            pairs, notes = same_images(made, pairs, spec.images)
+        wishes = _wishes(spec, ctx)
+        found = [
+            evaluate(one, side, wishes, ctx, gone=missing) for one, side, missing in zip(made, pairs, gone, strict=True)
+        ]
+        ctx.progress(0, None, "images", "comparing" if spec.compare else "writing the report")
+        comparison = compare(found, rounds=spec.bootstrap, seed=ctx.seed) if spec.compare else None
+        save_json(ctx.staging / "evaluation.json", found, comparison)
+        save_report(ctx.staging / "report.html", str(ctx.address), found, comparison)
         if ctx.input("truth").kind.startswith("datasets."):
             _mark(spec, made, found, ctx)
         facts = _facts(found, per_class=spec.per_class)
-        notes = tuple(dict.fromkeys(note for evaluated in found for note in evaluated.notes))
+        if comparison is not None:
+            facts["compare"] = comparison.to_json()
+        notes += tuple(dict.fromkeys(note for evaluated in found for note in evaluated.notes))
         artifacts = (Artifact("evaluation", "file", "evaluation.json"), Artifact("report", "report", "report.html"))
         return Outputs(artifacts=artifacts, facts=facts, notes=notes)
 
 
+def _predictions(spec: EvaluationSpec, lookup: Lookup, seen: tuple[str, ...] = ()) -> Iterator[str]:
+    """Addresses of the predictions that are meant, those of other evaluations among them."""
+    for name in (*spec.predictions, *spec.compare):
+        address = Ref("predictions").address(name)
+        other: Any = lookup.spec(address) if address.startswith("evaluations.") else None
+        if isinstance(other, EvaluationSpec):
+            if address not in seen:
+                yield from _predictions(other, lookup, (*seen, address))
+        elif address.startswith("predictions."):
+            yield address
+
+
+def _wishes(spec: EvaluationSpec, ctx: Context) -> Wishes:
+    from specrun.kinds.evaluation_scores import Wishes  # numpy comes with it
+    from specrun.model.taxonomy import ResolvedTaxonomy
+
+    taxonomy = None
+    if spec.taxonomy is not None:
+        taxonomy = ResolvedTaxonomy.from_json(ctx.declarations[Ref("taxonomies").address(spec.taxonomy)])
+    points: Sequence[str] = ()
+    if spec.skeleton is not None:
+        points = ctx.declarations[Ref("skeletons").address(spec.skeleton)]["points"]
+    return Wishes(
+        metrics=tuple(spec.metrics) if spec.metrics is not None else None,
+        taxonomy=taxonomy,
+        points=tuple(points),
+        sigmas=spec.sigmas,
+        multi_label=spec.multi_label,
+    )
+
+
 def _on(name: str, lookup: Lookup) -> str | None:
-    predictions: Any = lookup.spec(Ref("predictions").address(name))
+    predictions: Any = lookup.spec(name)
     written = getattr(predictions, "on", None)
     return Ref("datasets", "sources").address(written) if isinstance(written, str) else None
 

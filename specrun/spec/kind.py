@@ -88,9 +88,12 @@ class Ref:
     """
 
     sections: tuple[str, ...]
+    bare: bool
+    """Of several sections: a name without one is of the first."""
 
-    def __init__(self, *sections: str) -> None:
+    def __init__(self, *sections: str, bare: bool = False) -> None:
         object.__setattr__(self, "sections", sections)
+        object.__setattr__(self, "bare", bare)
 
     def address(self, written: str) -> str:
         """The text of the address for what the user wrote (may still carry `[*]` or an instance)."""

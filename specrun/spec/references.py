@@ -38,7 +38,7 @@ class Reference:
     def text(self) -> str:
         """The address as text, perhaps with `[…]`."""
         written = str(self.scalar.value)
-        return self.ref.address(written) if len(self.ref.sections) == 1 else written
+        return self.ref.address(written) if len(self.ref.sections) == 1 or self.ref.bare else written
 
 
 def find_references(tree: Table, model: type[BaseModel], path: Path = ()) -> Iterator[Reference]:

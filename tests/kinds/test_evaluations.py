@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from specrun.errors import NodeError
 from specrun.formats.samples import save_samples
@@ -49,8 +54,11 @@ def _predictions(tmp_path: Path, samples: list[Sample], name: str = "p", **facts
 
 def _evaluate(tmp_path: Path, truth: list[Sample], *predictions: Made, **spec: Any) -> Any:
     source = _made(tmp_path, "sources.s", "sources.annotations", "samples.jsonl", truth)
-    context = make_context(tmp_path, "evaluations.e", made={"predictions": list(predictions), "truth": [source]})
-    wanted = EvaluationSpec(predictions=[str(p.address) for p in predictions], **spec)
+    made = {"predictions": list(predictions), "truth": [source]}
+    declared = spec.pop("declarations", {})
+    context = make_context(tmp_path, "evaluations.e", made=made, declarations=declared)
+    named = {} if "compare" in spec else {"predictions": [str(p.address) for p in predictions]}
+    wanted = EvaluationSpec(**named, **spec)
     return Evaluation().run(wanted, context), context.staging
 
 
@@ -67,6 +75,8 @@ def test_polygons_are_compared_with_masks_pixel_by_pixel(tmp_path: Path) -> None
         "box_map50": 1.0,
         "box_map": 1.0,
         "iou": 1.0,
+        "dice": 1.0,
+        "pixels": 100,
     }
     assert outputs.facts["miou"] == 0.5
     assert (outputs.facts["precision"], outputs.facts["recall"]) == (1.0, 0.5)
@@ -107,22 +117,45 @@ def test_boxes_in_the_truth_are_compared_as_boxes(tmp_path: Path) -> None:
 
 def test_a_detector_is_compared_with_polygons_by_boxes(tmp_path: Path) -> None:
     found = _predictions(tmp_path, [_sample("a", Box(label="small", x=2, y=2, width=10, height=10, score=0.9))])
-    outputs, _ = _evaluate(tmp_path, [_sample("a", _outline("small", 2, 2))], found)
+    outputs, _ = _evaluate(tmp_path, [_sample("a", _outline("small", 2, 2))], found, metrics=["mask_map"])
     assert outputs.facts["map50"] == 1.0
     assert outputs.notes == (
         "the objects of predictions.p are not all masks or polygons, so boxes were compared instead of masks",
     )
 
 
-def test_poses_are_compared_by_their_boxes(tmp_path: Path) -> None:
-    points = np.array([[3.0, 3.0], [9.0, 9.0]])
-    truth = [_sample("a", Keypoints(label="small", points=points, box=(2, 2, 10, 10)))]
-    found = _predictions(
-        tmp_path, [_sample("a", Keypoints(label="small", points=points, box=(2, 2, 10, 9), score=0.9))]
-    )
+def _pose(*corners: tuple[float, float], names: tuple[str, ...] = (), **more: Any) -> Keypoints:
+    return Keypoints(label="small", points=np.array(corners), names=names, box=(0, 0, 40, 20), **more)
+
+
+def test_poses_are_compared_by_their_points(tmp_path: Path) -> None:
+    truth = [_sample("a", _pose((0, 0), (40, 0), names=("left", "right")))]
+    found = _predictions(tmp_path, [_sample("a", _pose((0, 0), (40, 0), score=0.9))])
     outputs, _ = _evaluate(tmp_path, truth, found)
-    assert outputs.facts["map50"] == 1.0
-    assert outputs.notes[0].startswith("the objects of the ground truth and of predictions.p are not all masks")
+    assert (outputs.facts["oks_map50"], outputs.facts["box_map50"], outputs.facts["pck"]) == (1.0, 1.0, 1.0)
+    assert outputs.facts["pck_per_point"] == {"left": 1.0, "right": 1.0}
+
+
+def test_points_are_paired_by_name(tmp_path: Path) -> None:
+    truth = [_sample("a", _pose((0, 0), (40, 0), names=("left", "right")))]
+    mirrored = _predictions(tmp_path, [_sample("a", _pose((40, 0), (0, 0), names=("right", "left"), score=0.9))])
+    outputs, _ = _evaluate(tmp_path, truth, mirrored)
+    assert (outputs.facts["oks_map"], outputs.facts["pck"]) == (1.0, 1.0)
+
+
+def test_objects_with_other_points_than_the_model_finds_are_an_error(tmp_path: Path) -> None:
+    truth = [_sample("a", _pose((0, 0), (40, 0), (0, 20)))]
+    found = _predictions(tmp_path, [_sample("a", _pose((0, 0), (40, 0), score=0.9))])
+    with pytest.raises(NodeError, match="finds 2 points an object, and the truth has 3"):
+        _evaluate(tmp_path, truth, found)
+
+
+def test_given_sigmas_make_points_stricter(tmp_path: Path) -> None:
+    truth = [_sample("a", _pose((0, 0), names=("tip",)))]
+    found = _predictions(tmp_path, [_sample("a", _pose((2, 0), names=("tip",), score=0.9))])
+    loose, _ = _evaluate(tmp_path / "1", truth, found)
+    strict, _ = _evaluate(tmp_path / "2", truth, found, sigmas={"tip": 0.01})
+    assert (loose.facts["oks_map50"], strict.facts["oks_map50"]) == (1.0, 0.0)
 
 
 def test_pixels_of_the_truth_are_drawn_with_small_shapes_on_top(tmp_path: Path) -> None:
@@ -206,9 +239,169 @@ def test_names_in_the_report_are_text(tmp_path: Path) -> None:
     found = _predictions(tmp_path, [_sample("<img src=x>.png")], classes=["<b>bold"])
     _, folder = _evaluate(tmp_path, truth, found)
     page = (folder / "report.html").read_text()
-    assert "<img" not in page
+    assert "<img src=x" not in page
     assert "<b>" not in page
     assert "&lt;b&gt;bold" in page
+
+
+def _photo(tmp_path: Path, name: str, *labels: AnyLabel) -> Sample:
+    path = tmp_path / name
+    Image.fromarray(np.full((64, 64, 3), 90, dtype=np.uint8)).save(path)
+    return replace(_sample(name, *labels), media=path)
+
+
+def test_the_report_shows_the_worst_images_and_asks_for_nothing_outside(tmp_path: Path) -> None:
+    truth = [_photo(tmp_path, "a.png", _square("small", 2, 2), _outline("large", 30, 30))]
+    found = _predictions(tmp_path, [_photo(tmp_path, "a.png", _square("small", 2, 2, score=0.9))])
+    _, folder = _evaluate(tmp_path, truth, found)
+    page = (folder / "report.html").read_text()
+    (encoded,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        assert picture.size == (64 + 4 + 64, 64)
+        red, green, blue = picture.convert("RGB").getpixel((30 + 5, 30 + 5))  # type: ignore[misc]
+    assert red > max(green, blue) + 30  # missed
+    assert "prefers-color-scheme: dark" in page
+    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+
+
+def test_tags_are_compared_as_classes_of_images(tmp_path: Path) -> None:
+    truth = [_sample(name, Tag(label=label)) for name, label in (("a", "small"), ("b", "small"), ("c", "large"))]
+    guesses = {"a": ("small", "large"), "b": ("large", "small"), "c": ("large", "small")}
+    predicted = [
+        _sample(name, *(Tag(label=label, score=0.9 - place / 2) for place, label in enumerate(labels)))
+        for name, labels in guesses.items()
+    ]
+    found = _predictions(tmp_path, predicted, task="classify", classes=["small", "large", "never"])
+    outputs, folder = _evaluate(tmp_path, [*truth, _sample("d")], found)
+    assert (outputs.facts["accuracy"], outputs.facts["top5"]) == (0.666667, 1.0)
+    assert outputs.facts["per_class"]["large"] == {"precision": 0.5, "recall": 1.0, "f1": 0.666667, "images": 1}
+    assert outputs.facts["per_class"]["never"]["f1"] is None
+    content = json.loads((folder / "evaluation.json").read_text())["p"]
+    assert content["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert [w["name"] for w in content["worst"]] == ["b"]
+    assert "no instances" in (folder / "report.html").read_text()
+
+
+def test_masks_of_a_semantic_model_are_compared_by_pixel(tmp_path: Path) -> None:
+    truth = [_sample("a", _outline("small", 0, 0), _outline("small", 20, 20))]
+    whole = np.zeros((64, 64), dtype=bool)
+    whole[0:10, 0:10] = True
+    found = _predictions(
+        tmp_path, [_sample("a", Mask(label="small", bitmap=whole, left=0, top=0, score=0.4))], task="semantic"
+    )
+    outputs, folder = _evaluate(tmp_path, truth, found)
+    assert (outputs.facts["miou"], outputs.facts["dice"]) == (0.5, 0.666667)
+    assert "map50" not in outputs.facts
+    assert outputs.facts["per_class"]["large"] == {"iou": None, "dice": None, "pixels": 0}
+    content = json.loads((folder / "evaluation.json").read_text())["p"]
+    assert content["confusion"] == [[64 * 64 - 200, 0, 0], [100, 100, 0], [0, 0, 0]]
+    assert content["worst"][0]["miou"] == 0.5
+
+
+def test_overlapping_masks_of_a_semantic_model_count_class_by_class(tmp_path: Path) -> None:
+    both = (_square("small", 0, 0, 10), _square("large", 0, 0, 20))
+    predicted = [replace(label, score=0.9) for label in both]
+    found = _predictions(tmp_path, [_sample("a", *predicted)], task="semantic")
+    outputs, _ = _evaluate(tmp_path, [_sample("a", *both)], found)
+    assert (outputs.facts["miou"], outputs.facts["pixel_accuracy"]) == (1.0, 1.0)
+    alone, _ = _evaluate(tmp_path / "2", [_sample("a", *both)], found, multi_label=False)
+    assert alone.facts["miou"] == 0.375  # one class covers the other
+
+
+def test_regions_to_ignore_count_neither_as_pixels_nor_as_objects(tmp_path: Path) -> None:
+    ignored = replace(_square("small", 20, 20, 20), crowd=True)
+    truth = [_sample("a", _square("small", 0, 0), ignored)]
+    predicted = (_square("small", 0, 0, score=0.9), _square("small", 25, 25, 5, score=0.8))
+    outputs, _ = _evaluate(
+        tmp_path, truth, _predictions(tmp_path, [_sample("a", *predicted)]), metrics=["mask_map", "miou"]
+    )
+    assert (outputs.facts["map"], outputs.facts["precision"], outputs.facts["miou"]) == (1.0, 1.0, 1.0)
+
+
+def test_turned_boxes_are_compared_as_they_stand(tmp_path: Path) -> None:
+    box = Box(label="small", x=10, y=28, width=40, height=6, rotation=45)
+    across = replace(box, rotation=-45, score=0.9)  # the same upright box
+    outputs, _ = _evaluate(tmp_path, [_sample("a", box)], _predictions(tmp_path, [_sample("a", across)], task="obb"))
+    assert outputs.facts["map50"] == 0.0
+    same = _predictions(tmp_path, [_sample("a", replace(box, score=0.9))], "same", task="obb")
+    outputs, _ = _evaluate(tmp_path / "2", [_sample("a", box)], same)
+    assert outputs.facts["map"] == 1.0
+
+
+_TAXONOMY = {
+    "classes": ["coral"],
+    "map": {"small": "coral", "large": "coral", "Acropora": "coral"},
+    "drop": ["sand"],
+    "unmapped": "error",
+    "colors": {},
+}
+
+
+def test_a_model_of_one_taxonomy_is_evaluated_on_another_through_the_map(tmp_path: Path) -> None:
+    truth = [_sample("a", _square("Acropora", 2, 2), _square("sand", 40, 40))]
+    found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))])
+    declared = {"taxonomies.extended": _TAXONOMY}
+    outputs, _ = _evaluate(tmp_path, truth, found, declarations=declared, taxonomy="extended")
+    assert outputs.facts["per_class"]["coral"]["map"] == 1.0
+    assert outputs.notes == ()
+
+
+def test_a_class_that_the_taxonomy_does_not_know_is_an_error(tmp_path: Path) -> None:
+    found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))])
+    with pytest.raises(NodeError, match='the ground truth: the taxonomy has no class "Porites"'):
+        _evaluate(
+            tmp_path,
+            [_sample("a", _square("Porites", 2, 2))],
+            found,
+            declarations={"taxonomies.extended": _TAXONOMY},
+            taxonomy="extended",
+        )
+
+
+def _compared(tmp_path: Path, second_images: int = 12, **spec: Any) -> Any:
+    """The second model misses the large squares of every other image."""
+    names = [f"{n:02d}" for n in range(12)]
+    both = (_square("small", 2, 2), _square("large", 30, 30, 20))
+    truth = [_sample(name, *both) for name in names]
+    sure = [replace(label, score=0.9) for label in both]
+    good = _predictions(tmp_path, [_sample(name, *sure) for name in names], "good")
+    worse = [_sample(name, *sure[: 1 + n % 2]) for n, name in enumerate(names)]
+    bad = _predictions(tmp_path, worse[:second_images][::-1], "bad")
+    return _evaluate(tmp_path, truth, good, bad, compare=["good", "bad"], bootstrap=200, **spec)
+
+
+def test_models_side_by_side_have_their_difference_and_how_sure_it_is(tmp_path: Path) -> None:
+    outputs, folder = _compared(tmp_path)
+    differences = outputs.facts["compare"]["bad"]
+    assert outputs.facts["compare"]["baseline"] == "good"
+    assert differences["map50"]["difference"] == pytest.approx(outputs.facts["bad"]["map50"] - 1.0, abs=1e-6)
+    assert differences["map50"]["low"] < differences["map50"]["difference"] < differences["map50"]["high"] < 0
+    assert differences["per_class"]["small"]["map50"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert differences["per_class"]["large"]["map50"]["high"] < 0
+    again, _ = _compared(tmp_path / "again")
+    assert again.facts == outputs.facts
+    page = (folder / "report.html").read_text()
+    assert "Side by side" in page
+    assert 'class="sure"' in page
+
+
+def test_models_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match=r"predictions.good has 12, predictions.bad has 5, 5 are common \(not: s/05"):
+        _compared(tmp_path, 5)
+
+
+def test_the_common_images_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:
+    outputs, _ = _compared(tmp_path, 5, images="common")
+    assert (outputs.facts["good"]["images"], outputs.facts["bad"]["images"]) == (5, 5)
+    assert outputs.notes[0].startswith("only the 5 images that all predictions cover were compared")
+
+
+def test_models_with_nothing_in_common_are_not_compared(tmp_path: Path) -> None:
+    boxes = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))], "boxes")
+    tags = _predictions(tmp_path, [_sample("a", Tag(label="small", score=0.9))], "tags", task="classify")
+    truth = [_sample("a", _square("small", 2, 2), Tag(label="small"))]
+    with pytest.raises(NodeError, match="no measure in common"):
+        _evaluate(tmp_path, truth, boxes, tags, compare=["boxes", "tags"])
 
 
 class _Lookup:
@@ -221,6 +414,8 @@ class _Lookup:
         section, _, name = address.partition(".")
         if section == "predictions" and name in self.on:
             return PredictionSpec(model="models.m", on=self.on[name])
+        if section == "evaluations" and name in self.on:
+            return EvaluationSpec(predictions=[self.on[name]])
         return None
 
     def kind_of(self, address: str) -> str | None:
@@ -241,3 +436,21 @@ def test_predictions_of_two_datasets_cannot_be_compared() -> None:
     (problem,) = Evaluation().check(spec, _Lookup(p="datasets.reef", q="datasets.other"))
     assert problem.path == "predictions"
     assert not Evaluation().check(spec, _Lookup(p="datasets.reef", q="datasets.reef"))
+
+
+def test_what_is_compared_may_be_predictions_or_evaluations() -> None:
+    spec = EvaluationSpec(compare=["p", "evaluations.e"])
+    lookup = _Lookup(p="datasets.reef", q="datasets.reef", e="q")
+    assert [need.ref for need in Evaluation().needs(spec, lookup)][:2] == ["predictions.p", "predictions.q"]
+    assert not Evaluation().check(spec, lookup)
+
+
+def test_one_thing_alone_cannot_be_compared() -> None:
+    (problem,) = Evaluation().check(EvaluationSpec(compare=["p"]), _Lookup(p="datasets.reef"))
+    assert problem.path == "compare"
+
+
+def test_predictions_and_compare_exclude_each_other() -> None:
+    lookup = _Lookup(p="datasets.reef", q="datasets.reef")
+    for wrong in (EvaluationSpec(), EvaluationSpec(predictions=["p"], compare=["p", "q"])):
+        assert len(Evaluation().check(wrong, lookup)) == 1

@@ -1,41 +1,63 @@
-"""Average precision of boxes and masks, equal to pycocotools' numbers (area `all`, 100 detections an image).
+"""Average precision of boxes, masks and keypoints, equal to pycocotools' numbers (area `all`).
 
-Ours instead of pycocotools: the same matching also gives the mistakes by image, the confusion matrix and the
-precision-recall curves, and the extra needs no compiled dependency. A test holds it against pycocotools.
-Source: `pycocotools/cocoeval.py`, functions evaluateImg and accumulate.
+Ours instead of pycocotools: the same matching also gives the mistakes by image, the confusion matrix, the
+precision-recall curves and bootstrap intervals, the extra needs no compiled dependency, and it is faster.
+Tests hold it against pycocotools.
+Source: `pycocotools/cocoeval.py`, functions evaluateImg, computeOks and accumulate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specrun.model.labels import Bitmap
-from specrun.training.metrics.overlap import box_overlaps, mask_overlaps
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
-_MAX_DETECTIONS = 100
 _ALMOST_ONE = 1 - 1e-10
 
-_Floats = NDArray[np.float64]
-_Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+
+
+class Measure(StrEnum):
+    """How alike two objects are: IoU of boxes, IoU of bitmaps, OKS of keypoints."""
+
+    BOX = "box"
+    MASK = "mask"
+    POINTS = "points"
+
+    @property
+    def max_detections(self) -> int:
+        """COCO's: the most certain of a class in an image that count."""
+        return 20 if self is Measure.POINTS else 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One object. class_index: into the classes. box_xywh: pixels. bitmap lies at (left, top); None: box only."""
+    """One object. class_index: into the classes. box_xywh: pixels. bitmap lies at (left, top); None: box only.
+
+    points: (k, 3) x, y and COCO's visibility. area: square pixels, for OKS; None: of the box.
+    crowd: takes any number of predictions, which then count for nothing. ignored: takes one such.
+    """
 
     class_index: int
     box_xywh: tuple[float, float, float, float]
     bitmap: Bitmap | None = None
     left: int = 0
     top: int = 0
+    points: Floats | None = None
+    area: float | None = None
     score: float = 1.0
     crowd: bool = False
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +69,74 @@ class ImageInstances:
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of all images in one row, image by image. counts: of each image."""
+
+    rows: tuple[Instance, ...]
+    counts: Indices
+    image: Indices
+    class_index: Indices
+    score: Floats
+    crowd: Bools
+    ignored: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Predictions and truths of one image that are alike by 0.5 at least, whatever their classes.
+
+    prediction, truth: into `predictions.rows` and `truths.rows`. overlap: IoU (of a crowd, the share of the
+    prediction that lies in it) or OKS.
+    """
+
+    predictions: Objects
+    truths: Objects
+    prediction: Indices
+    truth: Indices
+    overlap: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMatches:
+    """One class over all images, its detections by falling score.
+
+    matched, counted: (d, IoU thresholds); what matched an ignored truth counts for nothing.
+    image: of each detection. truth_image: of each truth that counts.
+    """
+
+    scores: Floats
+    image: Indices
+    matched: Bools
+    counted: Bools
+    truth_image: Indices
+
+    def precisions(self, weights: Floats | None = None) -> Floats | None:
+        """(101 recalls, IoU thresholds); None: no truth. weights: how often each image counts, default once."""
+        truths = float(len(self.truth_image)) if weights is None else float(weights[self.truth_image].sum())
+        if truths == 0:
+            return None
+        weight = 1.0 if weights is None else weights[self.image][:, None]
+        true = np.cumsum((self.matched & self.counted) * weight, axis=0, dtype=np.float64)
+        every = np.cumsum(self.counted * weight, axis=0, dtype=np.float64)
+        recall = true / truths
+        precision = np.divide(true, every, out=np.zeros_like(true), where=every > 0)
+        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        curves = np.zeros((len(RECALL_THRESHOLDS), self.matched.shape[1]))
+        for column in range(curves.shape[1]):
+            at = np.searchsorted(recall[:, column], RECALL_THRESHOLDS, side="left")
+            inside = at < len(envelope)
+            curves[inside, column] = envelope[at[inside], column]
+        return curves
+
+
+@dataclass(frozen=True, slots=True)
 class ClassScores:
     """map: mean over IoU 0.5 to 0.95. curve: precision at 101 recalls, IoU 0.5. truths: without crowds."""
 
     map50: float
     map: float
     truths: int
-    curve: _Floats
+    curve: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +154,28 @@ class InstanceScores:
     by_class: dict[int, ClassScores]
 
 
-@dataclass(frozen=True, slots=True)
-class _Matches:
-    """One class on one image. scores: (d,), highest first. matched, ignored: (IoU thresholds, d).
-    truths: without crowds."""
+def flat_objects(groups: Sequence[Sequence[Instance]]) -> Objects:
+    rows = tuple(chain.from_iterable(groups))
+    counts = np.array([len(group) for group in groups], dtype=np.int64)
+    return Objects(
+        rows=rows,
+        counts=counts,
+        image=np.repeat(np.arange(len(groups)), counts),
+        class_index=np.array([row.class_index for row in rows], dtype=np.int64),
+        score=np.array([row.score for row in rows], dtype=np.float64),
+        crowd=np.array([row.crowd for row in rows], dtype=bool),
+        ignored=np.array([row.crowd or row.ignored for row in rows], dtype=bool),
+    )
 
-    scores: _Floats
-    matched: _Bools
-    ignored: _Bools
-    truths: int
 
-
-def score_instances(images: Sequence[ImageInstances], *, masks: bool) -> InstanceScores:
-    """masks: compare bitmaps, else boxes."""
-    by_class: dict[int, list[_Matches]] = {}
-    for image in images:
-        for class_index in {i.class_index for i in (*image.truth, *image.predictions)}:
-            by_class.setdefault(class_index, []).append(_match(image, class_index, masks=masks))
-    scores = {index: _accumulate(found) for index, found in sorted(by_class.items())}
-    known = {index: found for index, found in scores.items() if found is not None}
-    precision, recall, confidence = _best_point([m for found in by_class.values() for m in found])
+def score_instances(matches: dict[int, ClassMatches]) -> InstanceScores:
+    known: dict[int, ClassScores] = {}
+    for index, found in sorted(matches.items()):
+        curves = found.precisions()
+        if curves is not None:
+            scores = float(curves[:, 0].mean()), float(curves.mean())
+            known[index] = ClassScores(*scores, truths=len(found.truth_image), curve=curves[:, 0])
+    precision, recall, confidence = _best_point(list(matches.values()))
     return InstanceScores(
         map50=float(np.mean([s.map50 for s in known.values()])) if known else float("nan"),
         map=float(np.mean([s.map for s in known.values()])) if known else float("nan"),
@@ -101,84 +186,87 @@ def score_instances(images: Sequence[ImageInstances], *, masks: bool) -> Instanc
     )
 
 
-def overlaps(predictions: Sequence[Instance], truth: Sequence[Instance], *, masks: bool) -> _Floats:
-    """(predictions, truth) IoU; against a crowd, the share of the prediction that lies in it."""
-    crowd = np.array([t.crowd for t in truth], dtype=bool)
-    if masks:
-        return mask_overlaps([_window(p) for p in predictions], [_window(t) for t in truth], crowd)
-    boxes = [np.array([i.box_xywh for i in group], dtype=np.float64).reshape(-1, 4) for group in (predictions, truth)]
-    return box_overlaps(boxes[0], boxes[1], crowd)
-
-
-def _window(instance: Instance) -> tuple[Bitmap, int, int]:
-    if instance.bitmap is None:
-        return np.zeros((0, 0), dtype=bool), 0, 0
-    return instance.bitmap, instance.left, instance.top
-
-
-def _match(image: ImageInstances, class_index: int, *, masks: bool) -> _Matches:
-    truth = sorted((t for t in image.truth if t.class_index == class_index), key=lambda t: t.crowd)
-    predictions = [p for p in image.predictions if p.class_index == class_index]
-    order = np.argsort([-p.score for p in predictions], kind="mergesort")[:_MAX_DETECTIONS]
-    predictions = [predictions[i] for i in order]
-    crowd = np.array([t.crowd for t in truth], dtype=bool)
-    matrix = overlaps(predictions, truth, masks=masks)
-    matched = np.zeros((len(IOU_THRESHOLDS), len(predictions)), dtype=bool)
+def match_classes(pairs: Pairs, max_detections: int) -> dict[int, ClassMatches]:
+    """Every class of the truth or the predictions → its matches, greedily by falling score as COCO does."""
+    predictions, truths = pairs.predictions, pairs.truths
+    rank = _ranks(predictions)
+    same = predictions.class_index[pairs.prediction] == truths.class_index[pairs.truth]
+    kept = np.flatnonzero(same & (rank[pairs.prediction] < max_detections))
+    best = _best_truths(pairs, kept, rank)
+    matched = best >= 0
     ignored = np.zeros_like(matched)
-    for row, threshold in enumerate(IOU_THRESHOLDS):
-        taken = np.zeros(len(truth), dtype=bool)
-        for column in range(len(predictions)):
-            best = _best_truth(matrix[column], taken, crowd, min(threshold, _ALMOST_ONE))
-            if best is not None:
-                taken[best] = True
-                matched[row, column], ignored[row, column] = True, crowd[best]
-    scores = np.array([p.score for p in predictions], dtype=np.float64)
-    return _Matches(scores, matched, ignored, int((~crowd).sum()))
+    ignored[matched] = truths.ignored[best[matched]]
+    used = np.flatnonzero(rank < max_detections)
+    found = {}
+    for index in np.union1d(predictions.class_index, truths.class_index).tolist():
+        own = used[predictions.class_index[used] == index]
+        own = own[np.lexsort((rank[own], predictions.image[own], -predictions.score[own]))]
+        counting = (truths.class_index == index) & ~truths.ignored
+        found[index] = ClassMatches(
+            scores=predictions.score[own],
+            image=predictions.image[own],
+            matched=matched[own],
+            counted=~ignored[own],
+            truth_image=truths.image[counting],
+        )
+    return found
 
 
-def _best_truth(row: _Floats, taken: _Bools, crowd: _Bools, threshold: float) -> int | None:
-    """The free truth with the highest IoU, the last of equal ones; a crowd only when there is no other."""
-    for group in (~crowd & ~taken, crowd):
-        fits = group & (row >= threshold)
-        if fits.any():
-            return int(np.flatnonzero(fits & (row == row[fits].max()))[-1])
-    return None
+def _ranks(predictions: Objects) -> Indices:
+    """Place of each prediction among those of its class and image, by falling score, the earlier of equals first."""
+    total = len(predictions.rows)
+    order = np.lexsort((np.arange(total), -predictions.score, predictions.class_index, predictions.image))
+    image, class_index = predictions.image[order], predictions.class_index[order]
+    first = np.ones(total, dtype=bool)
+    first[1:] = (image[1:] != image[:-1]) | (class_index[1:] != class_index[:-1])
+    starts = np.maximum.accumulate(np.where(first, np.arange(total), 0))
+    rank = np.empty(total, dtype=np.int64)
+    rank[order] = np.arange(total) - starts
+    return rank
 
 
-def _accumulate(found: Sequence[_Matches]) -> ClassScores | None:
-    """None: the class is nowhere in the truth."""
-    truths = sum(m.truths for m in found)
-    if truths == 0:
-        return None
-    order = np.argsort(-np.concatenate([m.scores for m in found]), kind="mergesort")
-    matched = np.concatenate([m.matched for m in found], axis=1)[:, order]
-    ignored = np.concatenate([m.ignored for m in found], axis=1)[:, order]
-    curves = np.stack([_precision_at_recalls(matched[t], ignored[t], truths) for t in range(len(IOU_THRESHOLDS))])
-    return ClassScores(map50=float(curves[0].mean()), map=float(curves.mean()), truths=truths, curve=curves[0])
+def _best_truths(pairs: Pairs, kept: Indices, rank: Indices) -> Indices:
+    """(predictions, IoU thresholds): the truth that each takes, or -1.
+
+    All images at once, rank by rank: the most certain predictions choose first. A prediction takes the free truth
+    with the highest overlap, the last of equal ones; an ignored one only when there is no other.
+    """
+    truths = pairs.truths
+    best = np.full((len(pairs.predictions.rows), len(IOU_THRESHOLDS)), -1, dtype=np.int64)
+    truth, prediction = pairs.truth[kept], pairs.prediction[kept]
+    order = np.lexsort((truth, pairs.overlap[kept], ~truths.ignored[truth], prediction, rank[prediction]))
+    truth, prediction, overlap = truth[order], prediction[order], pairs.overlap[kept][order]
+    taken = np.zeros((len(truths.rows), len(IOU_THRESHOLDS)), dtype=bool)
+    for start, stop in _runs(rank[prediction]):
+        here, asked = truth[start:stop], prediction[start:stop]
+        free = ~taken[here] | truths.crowd[here, None]
+        fits = free & (overlap[start:stop, None] >= np.minimum(IOU_THRESHOLDS, _ALMOST_ONE))
+        firsts = np.flatnonzero(np.r_[True, asked[1:] != asked[:-1]])
+        chosen = np.maximum.reduceat(np.where(fits, np.arange(len(here))[:, None], -1), firsts, axis=0)
+        rows, columns = np.nonzero(chosen >= 0)
+        winner = here[chosen[rows, columns]]
+        best[asked[firsts][rows], columns] = winner
+        taken[winner, columns] = True
+    return best
 
 
-def _precision_at_recalls(matched: _Bools, ignored: _Bools, truths: int) -> _Floats:
-    true = np.cumsum(matched & ~ignored, dtype=np.float64)
-    false = np.cumsum(~matched & ~ignored, dtype=np.float64)
-    recall = true / truths
-    precision = true / np.maximum(true + false, 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, RECALL_THRESHOLDS, side="left")
-    curve = np.zeros(len(RECALL_THRESHOLDS))
-    inside = at < len(envelope)
-    curve[inside] = envelope[at[inside]]
-    return curve
+def _runs(values: Indices) -> Iterator[tuple[int, int]]:
+    """Start and stop of each run of equal values."""
+    if len(values):
+        borders = np.flatnonzero(np.diff(values)) + 1
+        edges = [0, *borders.tolist(), len(values)]
+        yield from pairwise(edges)
 
 
-def _best_point(found: Sequence[_Matches]) -> tuple[float, float, float]:
+def _best_point(found: Sequence[ClassMatches]) -> tuple[float, float, float]:
     """Precision, recall and confidence where F1 is highest."""
-    truths = sum(m.truths for m in found)
+    truths = sum(len(m.truth_image) for m in found)
     scores = np.concatenate([m.scores for m in found]) if found else np.zeros(0)
     if not truths or not scores.size:
         return 0.0, 0.0, 0.0
     order = np.argsort(-scores, kind="mergesort")
-    matched = np.concatenate([m.matched[0] for m in found])[order]
-    counted = ~np.concatenate([m.ignored[0] for m in found])[order]
+    matched = np.concatenate([m.matched[:, 0] for m in found])[order]
+    counted = np.concatenate([m.counted[:, 0] for m in found])[order]
     true, all_ = np.cumsum(matched & counted), np.cumsum(counted)
     f1 = 2 * true / np.maximum(all_ + truths, 1)
     # Predictions of equal confidence stand or fall together.

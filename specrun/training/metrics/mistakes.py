@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specrun.training.metrics.instances import ImageInstances, overlaps
+from specrun.training.metrics.instances import ImageInstances, Pairs
 
 MATCH_IOU = 0.5
 
@@ -28,29 +29,41 @@ class ImageMatches:
         return swapped + len(self.missed) + len(self.invented)
 
 
-def match_image(image: ImageInstances, *, confidence: float, masks: bool) -> ImageMatches:
+def match_images(images: Sequence[ImageInstances], pairs: Pairs, *, confidence: float) -> list[ImageMatches]:
     """Pairs by falling IoU, from 0.5 on; of equal ones, the pair of the same class first."""
-    predictions = [i for i, p in enumerate(image.predictions) if p.score >= confidence]
-    truth = list(range(len(image.truth)))
-    matrix = overlaps([image.predictions[i] for i in predictions], image.truth, masks=masks)
-    candidates = [
-        (matrix[i, t], image.predictions[p].class_index == image.truth[t].class_index, -t, -p)
-        for i, p in enumerate(predictions)
-        for t in truth
-        if matrix[i, t] >= MATCH_IOU
-    ]
+    candidates = list(_by_image(pairs, len(images), confidence))
+    return [_match(image, found, confidence) for image, found in zip(images, candidates, strict=True)]
+
+
+def _by_image(pairs: Pairs, images: int, confidence: float) -> Iterator[list[tuple[int, int, float]]]:
+    """(index in the truth, index in the predictions, IoU) of each image, in the order in which they are tried."""
+    truths, predictions = pairs.truths, pairs.predictions
+    certain = predictions.score[pairs.prediction] >= confidence
+    truth, prediction, overlap = pairs.truth[certain], pairs.prediction[certain], pairs.overlap[certain]
+    other = truths.class_index[truth] != predictions.class_index[prediction]
+    order = np.lexsort((prediction, truth, other, -overlap, truths.image[truth]))
+    truth, prediction, overlap = truth[order], prediction[order], overlap[order]
+    image = truths.image[truth]
+    starts = [np.concatenate(([0], np.cumsum(side.counts)))[:-1] for side in (truths, predictions)]
+    columns = (truth - starts[0][image], prediction - starts[1][image], overlap)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    borders = np.searchsorted(image, np.arange(images + 1))
+    for start, stop in pairwise(borders.tolist()):
+        yield rows[start:stop]
+
+
+def _match(image: ImageInstances, candidates: Sequence[tuple[int, int, float]], confidence: float) -> ImageMatches:
     pairs: dict[int, tuple[int, float]] = {}
     used: set[int] = set()
-    for iou, _, minus_t, minus_p in sorted(candidates, reverse=True):
-        t, p = -minus_t, -minus_p
+    for t, p, iou in candidates:
         if p not in used and (t not in pairs or image.truth[t].crowd):
             used.add(p)
-            pairs.setdefault(t, (p, float(iou)))
-    drawn = {t: pair for t, pair in pairs.items() if not image.truth[t].crowd}
+            pairs.setdefault(t, (p, iou))
+    ignored = {t for t, truth in enumerate(image.truth) if truth.crowd or truth.ignored}
     return ImageMatches(
-        pairs=tuple((t, p, iou) for t, (p, iou) in sorted(drawn.items())),
-        missed=tuple(t for t in truth if t not in pairs and not image.truth[t].crowd),
-        invented=tuple(p for p in predictions if p not in used),
+        pairs=tuple((t, p, iou) for t, (p, iou) in sorted(pairs.items()) if t not in ignored),
+        missed=tuple(t for t in range(len(image.truth)) if t not in pairs and t not in ignored),
+        invented=tuple(p for p, found in enumerate(image.predictions) if found.score >= confidence and p not in used),
     )
 
 

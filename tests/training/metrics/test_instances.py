@@ -9,10 +9,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specrun.training.metrics.instances import ImageInstances, Instance, score_instances
-from specrun.training.metrics.mistakes import confusion_matrix, match_image
+from specrun.training.metrics.instances import (
+    ImageInstances,
+    Instance,
+    InstanceScores,
+    Measure,
+    match_classes,
+    score_instances,
+)
+from specrun.training.metrics.mistakes import ImageMatches, confusion_matrix, match_images
+from specrun.training.metrics.overlap import find_pairs
 
 _SIZE = 60
+
+
+def _score(images: list[ImageInstances], measure: Measure = Measure.BOX) -> InstanceScores:
+    return score_instances(match_classes(find_pairs(images, measure), measure.max_detections))
+
+
+def _match(image: ImageInstances, confidence: float) -> ImageMatches:
+    (found,) = match_images([image], find_pairs([image], Measure.BOX), confidence=confidence)
+    return found
 
 
 def _box(class_index: int, x: float, y: float, w: float, h: float, **more: Any) -> Instance:
@@ -100,33 +117,33 @@ def _pycocotools(images: list[ImageInstances], kind: str) -> tuple[float, float]
 @pytest.mark.parametrize("seed", range(5))
 def test_map_equals_pycocotools(seed: int, crowds: bool) -> None:
     images = _random_images(seed, crowds=crowds)
-    for kind, masks in (("bbox", False), ("segm", True)):
-        scores = score_instances(images, masks=masks)
+    for kind, measure in (("bbox", Measure.BOX), ("segm", Measure.MASK)):
+        scores = _score(images, measure)
         assert (scores.map50, scores.map) == pytest.approx(_pycocotools(images, kind), abs=1e-9)
 
 
 def test_a_perfect_prediction_scores_one() -> None:
     images = [ImageInstances([_box(0, 0, 0, 10, 10)], [_box(0, 0, 0, 10, 10, score=0.9)])]
-    scores = score_instances(images, masks=False)
+    scores = _score(images)
     assert (scores.map50, scores.map, scores.precision, scores.recall) == (1.0, 1.0, 1.0, 1.0)
     assert scores.confidence == 0.9
 
 
 def test_a_class_that_never_occurs_in_the_truth_is_left_out_of_the_mean() -> None:
     images = [ImageInstances([_box(0, 0, 0, 10, 10)], [_box(0, 0, 0, 10, 10), _box(1, 20, 20, 10, 10, score=0.5)])]
-    scores = score_instances(images, masks=False)
+    scores = _score(images)
     assert set(scores.by_class) == {0}
     assert scores.map50 == 1.0
 
 
 def test_no_truth_at_all_has_no_score() -> None:
-    scores = score_instances([ImageInstances([], [_box(0, 0, 0, 5, 5)])], masks=False)
+    scores = _score([ImageInstances([], [_box(0, 0, 0, 5, 5)])])
     assert np.isnan(scores.map50)
     assert scores.by_class == {}
 
 
 def test_no_prediction_scores_zero() -> None:
-    scores = score_instances([ImageInstances([_box(0, 0, 0, 5, 5)], [])], masks=False)
+    scores = _score([ImageInstances([_box(0, 0, 0, 5, 5)], [])])
     assert (scores.map50, scores.precision, scores.recall) == (0.0, 0.0, 0.0)
 
 
@@ -135,12 +152,12 @@ def test_confusion_counts_swapped_missed_and_invented() -> None:
         [_box(0, 0, 0, 10, 10), _box(1, 30, 30, 10, 10)],
         [_box(1, 0, 0, 10, 10, score=0.9), _box(0, 50, 0, 5, 5, score=0.9), _box(0, 30, 30, 10, 10, score=0.1)],
     )
-    found = match_image(image, confidence=0.25, masks=False)
+    found = _match(image, 0.25)
     assert found.mistakes(image) == 3
     assert confusion_matrix([image], [found], 2).tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
 def test_a_crowd_is_neither_missed_nor_does_it_make_predictions_wrong() -> None:
     image = ImageInstances([_box(0, 0, 0, 40, 40, crowd=True)], [_box(0, 0, 0, 10, 10), _box(0, 20, 20, 10, 10)])
-    found = match_image(image, confidence=0.0, masks=False)
+    found = _match(image, 0.0)
     assert found.mistakes(image) == 0
