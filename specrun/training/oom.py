@@ -70,4 +70,4 @@ def out_of_memory(place: str, batch: Batch | None, *, setting: str, others: Sequ
         advice = f"Lower {setting} ({batch.size} → {batch.size // 2}), or write on_oom: halve"
         hint = ", or ".join([advice, *others])
     size = f" with a batch of {batch.size}" if batch else ""
-    return OutOfMemory(f"out of memory on {place}{size}", hint=hint + ".")
+    return OutOfMemory(f"out of memory on {place}{size}.", hint=hint + ".")

@@ -17,8 +17,8 @@ from specrun.model.work import Made
 from tests.support.context import make_context
 
 
-def spec(epochs: int) -> UltralyticsSpec:
-    train = {"epochs": epochs, "imgsz": 64, "batch": 2, "plots": False, "close_mosaic": 0}
+def spec(count: int) -> UltralyticsSpec:
+    train = {"epochs": count, "imgsz": 64, "batch": 2, "plots": False, "close_mosaic": 0}
     return UltralyticsSpec(weights="yolo11n-seg.yaml", data="yolo", train=train)
 
 
@@ -34,19 +34,19 @@ def die() -> None:
 
 def arm(moment: str) -> None:
     """Patch the library so that the process dies at that moment."""
-    from specrun.training.ultralytics import trainer
+    from specrun.training.ultralytics import epochs
     from specrun.training.ultralytics.checkpoints import DurableFile
 
     what, _, epoch = moment.partition(":")
     if what == "batch":
-        after_batch = trainer.Watch.on_batch_end
+        after_batch = epochs.Watch.on_batch_end
 
         def on_batch_end(self: Any, source: Any) -> None:
             after_batch(self, source)
             if self.epoch + 1 == int(epoch) and self.batch == 2:
                 die()
 
-        trainer.Watch.on_batch_end = on_batch_end  # type: ignore[method-assign]
+        epochs.Watch.on_batch_end = on_batch_end  # type: ignore[method-assign]
     elif what == "save":
         write = DurableFile.write_bytes
         writes = []

@@ -11,7 +11,8 @@ def test_half_the_batch_and_twice_the_accumulation_keep_the_effective_batch(size
     before = Batch(size, 4)
     after = before.halved()
     assert after == Batch(size // 2, 8)
-    assert after is not None and after.effective == before.effective
+    assert after is not None
+    assert after.effective == before.effective
 
 
 def test_one_image_cannot_be_halved() -> None:
@@ -46,7 +47,7 @@ def test_out_of_memory_is_told_from_other_errors(error: Exception, found: bool) 
 def test_the_error_names_the_setting_and_the_way_on() -> None:
     error = out_of_memory("GPU 0", Batch(8, 8), setting="train.batch", others=["lower train.imgsz (640)"])
     assert str(error) == (
-        "out of memory on GPU 0 with a batch of 8 "
+        "out of memory on GPU 0 with a batch of 8. "
         "Lower train.batch (8 → 4), or write on_oom: halve, or lower train.imgsz (640)."
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import anyio.to_thread
 from pydantic import Field, JsonValue
@@ -21,6 +21,9 @@ from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look, Made
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
 
+if TYPE_CHECKING:
+    from specrun.training.ultralytics.checkpoints import TrainingState
+
 DEFAULT_EPOCHS = 100
 """Ultralytics' own."""
 
@@ -30,10 +33,18 @@ class UltralyticsSpec(NodeSpec):
     """A checkpoint (.pt, a path or a release name) or an architecture (.yaml) to train from scratch."""
     data: Annotated[str | None, Ref("exports")] = None
     """The YOLO export to train on; without it, `weights` is taken as it is."""
+    start_from: str | None = None
+    """A warm start on new data: previous (the node's own last output, once there is one), models.x, or the path of a
+    checkpoint. It takes the place of `weights`."""
     train: dict[str, JsonValue] = Field(default={})
-    """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on."""
+    """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on. `batch: auto` takes the largest
+    that fits on the GPU (16 on the CPU)."""
     resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
-    """auto: an interrupted training goes on from its last epoch. never: it starts over."""
+    """auto: an interrupted training goes on from its last epoch, and a finished one when more epochs are wanted.
+    never: it starts over."""
+    on_oom: Literal["fail", "halve"] = Field(default="fail", json_schema_extra=NOT_RESULT)
+    """Out of memory. fail: say which setting to change. halve: go on from the last epoch with half the batch and twice
+    the accumulation, so that as many images as before go into one step."""
     export: dict[str, dict[str, JsonValue]] = Field(default={})
     """Other formats to write the best checkpoint in, each with Ultralytics' export arguments."""
 
@@ -48,15 +59,21 @@ class Ultralytics(Kind):
     packages = ("ultralytics", "torch", "torchvision")
 
     def check(self, spec: UltralyticsSpec, lookup: Lookup) -> Sequence[Problem]:
+        from specrun.training.warm_start import start_problems
+
         of_weights = _weights_problems(spec, lookup)
         return [
             *_argument_problems(spec),
             *(of_weights or _data_problems(spec, lookup)),
             *_export_problems(spec),
+            *start_problems(spec.start_from, Path(lookup.project_dir)),
         ]
 
     def inputs(self, spec: UltralyticsSpec) -> Sequence[Need]:
-        return [Need("data", Ref("exports").address(spec.data))] if spec.data else []
+        from specrun.training.warm_start import start_needs
+
+        of_data = [Need("data", Ref("exports").address(spec.data))] if spec.data else []
+        return [*of_data, *start_needs(spec.start_from)]
 
     async def observe(self, spec: UltralyticsSpec, look: Look) -> Observation:
         """The content of the files that the spec names: weights and, where given by path, `pretrained`."""
@@ -79,8 +96,9 @@ class Ultralytics(Kind):
         return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epochs")
 
     def resume_key(self, spec: UltralyticsSpec) -> Json:
-        """All of it: a checkpoint goes on only under the settings that it began with."""
-        return {"weights": spec.weights, "data": spec.data, "train": dict(spec.train)}
+        """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""
+        train = {name: value for name, value in spec.train.items() if name != "epochs"}
+        return {"weights": spec.weights, "data": spec.data, "start_from": spec.start_from, "train": train}
 
     def adopt(self, spec: UltralyticsSpec, place: Path, staging: Path) -> Outputs:
         """A checkpoint (.pt) that was trained elsewhere."""
@@ -97,7 +115,7 @@ class Ultralytics(Kind):
         from specrun.training.ultralytics import checkpoints
         from specrun.training.ultralytics.environment import load_ultralytics
 
-        weights = _weights_path(spec, ctx)
+        weights = _start_path(spec, ctx) or _weights_path(spec, ctx)
         load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
         return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
 
@@ -113,8 +131,11 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
         Problem(f"train.{found.path}", found.message, found.hint, found.warning)
         for found in argument_problems(spec.train, arguments)
     ]
-    if spec.resources.gpus is not None and _gpu_count(spec.resources.gpus) > 1:
-        problems.append(Problem("resources.gpus", "Training on several GPUs is not supported yet.", "Write gpus: 1."))
+    gpus = 0 if spec.resources.gpus is None else _gpu_count(spec.resources.gpus)
+    batch = spec.train.get("batch")
+    if gpus > 1 and isinstance(batch, int) and batch > 0 and batch % gpus:
+        hint = f"Write a multiple of {gpus}: the batch is that of all GPUs together."
+        problems.append(Problem("train.batch", f"A batch of {batch} cannot be shared by {gpus} GPUs.", hint))
     return problems
 
 
@@ -169,7 +190,11 @@ def _data_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
 
 
 def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
+    from specrun.training.warm_start import start_file
+
     files = {"weights": spec.weights}
+    if path := start_file(spec.start_from):
+        files["start_from"] = path
     for name in ("pretrained", "distill_model"):
         value = spec.train.get(name)
         if isinstance(value, str):
@@ -179,7 +204,8 @@ def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
 
 def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     from specrun.training.ultralytics import checkpoints, finishing
-    from specrun.training.ultralytics.trainer import Training, train
+    from specrun.training.ultralytics.epochs import Training
+    from specrun.training.ultralytics.trainer import train
     from specrun.training.ultralytics.view import make_view
 
     export = ctx.input("data")
@@ -191,7 +217,12 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     _take_over_previous(spec, ctx, key)
     ctx.progress(0, None, "epochs", "linking the data")
     view = make_view(export.folder, ctx.staging / checkpoints.WORK / "view", task=task)
-    ctx.log(f"{', '.join(f'{count} {split}' for split, count in view.images.items())} images, classes: {view.classes}")
+    classes = _class_names(view.classes, export)
+    ctx.log(
+        f"{', '.join(f'{count} {split}' for split, count in view.images.items())} images, classes: {', '.join(classes)}"
+    )
+    if view.unused:
+        ctx.log(f"no training image has a label of {', '.join(classes[view.classes.index(n)] for n in view.unused)}")
     state = train(
         Training(
             weights=weights,
@@ -202,14 +233,15 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
             device=_device(spec, ctx),
             key=key,
             resume=spec.resume == "auto",
+            on_oom=spec.on_oom,
         ),
         ctx,
     )
     ctx.progress(state.epochs, state.epochs, "epochs", "finishing")
     finishing.make_portable(ctx.staging)
-    imgsz = spec.train.get("imgsz", 640)
-    size = imgsz if isinstance(imgsz, int) else 640
-    return _outputs(spec, ctx, _Model(task, view.classes, size, state.epochs, state.metrics))
+    # What it says of itself: a warm start brings its own image size, and the library rounds sizes to strides.
+    size = finishing.checkpoint_facts(finishing.load_checkpoint(ctx.staging / "weights" / "best.pt"))[2]
+    return _outputs(spec, ctx, _Model(task, classes, size, state))
 
 
 def _given(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
@@ -225,13 +257,12 @@ def _given(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """epochs: None for a given checkpoint."""
+    """training: None for a given checkpoint."""
 
     task: str
     classes: Sequence[str]
     imgsz: int
-    epochs: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    training: TrainingState | None = None
 
 
 def _outputs(spec: UltralyticsSpec, ctx: Context, model: _Model) -> Outputs:
@@ -248,9 +279,9 @@ def _outputs(spec: UltralyticsSpec, ctx: Context, model: _Model) -> Outputs:
     ).save(ctx.staging)
     finishing.remove_work(ctx.staging)
     facts: dict[str, Json] = {"task": model.task, "classes": list(model.classes), "imgsz": model.imgsz}
-    facts["metrics"] = dict(model.metrics)
-    if model.epochs is not None:
-        facts["epochs"] = model.epochs
+    facts["metrics"] = dict(model.training.metrics) if model.training else {}
+    if model.training is not None:
+        facts |= {"epochs": model.training.epochs, "batch": model.training.batch}
     artifacts = [Artifact("best", "checkpoint", "weights/best.pt"), Artifact("model", "file", finishing.MODEL_NAME)]
     artifacts += [Artifact(Path(place).suffix[1:], "file", place) for place in exported]
     if (ctx.staging / "weights" / "last.pt").is_file():
@@ -276,7 +307,8 @@ def _weights_path(spec: UltralyticsSpec, ctx: Context) -> str:
 
 
 def _paths_in_arguments(spec: UltralyticsSpec, ctx: Context) -> dict[str, str]:
-    named = {name.removeprefix("train."): text for name, text in _named_files(spec).items() if name != "weights"}
+    files = _named_files(spec)
+    named = {name.removeprefix("train."): text for name, text in files.items() if name.startswith("train.")}
     for name, text in named.items():
         if not (ctx.project_dir / text).is_file():
             raise NodeError(f"train.{name}: {text}: there is no such file.", hint="Paths are relative to the spec.")
@@ -297,38 +329,59 @@ def _task(spec: UltralyticsSpec, weights: str, export: Made) -> str:
     return task
 
 
+def _class_names(seen: Sequence[str], export: Made) -> tuple[str, ...]:
+    """The classes as the data set calls them. For classification the library sees folders, in whose order the export
+    tells the classes; a name that no folder can have is written otherwise there."""
+    told = export.facts.get("classes")
+    if export.facts.get("task") == "classify" and isinstance(told, list) and len(told) == len(seen):
+        return tuple(str(name) for name in told)
+    return tuple(seen)
+
+
 def _training_key(spec: UltralyticsSpec, ctx: Context, export: Made, weights: str) -> str:
     file = Path(weights)
     digest = file_digest(file) if file.is_file() else weights
-    return json_digest({"weights": digest, "data": export.digest, "train": dict(spec.train), "seed": ctx.seed})
+    train = {name: value for name, value in spec.train.items() if name != "epochs"}
+    return json_digest({"weights": digest, "data": export.digest, "train": train, "seed": ctx.seed})
 
 
 def _take_over_previous(spec: UltralyticsSpec, ctx: Context, key: str) -> None:
-    """Only `export` changed: the weights of last time are still the right ones, and nothing is trained again.
+    """Of last time's training, what is still right: only `export` changed, so nothing is trained again, or more
+    epochs are wanted, so it goes on.
 
-    With equal exports nothing is taken over, since then the user asked for a new training (--replace).
+    With equal settings nothing is taken over, since then the user asked for a new training (--replace).
     """
-    import json
-
     from specrun.training.ultralytics import checkpoints, finishing
 
-    if ctx.previous is None or checkpoints.load_state(ctx.staging) is not None:
+    if ctx.previous is None or spec.resume == "never" or checkpoints.load_state(ctx.staging) is not None:
         return
     state = checkpoints.load_state(ctx.previous)
-    try:
-        before = json.loads((ctx.previous / finishing.MODEL_NAME).read_text(encoding="utf-8"))["exports"]
-    except (OSError, ValueError, KeyError):
+    before = finishing.exports_of(ctx.previous)
+    if state is None or not state.finished or state.key != key or before is None:
         return
-    if state is None or not state.finished or state.key != key or before == dict(spec.export):
+    wanted = spec.train.get("epochs", DEFAULT_EPOCHS)
+    more = isinstance(wanted, int) and wanted > state.wanted > 0
+    if not more and (before == dict(spec.export) or wanted != state.wanted):
         return
     left_out = shutil.ignore_patterns("manifest.json", "best.onnx", "best.torchscript", checkpoints.STATE_NAME)
     shutil.copytree(ctx.previous, ctx.staging, dirs_exist_ok=True, ignore=left_out)
     state.save(ctx.staging)
-    ctx.log("only the exported formats changed: the weights are taken over")
+    ctx.log("the training of last time is taken over" if more else "only `export` changed: the weights are taken over")
+
+
+def _start_path(spec: UltralyticsSpec, ctx: Context) -> str | None:
+    """The checkpoint of `start_from`; None: there is nothing to start from, so `weights` it is."""
+    from specrun.training.warm_start import find_start
+
+    start = find_start(spec.start_from, ctx, kind="ultralytics")
+    if start is None:
+        return None
+    ctx.log(f"starting from {start.where}" + (f", trained for {', '.join(start.classes)}" if start.classes else ""))
+    return str(start.checkpoint)
 
 
 def _device(spec: UltralyticsSpec, ctx: Context) -> str:
-    """The lease sets CUDA_VISIBLE_DEVICES, so that the leased GPU is number 0."""
+    """The lease sets CUDA_VISIBLE_DEVICES, so that the leased GPUs are numbered from 0."""
     if spec.train.get("device") == "mps":
         return "mps"
-    return "0" if ctx.gpus else "cpu"
+    return ",".join(str(number) for number in range(len(ctx.gpus))) or "cpu"

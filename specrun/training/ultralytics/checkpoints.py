@@ -45,14 +45,19 @@ class DurableFile(PosixPath):
 class TrainingState:
     """key: digest of everything that decides the result; another key means that nothing here is of use.
 
-    epochs: finished ones. stopped: the last epoch is over. metrics: of the best checkpoint, once validated.
+    epochs: finished ones. wanted: as the spec asked for. stopped: the last epoch is over.
+    metrics: of the best checkpoint, once validated.
+    batch, accumulation: once known; halved ones after a lack of memory, and kept by what goes on from here.
     """
 
     key: str
     epochs: int = 0
+    wanted: int = 0
     stopped: bool = False
     finished: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
+    batch: int | None = None
+    accumulation: int | None = None
 
     def save(self, folder: Path) -> None:
         path = folder / STATE_NAME
@@ -88,6 +93,29 @@ def restore_complete(folder: Path) -> None:
     for name in _NAMES:
         if (folder / WORK / "complete" / name).is_file():
             shutil.copyfile(folder / WORK / "complete" / name, folder / "weights" / name)
+
+
+def keep_resumable(folder: Path) -> None:
+    """Undo the stripping of last.pt, so that what is published can go on with more epochs."""
+    complete, last = folder / WORK / "complete" / "last.pt", folder / "weights" / "last.pt"
+    if complete.is_file():
+        partial = last.with_suffix(".part")
+        shutil.copyfile(complete, partial)
+        os.replace(partial, last)
+
+
+def allow_epochs(checkpoint: Path, epochs: int) -> None:
+    """Write the number of epochs into the checkpoint: on a resume the library takes it from there, whatever it is
+    asked for, and calls a training of fewer epochs finished."""
+    import torch  # heavy
+
+    loaded = load_resumable(checkpoint)
+    if loaded is None or loaded["train_args"].get("epochs") == epochs:
+        return
+    loaded["train_args"]["epochs"] = epochs
+    partial = checkpoint.with_suffix(".part")
+    torch.save(loaded, partial)
+    os.replace(partial, checkpoint)
 
 
 def load_resumable(path: Path) -> dict[str, Any] | None:

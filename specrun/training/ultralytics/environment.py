@@ -63,6 +63,11 @@ def prepare_environment(
 def load_ultralytics(folder: Path, cache_dir: Path, threads: int) -> ModuleType:
     """The library, imported into the prepared environment. Raises MissingDependency: it is not installed."""
     prepare_environment(folder, cache_dir, threads)
+    return join_ultralytics(threads)
+
+
+def join_ultralytics(threads: int) -> ModuleType:
+    """The library, where this process was given an environment that is prepared already."""
     try:
         # Both are heavy and read the environment that was just prepared.
         import torch

@@ -45,6 +45,15 @@ class ModelFacts:
         (folder / MODEL_NAME).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
+def exports_of(folder: Path) -> dict[str, Json] | None:
+    """What a published model was exported as; None: the folder holds no model."""
+    try:
+        exports: dict[str, Json] = json.loads((folder / MODEL_NAME).read_text(encoding="utf-8"))["exports"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return exports
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Raises NodeError: it cannot be read, or holds more than the classes of the library."""
     from ultralytics.nn.tasks import torch_safe_load  # heavy, in the prepared environment
@@ -95,14 +104,15 @@ def _clean_checkpoint(path: Path) -> None:
     import torch  # heavy
 
     checkpoint = load_checkpoint(path)
-    model = checkpoint.get("model")
-    for arguments in (checkpoint.get("train_args"), getattr(model, "args", None)):
+    models = [model for name in ("model", "ema") if (model := checkpoint.get(name)) is not None]
+    for arguments in (checkpoint.get("train_args"), *(getattr(model, "args", None) for model in models)):
         if isinstance(arguments, dict):
             for name in _PATH_ARGUMENTS:
                 if isinstance(arguments.get(name), str) and os.sep in arguments[name]:
                     arguments[name] = None
-    if model is not None and isinstance(getattr(model, "pt_path", None), str):
-        model.pt_path = path.name
+    for model in models:
+        if isinstance(getattr(model, "pt_path", None), str):
+            model.pt_path = path.name
     checkpoint["git"] = None
     partial = path.with_suffix(".part")
     torch.save(checkpoint, partial)

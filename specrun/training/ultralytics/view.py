@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,33 +31,44 @@ _KEPT_KEYS = ("kpt_shape", "flip_idx", "channels")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """data: what the library is given (`data.yaml`, or the folder for classification)."""
+    """data: what the library is given (`data.yaml`, or the folder for classification). images: by split.
+    unused: classes without a label in the split train."""
 
     data: Path
     classes: tuple[str, ...]
     images: Mapping[str, int]
+    unused: tuple[str, ...] = ()
 
 
 def make_view(export: Path, view: Path, *, task: str) -> View:
     """Link the export into `view`, checking every label's class on the way.
 
-    Raises FormatError: no data.yaml, an empty split, or a label whose class is not in the list (with file and line).
+    Raises FormatError: no data.yaml, an empty split, no label to learn from, or a label whose class is not in the list
+    (with file and line).
     """
     if task == "classify":
         return _view_of_folders(export, view)
     described = read_data_yaml(export / "data.yaml")
     classes = class_names(described, export / "data.yaml")
     images = {}
+    labels: dict[str, Counter[int]] = {}
     for split in _SPLITS:
         if described.get(split):
-            images[split] = _link_split(export, described, split, view, len(classes))
+            labels[split] = Counter()
+            images[split] = _link_split(export, described, split, view, len(classes), labels[split])
     _require_splits(images, export)
+    if not labels["train"]:
+        raise FormatError(
+            f"{export}: no image of the split train has a label, so there is nothing to learn.",
+            hint="Look at the label field and the classes of the dataset and of the export.",
+        )
     content: dict[str, Any] = {"path": str(view), "names": list(classes)}
     content |= {key: described[key] for key in _KEPT_KEYS if key in described}
     content |= {split: f"{split}/images" for split in images}
     # JSON is YAML, and needs no YAML library here; names beyond ASCII stay readable.
     (view / "data.yaml").write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    return View(view / "data.yaml", classes, images)
+    unused = tuple(name for number, name in enumerate(classes) if not labels["train"][number])
+    return View(view / "data.yaml", classes, images, unused)
 
 
 def read_data_yaml(path: Path) -> dict[str, Any]:
@@ -86,11 +98,13 @@ def class_names(described: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     raise FormatError(f"{path}: `names` must be a list of classes, or a mapping that counts them from 0.")
 
 
-def check_label_classes(label_file: Path, count: int) -> None:
-    """The library calls such a file corrupt and drops the image without failing.
+def check_label_classes(label_file: Path, count: int) -> Counter[int]:
+    """How often each class occurs. The library calls a file with another class corrupt and drops the image without
+    failing.
 
     Raises FormatError: a line whose first number is not a class from 0 to count - 1.
     """
+    seen: Counter[int] = Counter()
     for number, line in enumerate(label_file.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
@@ -105,9 +119,13 @@ def check_label_classes(label_file: Path, count: int) -> None:
                 f"numbered from 0, that data.yaml lists.",
                 hint="Make the export anew with --replace.",
             )
+        seen[int(float(first))] += 1
+    return seen
 
 
-def _link_split(export: Path, described: Mapping[str, Any], split: str, view: Path, classes: int) -> int:
+def _link_split(
+    export: Path, described: Mapping[str, Any], split: str, view: Path, classes: int, seen: Counter[int]
+) -> int:
     root = export / str(described.get("path") or "")
     target = view / split
     # The label cache of an interrupted run stays: the library checks it against names, sizes and dates.
@@ -121,7 +139,7 @@ def _link_split(export: Path, described: Mapping[str, Any], split: str, view: Pa
         inside = _placed(relative)
         links = [(image, target / "images" / inside)]
         if label.is_file():
-            check_label_classes(label, classes)
+            seen.update(check_label_classes(label, classes))
             links.append((label, (target / "labels" / inside).with_suffix(".txt")))
         for source, link in links:
             if link.parent not in made:
@@ -182,19 +200,22 @@ def _require_splits(images: Mapping[str, int], export: Path) -> None:
 
 
 def _view_of_folders(export: Path, view: Path) -> View:
-    """Classification: <split>/<class>/<image>."""
-    images: dict[str, int] = {}
-    classes: set[str] = set()
-    for split in _SPLITS:
-        if not (export / split).is_dir():
-            continue
+    """Classification: <split>/<class>/<image>. Every class gets a folder in every split, also where it has no image,
+    since the library numbers the folders that it sees."""
+    splits = [split for split in _SPLITS if (export / split).is_dir()]
+    classes = sorted({path.name for split in splits for path in (export / split).iterdir() if path.is_dir()})
+    images: Counter[str] = Counter()
+    used: set[str] = set()
+    for split in splits:
         shutil.rmtree(view / split, ignore_errors=True)
-        images[split] = 0
+        for name in classes:
+            (view / split / name).mkdir(parents=True)
         for image, relative in sorted(_walk(export / split)):
             link = view / split / relative
             link.parent.mkdir(parents=True, exist_ok=True)
             os.symlink(_final(image), link)
-            classes.add(relative.split("/")[0])
             images[split] += 1
+            if split == "train":
+                used.add(relative.split("/")[0])
     _require_splits(images, export)
-    return View(view, tuple(sorted(classes)), images)
+    return View(view, tuple(classes), dict(images), tuple(name for name in classes if name not in used))

@@ -40,7 +40,7 @@ def test_an_empty_results_file_stays_readable(tmp_path: Path) -> None:
 
 def test_the_state_of_a_training_is_read_back(tmp_path: Path) -> None:
     TrainingState("key", epochs=3, stopped=True, metrics={"map": 0.5}).save(tmp_path)
-    assert load_state(tmp_path) == TrainingState("key", 3, True, False, {"map": 0.5})
+    assert load_state(tmp_path) == TrainingState("key", epochs=3, stopped=True, metrics={"map": 0.5})
 
 
 def test_a_damaged_state_is_none(tmp_path: Path) -> None:

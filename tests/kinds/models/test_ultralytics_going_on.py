@@ -1,0 +1,71 @@
+"""More epochs than before, warm starts, other formats. Slow: imports torch."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.shapes import write_shapes
+from tests.support.trained import staging, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_shapes(tmp_path / "export", "detect")
+    return tmp_path
+
+
+def _publish(project: Path) -> None:
+    shutil.move(staging(project), project / "previous")
+
+
+def _epochs(project: Path) -> list[int]:
+    with open(staging(project) / "results.csv", newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def test_a_finished_training_goes_on_when_more_epochs_are_wanted(project: Path) -> None:
+    train(project, train={"epochs": 2})
+    _publish(project)
+    made = train(project, train={"epochs": 3})
+    assert made["facts"]["epochs"] == 3
+    assert {step for _, step, _ in made["metrics"]} == {3}
+    assert _epochs(project) == [1, 2, 3]
+    assert "going on after epoch 2" in made["told"]
+
+
+def test_with_resume_never_more_epochs_are_a_new_training(project: Path) -> None:
+    train(project, train={"epochs": 1})
+    _publish(project)
+    made = train(project, train={"epochs": 2}, resume="never")
+    assert {step for _, step, _ in made["metrics"]} == {1, 2}
+
+
+def test_fewer_epochs_are_a_new_training(project: Path) -> None:
+    train(project, train={"epochs": 2})
+    made = train(project, train={"epochs": 1})
+    assert {step for _, step, _ in made["metrics"]} == {1}
+    assert _epochs(project) == [1]
+
+
+def test_a_warm_start_begins_with_the_weights_of_last_time(project: Path) -> None:
+    first = train(project, start_from="previous", train={"epochs": 1})
+    assert not [text for text in first["told"] if text.startswith("starting from")]
+    _publish(project)
+    shutil.rmtree(project / "export")
+    write_shapes(project / "export", "detect", classes=("größe", "new", "кошка"))
+    second = train(project, start_from="previous", train={"epochs": 1})
+    assert "starting from the previous output, trained for größe, кошка" in second["told"]
+    assert second["facts"]["classes"] == ["größe", "new", "кошка"]
+    assert "Transferred" in second["log"]
+
+
+def test_torchscript_carries_names_and_size_and_says_what_the_model_says(project: Path) -> None:
+    made = train(project, export={"torchscript": {}})
+    assert made["artifacts"]["torchscript"] == "weights/best.torchscript"
+    assert [text for text in made["told"] if text.startswith("export.torchscript: differs from PyTorch by at most")]
