@@ -54,21 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _connection(arguments: argparse.Namespace) -> Connection:
     """Raises UsageError: neither a spec nor --url says which; CredentialsError."""
-    from specrun.clients.cvat.connection import Connection
-
     if arguments.url:
-        environ = os.environ
-        given = environ.get(TOKEN) or (environ.get(USER) and environ.get(PASSWORD))
-        if not given:
-            raise UsageError(f"--url needs {TOKEN}, or {USER} and {PASSWORD}, in the environment")
-        token = environ.get(TOKEN) or None
-        return Connection(
-            url=arguments.url.rstrip("/"),
-            organization=arguments.organization,
-            token=token,
-            username=None if token else environ.get(USER),
-            password=None if token else environ.get(PASSWORD),
-        )
+        return connection_by_url(arguments.url, arguments.organization)
     # Loads the whole spec.
     from specrun.cli.connections import load_servers
 
@@ -79,6 +66,23 @@ def _connection(arguments: argparse.Namespace) -> Connection:
         names = ", ".join(servers.declared) or "none"
         raise UsageError("specrun cvat: say which connection", hint=f"The spec has: {names}.")
     return servers.connection(next(iter(servers.declared)))
+
+
+def connection_by_url(url: str, organization: str | None) -> Connection:
+    """With the account of the environment. Raises UsageError: there is none."""
+    from specrun.clients.cvat.connection import Connection
+
+    environ = os.environ
+    if not (environ.get(TOKEN) or (environ.get(USER) and environ.get(PASSWORD))):
+        raise UsageError(f"{url} needs {TOKEN}, or {USER} and {PASSWORD}, in the environment")
+    token = environ.get(TOKEN) or None
+    return Connection(
+        url=url.rstrip("/"),
+        organization=organization,
+        token=token,
+        username=None if token else environ.get(USER),
+        password=None if token else environ.get(PASSWORD),
+    )
 
 
 def _listed(api: Api, what: str, project: str | None) -> tuple[list[dict[str, Any]], Table]:

@@ -24,6 +24,14 @@ DEFAULT_TEMPLATE = "quickstart"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="where to write it (default: here)")
     parser.add_argument("--template", choices=TEMPLATES, default=DEFAULT_TEMPLATE, help="what to start from")
+    parser.add_argument(
+        "--from-cvat",
+        metavar="CONNECTION/PROJECT",
+        help="a spec for a project in CVAT; a connection of --spec, or https://SERVER/PROJECT with CVAT_ACCESS_TOKEN, "
+        "or CVAT_USERNAME and CVAT_PASSWORD, in the environment",
+    )
+    parser.add_argument("--organization", help='with an address: a short name, or "" for the personal space')
+    parser.add_argument("--spec", help="where the connection is declared (default: project.yaml here)")
     parser.add_argument("--list", action="store_true", help="show the templates and write nothing")
 
 
@@ -34,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<{width}}  {text}")
         return ExitCode.DONE
     folder = Path(arguments.folder)
+    if arguments.from_cvat:
+        return _from_cvat(arguments, folder)
     written = write_template(arguments.template, folder)
     print(f"wrote {', '.join(str(path) for path in written)}")
     where = "" if folder == Path() else f" {folder}"
@@ -46,6 +56,24 @@ def write_template(name: str, folder: Path) -> list[Path]:
     files = {folder / entry.name: entry.read_bytes() for entry in _files(name)}
     spec = folder / "project.yaml"
     files[spec] = _named_after(folder, files[spec])
+    return _write(files, folder)
+
+
+def _from_cvat(arguments: argparse.Namespace, folder: Path) -> int:
+    # Only who asks a server pays for the client.
+    from specrun.cli.init_from_cvat import look_up, spec_text
+
+    arguments.var, arguments.set = [], []
+    found = look_up(arguments, folder)
+    name = folder.resolve().name
+    text = spec_text(found, name if re.fullmatch(NAME_PATTERN, name) else "annotations")
+    _write({folder / "project.yaml": text.encode()}, folder)
+    print(f"wrote {folder / 'project.yaml'} for project {found.number}: {len(found.labels)} labels")
+    print("Next: look at it, then `specrun doctor` and `specrun plan` there.")
+    return ExitCode.DONE
+
+
+def _write(files: dict[Path, bytes], folder: Path) -> list[Path]:
     existing = [str(path) for path in files if path.exists()]
     if existing:
         hint = "Nothing was written. Name another folder: `specrun init FOLDER`."
