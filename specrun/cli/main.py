@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": "print the log of a node, or all that happened in a run",
     "graph": "draw what needs what",
     "why": "show where an output came from",
+    "compare": "show what the instances of a matrix scored",
     "init": "write a commented starter spec",
     "schema": "write the JSON schema for editors",
     "doctor": "check servers, rights, labels, programs and space",
@@ -40,7 +41,9 @@ COMMANDS = {
     "unlock": "show who holds the project",
 }
 
-SPEC_BY_OPTION = frozenset({"attach", "runs", "logs", "why", "app", "cvat", "accept", "rollback", "prune", "unlock"})
+SPEC_BY_OPTION = frozenset(
+    {"attach", "runs", "logs", "why", "compare", "app", "cvat", "accept", "rollback", "prune", "unlock"}
+)
 """Commands whose first word names something else than the spec."""
 
 _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wrong, 4 locked, 6 waiting for people."
