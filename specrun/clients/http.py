@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from specrun import __version__
 from specrun.clients.http_failures import Lost, as_error, lost_from
-from specrun.errors import NodeError
+from specrun.errors import CredentialsError, NodeError
 from specrun.spec.quantities import duration_s
 
 BLOCK = 1 << 16
@@ -212,6 +212,7 @@ class Http:
 
         private = request.private if own else {}
         headers = {"User-Agent": f"specrun/{__version__}", **request.headers, **private}
+        _check_sendable(private, self.base)
         return self._pool.request(
             request.method,
             url,
@@ -228,6 +229,14 @@ class Http:
         if words:
             whole += ("&" if "?" in whole else "?") + "&".join(words)
         return whole
+
+
+def _check_sendable(private: Mapping[str, str], base: str) -> None:
+    """Raises CredentialsError: http.client would refuse them in a message that quotes them."""
+    for name, value in private.items():
+        if not (value.isascii() and value.isprintable()):
+            message = f"{host_of(base)}: {name} holds characters that HTTP cannot send"
+            raise CredentialsError(message, hint="Check the token or password behind the connection.")
 
 
 def _query_text(value: Any) -> str:

@@ -107,7 +107,7 @@ def read_annotations(
     reader = _Reader(book, where, lost)
     for tag in _by_id(data.get("tags")):
         if tag["frame"] in frames:
-            reader.add(found, {**tag, "type": "tag"})
+            reader.add(found, {**tag, "type": "tag", "id": _among("tag", tag)})
     for shape in _by_id(data.get("shapes")):
         if shape["frame"] in frames:
             reader.add(found, shape)
@@ -119,6 +119,11 @@ def read_annotations(
 
 def _by_id(things: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
     return sorted(things or (), key=lambda thing: int(thing.get("id") or 0))
+
+
+def _among(sort: str, thing: Mapping[str, Any]) -> str | None:
+    """The server numbers tags, shapes and tracks apart, so that all three may have an id."""
+    return f"{sort}-{thing['id']}" if thing.get("id") is not None else None
 
 
 def _track_shapes(track: Mapping[str, Any], frames: Sequence[int], deleted: Collection[int]) -> Iterable[Shape]:
@@ -141,8 +146,15 @@ def _track_shapes(track: Mapping[str, Any], frames: Sequence[int], deleted: Coll
         ]
         if points and all(element.get("outside") for element in elements):
             continue
-        whole = {name: track.get(name) for name in ("id", "label_id", "group", "source")}
-        yield {**shape, **whole, "frame": frame, "elements": elements, "attributes": [*constant, *shape["attributes"]]}
+        whole = {name: track.get(name) for name in ("label_id", "group", "source")}
+        yield {
+            **shape,
+            **whole,
+            "id": _among("track", track),
+            "frame": frame,
+            "elements": elements,
+            "attributes": [*constant, *shape["attributes"]],
+        }
 
 
 @dataclass(frozen=True)

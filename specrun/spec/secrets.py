@@ -112,9 +112,21 @@ def resolve_secret(
             missing, hint = f"the command {argv[0]} printed nothing", "It must print the secret."
         case _:
             raise CredentialsError("a secret is given by something that is no reference", hint=SECRET_HINT)
+    value = value.strip()
     if not value:
         raise CredentialsError(missing, hint=hint)
+    if not value.isprintable():
+        # No header, no URL and no login takes one; and what refuses it would quote it.
+        raise CredentialsError(
+            "a secret holds control characters or several lines", hint=f"Look at {_shown(reference)}."
+        )
     return value
+
+
+def _shown(reference: Mapping[str, Any]) -> str:
+    """Where a secret comes from, as one writes it; of a command only its name."""
+    [(form, place), *_] = reference.items()
+    return f"{form}: {place[0] if form == 'command' else place}"
 
 
 def _from_file(path: Path, key: str | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from specrun.clients.downloads import download
 from specrun.clients.http import Http, Request, Retry, Timeouts, same_origin, seconds_of
-from specrun.errors import NodeError, TransientError
+from specrun.errors import CredentialsError, NodeError, TransientError
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 QUICK = Retry(max_attempts=3, initial_delay_s=0.01, max_delay_s=0.02)
@@ -291,3 +291,10 @@ def test_sockets_are_kept_for_the_next_request() -> None:
             http.send(Request("GET", "/"))
         http.close()
     assert len(clients) == 1
+
+
+def test_a_token_that_no_header_can_hold_is_refused_without_showing_it() -> None:
+    http = Http("http://127.0.0.1:9", timeouts=Timeouts(1, 1, 1), retry=QUICK)
+    with pytest.raises(CredentialsError, match="Authorization holds characters") as refused:
+        http.send(Request("GET", "/", private={"Authorization": "Bearer s3crèt\n"}))
+    assert "s3cr" not in f"{refused.value} {refused.value.hint}"

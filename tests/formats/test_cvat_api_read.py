@@ -121,7 +121,7 @@ def test_a_track_is_in_each_frame_between_its_keyframes_until_it_is_outside() ->
     assert [len(found[frame]) for frame in range(4)] == [1, 1, 0, 0]
     (moved,) = found[1]
     assert isinstance(moved, Box)
-    assert (moved.x, moved.y, moved.id) == (2, 2, "9")
+    assert (moved.x, moved.y, moved.id) == (2, 2, "track-9")
 
 
 def test_a_skeleton_track_moves_point_by_point_and_ends_when_all_points_are_outside() -> None:

@@ -131,3 +131,14 @@ def test_a_secret_that_cannot_be_resolved_names_its_reference_only(
         resolve_secret(reference, {}, tmp_path, run_command=run)  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_white_space_around_a_secret_does_not_belong_to_it(tmp_path: Path) -> None:
+    assert resolve_secret({"env": "TOKEN"}, {"TOKEN": "s3cret\r\n"}, tmp_path) == "s3cret"
+
+
+def test_a_secret_with_control_characters_is_refused_without_showing_it(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="control characters") as refused:
+        resolve_secret({"env": "TOKEN"}, {"TOKEN": "one\ntwo"}, tmp_path)
+    assert "one" not in f"{refused.value} {refused.value.hint}"
+    assert "TOKEN" in str(refused.value.hint)

@@ -11,7 +11,7 @@ Where only some jobs are selected, `updated` is their newest date.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -22,6 +22,8 @@ from specrun.kinds.cvat_pull.spec import CvatSourceSpec, ReadySpec, SelectSpec, 
 from specrun.model.digest import Json, json_digest
 
 USUAL_SUBSETS: Mapping[str, str] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+_STAGES: Mapping[str, int] = {"annotation": 0, "validation": 1, "acceptance": 2}
+_STATUSES: Mapping[str, int] = {"annotation": 0, "validation": 1, "completed": 2}
 _SHOWN = 40
 
 
@@ -114,19 +116,20 @@ def _unready(ready: ReadySpec, task: Task, jobs: Sequence[Job], *, whole: bool) 
         who = f", {one.assignee}" if one.assignee else ""
         done = len(jobs) - len(open_jobs)
         return f"{done} of {len(jobs)} jobs ready; job {one.id} is {one.state} at stage {one.stage}{who}"
-    if whole and ready.status is not None and task.status != ready.status:
+    if whole and ready.status is not None and _STATUSES.get(task.status, 0) < _STATUSES[ready.status]:
         return f"its status is {task.status}, wanted is {ready.status}"
     return ""
 
 
 def _job_ready(ready: ReadySpec, job: Job, *, of_whole: bool) -> bool:
-    if ready.stage is not None and job.stage != ready.stage:
-        return False
-    if ready.state is not None and job.state != ready.state:
+    """A job that went on to a later stage has its state set back to new by the server, and is as ready as before."""
+    stage, wanted = _STAGES.get(job.stage, 0), _STAGES[ready.stage or "annotation"]
+    further = ready.stage is not None and stage > wanted
+    if stage < wanted or (ready.state is not None and job.state != ready.state and not further):
         return False
     if ready.status == "completed":
         return (job.stage, job.state) == ("acceptance", "completed")
-    return of_whole or ready.status is None or job.status == ready.status
+    return of_whole or ready.status is None or _STATUSES.get(job.status, 0) >= _STATUSES[ready.status]
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,10 @@ def standing(
     before: Json,
     host: str,
     project: int | None,
+    moved: Collection[int] = (),
 ) -> Standing:
-    """before: the value recorded with the last pull, or None; one of another server or project says nothing."""
+    """before: the value recorded with the last pull, or None; one of another server or project says nothing.
+    moved: tasks that are on the server and not in the project any more."""
     place: dict[str, Json] = {"host": host, "project": project}
     known: Mapping[str, Any] = before if isinstance(before, dict) and before.items() >= place.items() else {}
     recorded: Mapping[str, Any] = known.get("tasks") or {}
@@ -185,7 +190,9 @@ def standing(
     kept: dict[int, Mapping[str, Json]] = {}
     for text, entry in recorded.items():
         gone = by_id.get(int(text))
-        if gone is None and not _still_named(spec, int(text), entry):
+        if gone is None and int(text) in moved:
+            changes.append(f"task {text} is out now: it is not in the project any more")
+        elif gone is None and not _still_named(spec, int(text), entry):
             changes.append(f"task {text} is out now: it is not selected")
         elif gone is None and spec.deleted == "drop":
             changes.append(f"task {text} was deleted in CVAT; its data goes")
@@ -282,7 +289,9 @@ def check_wanted(spec: CvatSourceSpec, choices: Sequence[Choice], found: Standin
             raise NodeError(f"{where}: there is no job {', '.join(map(str, unknown))}.", hint="Mend select.jobs.")
     if choices and not found.ready and not found.waiting and not found.kept:
         reasons = list(dict.fromkeys(f"{choice.title}: {choice.reason}" for choice in choices))
+        by_subset = any("subset" in choice.reason for choice in choices)
+        hint = 'Name the subsets under select.subsets, for example {"": null} for tasks without one.'
         raise NodeError(
             f"{where}: none of its {len(choices)} tasks is selected: {'; '.join(reasons[:3])}.",
-            hint='Name the subsets under select.subsets, for example {"": null} for tasks without one.',
+            hint=hint if by_subset else "Mend `select`.",
         )

@@ -50,7 +50,7 @@ def pull(spec: CvatSourceSpec, ctx: Context, connection: Connection) -> Outputs:
     made = ctx.input("project").facts if spec.from_ else None
     with Api(connection, retry=Retry.from_settings(ctx.settings), check_stop=ctx.check_stop) as api:
         work = _Pull(spec, ctx, api)
-        found, asked = work.settled(lambda: ask(api, spec, made))
+        found, asked = work.settled(lambda: ask(api, spec, made, work.before))
     drop_fetched(ctx.staging)
     return work.outputs(found, asked)
 
@@ -87,7 +87,9 @@ class _Pull:
     def _standing(self, asked: Asked) -> Standing:
         choices = choose(self.spec, asked.tasks, asked.jobs)
         project, host = asked.project.id if asked.project else None, self.api.connection.host
-        found = standing(self.spec, choices, asked.labels, before=self.before, host=host, project=project)
+        found = standing(
+            self.spec, choices, asked.labels, before=self.before, host=host, project=project, moved=asked.moved
+        )
         check_wanted(self.spec, choices, found, asked.where)
         owed = missing(self.spec, found, self.api.connection.url)
         if owed:

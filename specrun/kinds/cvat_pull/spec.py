@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -43,12 +45,12 @@ class ReadySpec(Strict):
     """When a task is done. What is null does not matter; ground truth jobs and replicas never count."""
 
     status: Literal["annotation", "validation", "completed"] | None = "completed"
-    """The task's status. The server says completed when every job is at stage acceptance and completed. Where
-    `select` picks some of a task's jobs, the status of those counts."""
+    """The task's status, or one further on. The server says completed when every job is at stage acceptance and
+    completed. Where `select` picks some of a task's jobs, the status of those counts."""
     stage: Stage | None = None
-    """Every selected job is at this stage."""
+    """Every selected job is at this stage, or has gone on from it to a later one."""
     state: State | None = None
-    """Every selected job is in this state."""
+    """Every selected job is in this state; one that has gone on to a later stage than `stage` had it before."""
 
 
 class MediaSpec(Strict):
@@ -122,5 +124,5 @@ def required(require: str | int, wanted: int) -> int:
         return max(wanted, 1)
     if require == "any":
         return 1
-    share = float(require.rstrip("%"))
-    return max(1, -int(-(share * wanted) // 100))
+    share = Decimal(require.rstrip("%"))
+    return max(1, math.ceil(share * wanted / 100))

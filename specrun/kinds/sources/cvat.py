@@ -83,10 +83,12 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
         return Observation(value=before)
     connection = Connection.from_declaration(declared(look.declarations), look.secret)
     with Api(connection, retry=Retry.from_settings(look.settings)) as api:
-        asked = ask(api, spec, made)
+        asked = ask(api, spec, made, before)
     choices = choose(spec, asked.tasks, asked.jobs)
     project = asked.project.id if asked.project else None
-    found = standing(spec, choices, asked.labels, before=before, host=connection.host, project=project)
+    found = standing(
+        spec, choices, asked.labels, before=before, host=connection.host, project=project, moved=asked.moved
+    )
     check_wanted(spec, choices, found, asked.where)
     told = () if look.record else found.changes
     return Observation(

@@ -78,3 +78,25 @@ def test_usual_subsets_become_splits_and_named_ones_are_exact() -> None:
 def test_a_task_without_images_is_owed_and_3d_data_is_left_out() -> None:
     assert chosen(task(size=0)).reason == "it has no images yet"
     assert chosen(task(dimension="3d"), job(1)).stand is Stand.OUT
+
+
+def test_a_share_is_counted_without_the_rounding_of_binary_fractions() -> None:
+    assert required("16.1%", 1000) == 161
+
+
+def test_a_job_that_went_on_to_a_later_stage_is_as_ready_as_before() -> None:
+    ready = {"status": None, "stage": "validation", "state": "completed"}
+    further = job(1, stage="acceptance", state="new", status="validation")
+    assert chosen(task(status="validation"), further, ready=ready).stand is Stand.READY
+    behind = job(1, stage="annotation", state="completed", status="annotation")
+    assert chosen(task(status="annotation"), behind, ready=ready).stand is Stand.WAITING
+
+
+def test_a_task_that_went_on_to_a_later_status_is_as_ready_as_before() -> None:
+    assert chosen(task(), job(1), ready={"status": "validation"}).stand is Stand.READY
+
+
+def test_a_stage_that_this_version_does_not_know_is_not_ready() -> None:
+    unknown = job(1, stage="archived", state="completed")
+    ready = {"status": None, "stage": "validation"}
+    assert chosen(task(status="archived"), unknown, ready=ready).stand is Stand.WAITING

@@ -44,6 +44,7 @@ class Source:
         self.observation: Any = None
         self.outputs: Outputs | None = None
         self.runs = 0
+        self.organization: str | None = None
         self.facts: dict[str, dict[str, Any]] = {}
         """Of other nodes."""
 
@@ -58,6 +59,7 @@ class Source:
                 "url": self.server.url,
                 "username": self.server.user,
                 "password": {"env": "CVAT_PASSWORD"},
+                "organization": self.organization,
             }
         }
 
@@ -238,6 +240,34 @@ def test_a_reopened_task_is_told_and_its_finished_state_kept(server: CvatDouble,
     (label,) = source.run()[f"reef/{task}/000000"].labels
     assert isinstance(label, Box)
     assert label.width == 4
+
+
+def test_tasks_that_the_organization_hides_are_not_called_deleted(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    task = add_task(server, project, "dive")
+    server.person.finish_task(task)
+    source = Source(server, tmp_path, project=project, deleted="drop")
+    source.run()
+    admin = next(user for user in server.state.users.values() if user.username == server.user)
+    server.add_organization("psa", admin)
+    source.organization = "psa"
+    with pytest.raises(NodeError, match="has 1 tasks, and the server lists 0 of them") as refused:
+        source.observe()
+    assert "organization" in str(refused.value.hint)
+
+
+def test_a_task_that_moved_to_another_project_is_out_and_not_deleted(server: CvatDouble, tmp_path: Path) -> None:
+    project, other = add_project(server), add_project(server, "other")
+    gone, stays = add_task(server, project, "gone"), add_task(server, project, "stays")
+    for task in (gone, stays):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    server.state.tasks[gone].project_id = other
+    for job in server.state.jobs_of(gone):
+        assert job.task_id == gone
+    assert f"task {gone} is out now: it is not in the project any more" in source.observe().differences
+    assert {sample.fields["cvat_task_id"] for sample in source.run().values()} == {stays}
 
 
 def test_a_deleted_task_is_told_and_its_data_kept(server: CvatDouble, tmp_path: Path) -> None:
