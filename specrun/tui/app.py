@@ -95,7 +95,7 @@ class Dashboard(App[str]):
         self._asking = Asking(self, control, self.run_view, chosen=lambda: self.chosen_node, say=self._say)
         for theme in OURS:
             self.register_theme(theme)
-        self._guard = TerminalGuard(lambda result, status: self.exit(result, status))
+        self._guard = TerminalGuard(lambda result, status: self.exit(result, status), step_aside=self._step_aside)
         self._panes = Panes(log_path, previous_metrics)
 
     @property
@@ -125,8 +125,22 @@ class Dashboard(App[str]):
         finally:
             self._guard.end()
 
+    def exit(self, result: str | None = None, return_code: int = 0, message: Any = None) -> None:
+        """As App.exit; a terminal that takes nothing any more keeps nobody here."""
+        self._guard.leaving(return_code)
+        super().exit(result, return_code, message)
+
+    def _step_aside(self) -> None:
+        driver = self._driver
+        # Not while a pager has the terminal: then the driver takes it back only when the pager ends.
+        if driver is not None and driver._auto_restart:
+            driver.suspend_application_mode()
+            # As the driver does for ctrl+z, so that all of the screen is drawn again.
+            driver._must_signal_resume = True  # type: ignore[attr-defined]
+
     async def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.redraw))
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.theme = fitting_theme(self._environ, self.console.color_system)
         if not self.is_headless:
             self._guard.start()

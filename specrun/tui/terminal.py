@@ -52,13 +52,16 @@ class TerminalGuard:
         self,
         leave: Callable[[str, int], None],
         *,
+        step_aside: Callable[[], None] = lambda: None,
         gone: Callable[[], bool] = terminal_gone,
         exit_process: Callable[[int], None] = os._exit,
         look_every_s: float = 1.0,
         grace_s: float = 3.0,
     ) -> None:
-        """leave: ends the app with (result, exit status); called on its event loop."""
+        """leave: ends the app with (result, exit status); called on its event loop.
+        step_aside: gives the terminal back, as Textual does before it is stopped by ctrl+z."""
         self._leave = leave
+        self._step_aside = step_aside
         self._gone = gone
         self._exit_process = exit_process
         self._look_every_s = look_every_s
@@ -67,6 +70,9 @@ class TerminalGuard:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._attributes: list[Any] | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._stop: Any = None
+        self._continue: Any = None
+        self._aside = False
 
     def save(self) -> None:
         """Remembers how the terminal is set, before the app changes it."""
@@ -80,7 +86,14 @@ class TerminalGuard:
         for number, result in ((signal.SIGTERM, "terminated"), (signal.SIGHUP, "gone")):
             answer = partial(self._answer, result, 128 + number)
             self._before[number] = signal.signal(number, answer)
+        self._stop = signal.signal(signal.SIGTSTP, self._stopped)
+        self._continue = signal.signal(signal.SIGCONT, self._continued)
         threading.Thread(target=self._watch, name="terminal-guard", daemon=True).start()
+
+    def leaving(self, status: int) -> None:
+        """The app was asked to leave; it is made to when it does not. Nothing is done before `start`."""
+        if self._loop is not None:
+            threading.Thread(target=self._force, args=(status,), daemon=True).start()
 
     def end(self) -> None:
         """The app has left: nothing is forced any more, and signals are the caller's again."""
@@ -88,9 +101,28 @@ class TerminalGuard:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        if self._loop is not None:
+            # Not the app's: continued in the middle of its summary it would take the terminal again.
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
     def _answer(self, result: str, status: int, *_: object) -> None:
         self._go(result, status)
+
+    def _stopped(self, number: int, frame: Any) -> None:
+        """By ctrl+z: the app gives the terminal back by itself."""
+        self._aside = True
+        if callable(self._stop):
+            self._stop(number, frame)
+
+    def _continued(self, number: int, frame: Any) -> None:
+        """Textual takes the terminal again, also after a SIGSTOP, before which it could not give it back: then two
+        threads would read the keys, and leaving would wait for both."""
+        if not self._aside:
+            self._step_aside()
+        self._aside = False
+        if callable(self._continue):
+            self._continue(number, frame)
 
     def _watch(self) -> None:
         while not self._ended.wait(self._look_every_s):

@@ -88,6 +88,47 @@ def test_a_signal_leaves_and_who_left_in_time_is_not_forced() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_whoever_does_not_leave_when_asked_is_made_to() -> None:
+    forced: list[int] = []
+    done = threading.Event()
+
+    async def run() -> None:
+        guard = TerminalGuard(
+            lambda *_: None,
+            gone=lambda: False,
+            exit_process=lambda status: (forced.append(status), done.set()),
+            grace_s=0.05,
+        )
+        guard.leaving(0)
+        guard.start()
+        guard.leaving(7)
+        await asyncio.to_thread(done.wait, 10)
+        guard.end()
+
+    asyncio.run(run())
+    assert forced == [7]
+
+
+def test_after_a_stop_that_could_not_be_heard_the_terminal_is_given_back_before_it_is_taken_again() -> None:
+    did: list[str] = []
+    before = signal.signal(signal.SIGCONT, lambda *_: did.append("take"))
+    stop_before = signal.signal(signal.SIGTSTP, lambda *_: did.append("give back by ctrl+z"))
+
+    async def run() -> None:
+        guard = TerminalGuard(lambda *_: None, gone=lambda: False, step_aside=lambda: did.append("give back"))
+        guard.start()
+        signal.raise_signal(signal.SIGCONT)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.raise_signal(signal.SIGCONT)
+        guard.end()
+
+    asyncio.run(run())
+    assert did == ["give back", "take", "give back by ctrl+z", "take"]
+    assert signal.getsignal(signal.SIGCONT) == signal.SIG_DFL
+    signal.signal(signal.SIGCONT, before)
+    signal.signal(signal.SIGTSTP, stop_before)
+
+
 @pytest.mark.parametrize(
     ("environ", "colors", "theme"),
     [
