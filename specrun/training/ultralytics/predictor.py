@@ -43,14 +43,14 @@ class UltralyticsPredictor:
         from specrun.training.ultralytics.environment import load_ultralytics
 
         folder = ctx.run_folder / "ultralytics"
-        library = load_ultralytics(folder, ctx.cache_dir, max(1, ctx.cpus))
+        load_ultralytics(folder, ctx.cache_dir, max(1, ctx.cpus))
         self.classes: tuple[str, ...] = names_of(described)
         self._task = str(described["task"])
         self._settings = settings
         self._read = read
         self._threads = min(_DECODERS, max(1, ctx.cpus))
         _check_task(self._task, settings)
-        self._engine = _engine(library, checkpoint, described, settings, folder)
+        self._engine = _engine(checkpoint, described, settings, folder)
         self._order = point_order(_point_names(self._engine.model.model, self._task), settings.points, ctx.log)
 
     def predict(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
@@ -90,12 +90,12 @@ class SegmentFound:
         self.size_hw = size_hw
 
 
-def _engine(
-    library: Any, checkpoint: Path, described: Mapping[str, Any], settings: PredictionSettings, folder: Path
-) -> Any:
+def _engine(checkpoint: Path, described: Mapping[str, Any], settings: PredictionSettings, folder: Path) -> Any:
     """The library's predictor, ready for batches. It loads the checkpoint itself: a model that it is given it
     copies first."""
-    from ultralytics.utils.checks import check_imgsz  # in the prepared environment
+    # In the prepared environment; the package itself does not have its models before they are imported by name.
+    from ultralytics.models import yolo as tasks
+    from ultralytics.utils.checks import check_imgsz
 
     # An end-to-end model has the boxes of its own head, up to 300, and no suppression.
     options = {
@@ -113,7 +113,6 @@ def _engine(
         "verbose": False,
         "save_dir": str(folder / "predict"),
     }
-    tasks = library.models.yolo
     engine = {
         "detect": tasks.detect.DetectionPredictor,
         "segment": tasks.segment.SegmentationPredictor,
