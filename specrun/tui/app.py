@@ -362,6 +362,8 @@ class Dashboard(App[str]):
         yield SystemCommand("Screenshot", "Save an SVG picture of the screen", self.deliver_screenshot)
 
     def _say(self, text: str, severity: Any = "information") -> None:
+        if any(said.message == clean(text) and not said.has_expired for said in self._notifications):
+            return
         self.notify(clean(text), severity=severity, markup=False, timeout=4)
 
     def _raise_alarm(self, event: Event) -> None:

@@ -13,12 +13,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from specrun.tui.line_pane import LinePane
+from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.palette import Line
 from specrun.tui.titles import set_title
 from specrun.views.text import wrap
 
-_WIDTH = 60
+_WIDTH = 64
+"""Columns of the text, where there is room."""
+_AROUND = 10
+"""Columns that border and padding take, and that the screen keeps free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,25 @@ class AskScreen(ModalScreen[str]):
     def on_mount(self) -> None:
         box = self.query_one("#ask")
         set_title(box, self._title)
+        self._lay_out(self.app.size.width)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._lay_out(event.size.width)
+
+    def _lay_out(self, screen_width: int) -> None:
         pane = self.query_one(LinePane)
-        lines: list[Line] = [((text, pane.palette.text),) for text in wrap(self._question, _WIDTH)]
+        width = max(1, min(_WIDTH, screen_width - _AROUND))
+        lines: list[Line] = [((text, pane.palette.text),) for text in wrap(self._question, width)]
         lines.append(())
         choice: list[tuple[str, Style]] = []
         for answer in (*self._answers, Answer("esc", "no")):
-            choice += [(answer.key, pane.palette.accent), (f" {answer.label}    ", pane.palette.dim)]
+            said: list[tuple[str, Style]] = [(answer.key, pane.palette.accent), (f" {answer.label}", pane.palette.dim)]
+            if choice and line_width((*choice, *said)) + 4 > width:
+                lines.append(tuple(choice))
+                choice = []
+            choice += [("    ", pane.palette.dim), *said] if choice else said
         lines.append(tuple(choice))
-        pane.styles.height = len(lines)
+        pane.styles.width, pane.styles.height = width, len(lines)
         pane.show_items(lines)
 
     def on_key(self, event: events.Key) -> None:

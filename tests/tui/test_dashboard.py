@@ -267,6 +267,27 @@ def test_a_second_stop_ends_the_run_at_once() -> None:
     in_dashboard(look)
 
 
+@pytest.mark.parametrize("width", [120, 44])
+def test_a_question_is_whole_at_every_width_also_after_a_resize(width: int) -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("ctrl+c")
+        await shown.pilot.resize_terminal(width, 30)
+        await shown.pilot.pause()
+        words = " ".join(shown.text.replace("│", " ").split())
+        for said in ("Stop the run, or only leave the dashboard?", "s stop the run", "l leave", "esc no"):
+            assert said in words
+
+    in_dashboard(look, size=(80, 30))
+
+
+def test_a_refusal_that_is_still_seen_is_not_said_again() -> None:
+    async def look(shown: Shown) -> None:
+        await shown.press("c", "c", "c")
+        assert len(shown.said) == 1
+
+    in_dashboard(look, events=finished_coral_run())
+
+
 def test_from_the_moment_it_is_asked_to_stop_the_run_shows_as_stopping() -> None:
     async def look(shown: Shown) -> None:
         await shown.press("Q", "y")
