@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _Pixels = NDArray[np.uint8]
-_CACHED_BYTES = 256 << 20
+_CACHED_BYTES = 96 << 20
 """Neighbouring windows share segments."""
 _GRAY, _RGB, _YCBCR = 1, 2, 6
 _JPEG = 7
