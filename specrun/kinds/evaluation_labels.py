@@ -54,12 +54,19 @@ def task_of(declared: Any, pairs: Sequence[Pair]) -> str:
     return "detect"
 
 
-def through_taxonomy(samples: Iterable[Sample], taxonomy: ResolvedTaxonomy | None, whose: str) -> list[Sample]:
-    """Raises NodeError: a label that the taxonomy does not know."""
+def counts_in(label: AnyLabel, task: str) -> bool:
+    """Classes of images where the model classifies, else objects."""
+    return isinstance(label, Tag) if task == "classify" else is_object(label)
+
+
+def through_taxonomy(
+    samples: Iterable[Sample], taxonomy: ResolvedTaxonomy | None, task: str, whose: str
+) -> list[Sample]:
+    """Raises NodeError: a label that the taxonomy does not know, among those that count."""
     if taxonomy is None:
         return list(samples)
     try:
-        return [replace(sample, labels=tuple(_mapped(sample.labels, taxonomy))) for sample in samples]
+        return [replace(sample, labels=tuple(_mapped(sample.labels, taxonomy, task))) for sample in samples]
     except UnmappedLabel as error:
         raise NodeError(f"{whose}: {error.message}", hint=error.hint) from None
 
@@ -74,9 +81,9 @@ def classes_through(classes: Sequence[str], taxonomy: ResolvedTaxonomy | None, w
     return tuple(name for name in taxonomy.order(frozenset(found)) if name in found)
 
 
-def _mapped(labels: Iterable[AnyLabel], taxonomy: ResolvedTaxonomy) -> Iterable[AnyLabel]:
+def _mapped(labels: Iterable[AnyLabel], taxonomy: ResolvedTaxonomy, task: str) -> Iterable[AnyLabel]:
     for label in labels:
-        name = taxonomy.apply(label.label)
+        name = taxonomy.apply(label.label) if counts_in(label, task) else label.label
         if name is not None:
             yield label if name == label.label else replace(label, label=name)
 

@@ -2,25 +2,29 @@
 
 FiftyOne's own `evaluate_detections` wants truth and predictions of one type, so it cannot hold masks against
 polygons, and its matches would be others than those behind our numbers. So the matches are ours, and FiftyOne
-only registers the run: the App lists it, and digests leave its keys out.
+gets the run with its results: the App lists it, shows its confusion and curves, and digests leave its keys out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from specrun.clients.fiftyone import Database, database
 from specrun.clients.fiftyone.digests import label_docs
 from specrun.clients.fiftyone.docs_to_labels import docs_to_labels
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.layout import MARK
-from specrun.kinds.evaluation_labels import is_object
+from specrun.kinds.evaluation_labels import counts_in, pixel_classes, predicted_pixels
+from specrun.kinds.evaluation_run import Found, register_run
 from specrun.kinds.evaluation_scores import Evaluated
+from specrun.kinds.prediction_images import label_window
+from specrun.model.labels import AnyLabel
+from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context
-from specrun.training.metrics.instances import ImageInstances
-from specrun.training.metrics.mistakes import MATCH_IOU, ImageMatches
 
 _BATCH = 500
 _SHAPE_KEYS = ("_id", "_cls", "part_of", "bounding_box", "points", "closed", "filled", "label", "rotation")
@@ -37,35 +41,56 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """places: dotted paths of the documents that make up one object. id: of the first."""
+    """places: dotted paths of the documents that make up one object. id: of the first. label: before a taxonomy."""
 
     places: tuple[str, ...]
     id: str
+    label: str
 
 
-def mark_labels(dataset: str, marks: Marks, evaluated: Evaluated, ctx: Context) -> None:
+@dataclass(slots=True)
+class _Verdicts:
+    """What is set in one sample's document, and the pairs for FiftyOne's results."""
+
+    key: str
+    values: dict[str, Any] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+
+    def mark(self, thing: _Object, verdict: str, other: str = "", iou: float | None = None) -> None:
+        for place in thing.places:
+            self.values |= {
+                f"{place}.{self.key}": verdict,
+                f"{place}.{self.key}_id": other,
+                f"{place}.{self.key}_iou": iou,
+            }
+
+    def count(self, **amounts: float) -> None:
+        self.values |= {f"{self.key}_{name}": amount for name, amount in amounts.items()}
+
+
+def mark_labels(
+    dataset: str, marks: Marks, evaluated: Evaluated, taxonomy: ResolvedTaxonomy | None, ctx: Context
+) -> None:
     """Images whose labels in FiftyOne are no longer those that were evaluated get no marks."""
     from pymongo import UpdateOne  # comes with the database
 
     skipped = 0
     with database(ctx) as db:
-        _register(db, dataset, marks)
         layout = db.layout(dataset)
         fields = {name: layout.family_fields(name) for name in (marks.truth, marks.predictions)}
         samples = db.mongo[layout.collection]
-        by_key = dict(zip(evaluated.keys, zip(evaluated.images, evaluated.matches, strict=True), strict=True))
-        updates = []
-        for doc in samples.find(
-            {f"{MARK}.key": {"$in": list(by_key)}}, _projection(fields.values()), batch_size=_BATCH
-        ):
-            image, found = by_key[doc[MARK]["key"]]
-            truth = list(_objects(doc, fields[marks.truth]))
-            predictions = list(_objects(doc, fields[marks.predictions]))
-            if (len(truth), len(predictions)) != (len(image.truth), len(image.predictions)):
+        places = {key: place for place, key in enumerate(evaluated.keys)}
+        updates, found = [], []
+        query = {f"{MARK}.key": {"$in": list(places)}}
+        for doc in samples.find(query, _projection(fields.values()), batch_size=_BATCH):
+            sides = [list(_things(doc, fields[name], evaluated, taxonomy)) for name in (marks.truth, marks.predictions)]
+            verdicts = _verdicts(marks.key, sides[0], sides[1], evaluated, places[doc[MARK]["key"]])
+            if verdicts is None:
                 skipped += 1
                 continue
-            values = _verdicts(marks.key, truth, predictions, image, found)
-            updates.append(UpdateOne({"_id": doc["_id"]}, {"$set": values}))
+            updates.append(UpdateOne({"_id": doc["_id"]}, {"$set": verdicts.values}))
+            found += verdicts.found
+        _register(db, dataset, marks, evaluated, found)
         for start in range(0, len(updates), _BATCH):
             samples.bulk_write(updates[start : start + _BATCH], ordered=False)
         db.parts(dataset)  # read now, so that the next plan need not
@@ -73,23 +98,17 @@ def mark_labels(dataset: str, marks: Marks, evaluated: Evaluated, ctx: Context) 
         ctx.log(f"{skipped} images were changed in FiftyOne after they were predicted: their labels have no marks")
 
 
-def _register(db: Database, name: str, marks: Marks) -> None:
-    """The run and its fields, as FiftyOne declares them; what an earlier run left is removed first."""
-    from fiftyone.utils.eval.coco import COCOEvaluationConfig  # heavy; the database is bound before
-
-    dataset = db.dataset(name)
+def _register(db: Database, name: str, marks: Marks, evaluated: Evaluated, found: Sequence[Found]) -> None:
     layout = db.layout(name)
-    truth, predictions = (_main_field(layout.family_fields(f), f) for f in (marks.truth, marks.predictions))
-    method = COCOEvaluationConfig(predictions, truth, iou=MATCH_IOU, classwise=False).build()
-    method.register_run(dataset, marks.key, overwrite=True)
-    method.register_samples(dataset, marks.key)
+    fields = [_main_field(layout.family_fields(one), one) for one in (marks.truth, marks.predictions)]
+    register_run(db.dataset(name), marks.key, fields[0], fields[1], evaluated, found)
 
 
 def _main_field(families: Mapping[str, str], label_field: str) -> str:
     return label_field if label_field in families.values() or not families else next(iter(families.values()))
 
 
-def _projection(fields: Any) -> dict[str, int]:
+def _projection(fields: Iterable[Mapping[str, str]]) -> dict[str, int]:
     """Without the masks themselves."""
     wanted = {f"{MARK}.key": 1, "metadata": 1}
     for families in fields:
@@ -99,7 +118,16 @@ def _projection(fields: Any) -> dict[str, int]:
     return wanted
 
 
-def _objects(doc: Mapping[str, Any], families: Mapping[str, str]) -> Iterator[_Object]:
+def _things(
+    doc: Mapping[str, Any], families: Mapping[str, str], evaluated: Evaluated, taxonomy: ResolvedTaxonomy | None
+) -> Iterator[_Object]:
+    """Those that the evaluation saw: objects, or the classes of the image, without what the taxonomy drops."""
+    for thing in _objects(doc, families, evaluated.task):
+        if taxonomy is None or taxonomy.apply(thing.label) is not None:
+            yield thing
+
+
+def _objects(doc: Mapping[str, Any], families: Mapping[str, str], task: str) -> Iterator[_Object]:
     """The objects of a label field in the order in which the evaluation saw them."""
     for family in FAMILIES:
         if family not in families:
@@ -109,44 +137,108 @@ def _objects(doc: Mapping[str, Any], families: Mapping[str, str]) -> Iterator[_O
         found: list[_Object] = []
         for number, entry in enumerate(label_docs(doc.get(at))):
             labels = docs_to_labels([entry], (1, 1))
-            if not labels or not is_object(labels[0]):
+            if not labels or not counts_in(labels[0], task):
                 continue
             place, owner = f"{at}.{family}.{number}", entry.get("part_of")
             if owner is not None and owner in owners:
                 first = found[owners[owner]]
-                found[owners[owner]] = _Object((*first.places, place), first.id)
+                found[owners[owner]] = _Object((*first.places, place), first.id, first.label)
                 continue
             if owner is not None:
                 owners[owner] = len(found)
-            found.append(_Object((place,), str(entry["_id"])))
+            found.append(_Object((place,), str(entry["_id"]), labels[0].label))
         yield from found
 
 
 def _verdicts(
-    key: str,
-    truth: Sequence[_Object],
-    predictions: Sequence[_Object],
-    image: ImageInstances,
-    found: ImageMatches,
-) -> dict[str, Any]:
+    key: str, truth: Sequence[_Object], predictions: Sequence[_Object], evaluated: Evaluated, place: int
+) -> _Verdicts | None:
+    """None: these are not the labels that were evaluated."""
+    verdicts = _Verdicts(key)
+    labels = [[label for label in side.labels if counts_in(label, evaluated.task)] for side in evaluated.pairs[place]]
+    if [len(truth), len(predictions)] != [len(side) for side in labels]:
+        return None
+    if evaluated.tags is not None:
+        _judge_tags(verdicts, truth, predictions, labels)
+    elif evaluated.images:
+        _judge_objects(verdicts, truth, predictions, evaluated, place)
+    elif evaluated.pixels is not None:
+        _judge_regions(verdicts, truth, predictions, labels, evaluated, place)
+    return verdicts
+
+
+def _judge_objects(
+    verdicts: _Verdicts, truth: Sequence[_Object], predictions: Sequence[_Object], evaluated: Evaluated, place: int
+) -> None:
     """A pair of different classes is a miss and an invention. Predictions below the confidence get no verdict."""
-    values: dict[str, Any] = {}
-
-    def mark(thing: _Object, verdict: str, other: str, iou: float | None) -> None:
-        for place in thing.places:
-            values.update({f"{place}.{key}": verdict, f"{place}.{key}_id": other, f"{place}.{key}_iou": iou})
-
+    image, found, classes = evaluated.images[place], evaluated.matches[place], evaluated.classes
     right = 0
     for t, p, iou in found.pairs:
-        same = image.truth[t].class_index == image.predictions[p].class_index
+        drawn, predicted = image.truth[t], image.predictions[p]
+        same = drawn.class_index == predicted.class_index
         right += same
-        mark(truth[t], "tp" if same else "fn", predictions[p].id, iou)
-        mark(predictions[p], "tp" if same else "fp", truth[t].id, iou)
+        verdicts.mark(truth[t], "tp" if same else "fn", predictions[p].id, iou)
+        verdicts.mark(predictions[p], "tp" if same else "fp", truth[t].id, iou)
+        names = classes[drawn.class_index], classes[predicted.class_index]
+        verdicts.found.append(Found(*names, iou, predicted.score, truth[t].id, predictions[p].id))
     for t in found.missed:
-        mark(truth[t], "fn", "", None)
+        verdicts.mark(truth[t], "fn")
+        verdicts.found.append(Found(classes[image.truth[t].class_index], None, None, None, truth[t].id, None))
     for p in found.invented:
-        mark(predictions[p], "fp", "", None)
+        predicted = image.predictions[p]
+        verdicts.mark(predictions[p], "fp")
+        name = classes[predicted.class_index]
+        verdicts.found.append(Found(None, name, None, predicted.score, None, predictions[p].id))
     wrong = len(found.pairs) - right
-    values[f"{key}_tp"], values[f"{key}_fn"] = right, len(found.missed) + wrong
-    values[f"{key}_fp"] = len(found.invented) + wrong
-    return values
+    verdicts.count(tp=right, fp=len(found.invented) + wrong, fn=len(found.missed) + wrong)
+
+
+def _judge_tags(
+    verdicts: _Verdicts, truth: Sequence[_Object], predictions: Sequence[_Object], labels: Sequence[Sequence[AnyLabel]]
+) -> None:
+    """The most certain class of the image counts."""
+    drawn = [label.label for label in labels[0]]
+    first = max(range(len(labels[1])), key=lambda p: labels[1][p].score or 0.0, default=None)
+    name = labels[1][first].label if first is not None else None
+    right = name in drawn
+    for t, label in enumerate(drawn):
+        verdicts.mark(truth[t], "tp" if label == name else "fn")
+    if first is not None:
+        verdicts.mark(predictions[first], "tp" if right else "fp")
+    # FiftyOne keeps for classifications whether the sample is right.
+    verdicts.values[verdicts.key] = right
+    held = drawn.index(name) if right and name is not None else 0
+    score = labels[1][first].score if first is not None else None
+    ids = truth[held].id, predictions[first].id if first is not None else None
+    verdicts.found.append(Found(drawn[held], name, None, score, *ids))
+
+
+def _judge_regions(
+    verdicts: _Verdicts,
+    truth: Sequence[_Object],
+    predictions: Sequence[_Object],
+    labels: Sequence[Sequence[AnyLabel]],
+    evaluated: Evaluated,
+    place: int,
+) -> None:
+    """A region is right when at least half of its pixels have its class on the other side."""
+    assert evaluated.pixels is not None
+    drawn, found = evaluated.pairs[place]
+    maps = predicted_pixels(found, evaluated.classes, 0.0), pixel_classes(drawn, evaluated.classes)
+    for side, (things, wrong) in enumerate(((truth, "fn"), (predictions, "fp"))):
+        for thing, label in zip(things, labels[side], strict=True):
+            window = label_window(label, drawn.size_wh)
+            if window is None or label.crowd:
+                continue
+            bitmap, left, top = window
+            there = maps[side][top : top + bitmap.shape[0], left : left + bitmap.shape[1]][bitmap]
+            share = float(np.mean(there == evaluated.classes.index(label.label) + 1)) if there.size else 0.0
+            verdicts.mark(thing, "tp" if share >= 0.5 else wrong, iou=share)
+    counts = evaluated.pixels.counts[place].astype(float)
+    right, all_drawn, all_predicted = counts[:, 1:].sum(axis=1)
+    accurate = counts[0, 0] / counts[1, 0] if evaluated.pixels.overlapping else counts[0].sum() / counts[1].sum()
+    verdicts.count(
+        accuracy=float(accurate),
+        precision=float(right / all_predicted) if all_predicted else 0.0,
+        recall=float(right / all_drawn) if all_drawn else 0.0,
+    )

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,10 @@ from specrun.kinds.evaluation_labels import (
     Pair,
     class_bitmaps,
     classes_through,
+    counts_in,
     ignored_pixels,
     image_classes,
     instances,
-    is_object,
     masks_overlap,
     pixel_classes,
     predicted_pixels,
@@ -30,7 +29,7 @@ from specrun.kinds.evaluation_labels import (
 )
 from specrun.kinds.prediction_coco import label_box, truth_box
 from specrun.model.digest import Json
-from specrun.model.labels import Box, Keypoints, Mask, Polygon, Sample, Tag
+from specrun.model.labels import Box, Keypoints, Sample, Tag
 from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context, Made
 from specrun.training.metrics.classification import (
@@ -218,13 +217,13 @@ def evaluate(predictions: Made, pairs: Sequence[Pair], wishes: Wishes, ctx: Cont
     """gone: predicted images that are not in the truth. Raises NodeError: the truth has not one class of the model,
     or a class that the taxonomy does not know."""
     whose = predictions.address.text
-    truth = through_taxonomy((drawn for drawn, _ in pairs), wishes.taxonomy, "the ground truth")
-    found = through_taxonomy((sample for _, sample in pairs), wishes.taxonomy, whose)
-    pairs = list(zip(truth, found, strict=True))
     task = task_of(predictions.facts.get("task"), pairs)
+    truth = through_taxonomy((drawn for drawn, _ in pairs), wishes.taxonomy, task, "the ground truth")
+    found = through_taxonomy((sample for _, sample in pairs), wishes.taxonomy, task, whose)
+    pairs = list(zip(truth, found, strict=True))
     metrics = wishes.metrics or DEFAULT_METRICS[task]
     known = classes_through([str(name) for name in predictions.facts["classes"]], wishes.taxonomy, whose)
-    unknown = _unknown_labels(whose, known, pairs, tags=task == "classify")
+    unknown = _unknown_labels(whose, known, pairs, task)
     base = Evaluated(
         name=whose.partition(".")[2], task=task, classes=(*known, *unknown), pairs=tuple(pairs),
         notes=_notes(predictions, task, gone, unknown),
@@ -331,12 +330,12 @@ def _sides_without_masks(whose: str, pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def _unknown_labels(whose: str, known: Sequence[str], pairs: Iterable[Pair], *, tags: bool) -> dict[str, int]:
+def _unknown_labels(whose: str, known: Sequence[str], pairs: Iterable[Pair], task: str) -> dict[str, int]:
     """Class that the model does not know → its labels in the truth. Raises NodeError: no class is shared."""
     sides: list[Counter[str]] = [Counter(), Counter()]
     for pair in pairs:
         for side, sample in zip(sides, pair, strict=True):
-            side.update(label.label for label in sample.labels if isinstance(label, Tag) == tags and _counts(label))
+            side.update(label.label for label in sample.labels if counts_in(label, task))
     drawn = sides[0]
     if drawn and not drawn.keys() & set(known):
         raise NodeError(
@@ -345,10 +344,6 @@ def _unknown_labels(whose: str, known: Sequence[str], pairs: Iterable[Pair], *, 
             hint="Evaluate it on a dataset with the model's classes, or name a `taxonomy` that maps both.",
         )
     return {name: drawn[name] for name in sorted((drawn.keys() | sides[1].keys()) - set(known))}
-
-
-def _counts(label: Any) -> bool:
-    return is_object(label) or isinstance(label, Tag | Mask | Polygon)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from pydantic import Field
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
+from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context, Made
 from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 
@@ -118,7 +119,7 @@ class Evaluation(Kind):
         save_json(ctx.staging / "evaluation.json", found, comparison)
         save_report(ctx.staging / "report.html", str(ctx.address), found, comparison)
         if ctx.input("truth").kind.startswith("datasets."):
-            _mark(spec, made, found, ctx)
+            _mark(spec, made, found, wishes.taxonomy, ctx)
         facts = _facts(found, per_class=spec.per_class)
         if comparison is not None:
             facts["compare"] = comparison.to_json()
@@ -141,7 +142,6 @@ def _predictions(spec: EvaluationSpec, lookup: Lookup, seen: tuple[str, ...] = (
 
 def _wishes(spec: EvaluationSpec, ctx: Context) -> Wishes:
     from specrun.kinds.evaluation_scores import Wishes  # numpy comes with it
-    from specrun.model.taxonomy import ResolvedTaxonomy
 
     taxonomy = None
     if spec.taxonomy is not None:
@@ -164,7 +164,13 @@ def _on(name: str, lookup: Lookup) -> str | None:
     return Ref("datasets", "sources").address(written) if isinstance(written, str) else None
 
 
-def _mark(spec: EvaluationSpec, made: Sequence[Made], found: Sequence[Evaluated], ctx: Context) -> None:
+def _mark(
+    spec: EvaluationSpec,
+    made: Sequence[Made],
+    found: Sequence[Evaluated],
+    taxonomy: ResolvedTaxonomy | None,
+    ctx: Context,
+) -> None:
     from specrun.kinds.evaluation_marks import Marks, mark_labels  # FiftyOne comes with it
 
     truth = ctx.input("truth")
@@ -174,7 +180,7 @@ def _mark(spec: EvaluationSpec, made: Sequence[Made], found: Sequence[Evaluated]
         words += [evaluated.name] if len(made) > 1 else []
         key = "eval_" + "_".join("".join(c if c.isalnum() else "_" for c in word) for word in words)
         marks = Marks(key, field, str(predictions.facts["label_field"]))
-        mark_labels(str(truth.facts["name"]), marks, evaluated, ctx)
+        mark_labels(str(truth.facts["name"]), marks, evaluated, taxonomy, ctx)
 
 
 def _facts(found: Sequence[Evaluated], *, per_class: bool) -> dict[str, Json]:
