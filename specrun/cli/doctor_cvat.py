@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from specrun.cli.connections import Servers
 from specrun.cli.findings import Finding, fine, note, wrong
@@ -15,6 +16,7 @@ from specrun.clients.cvat.connection import Connection
 from specrun.clients.cvat.things import LabelDef, Project
 from specrun.clients.http import Retry
 from specrun.errors import CredentialsError, NodeError, SpecrunError
+from specrun.kinds.connections.cvat import is_near
 from specrun.model.node import Node
 from specrun.model.taxonomy import ResolvedTaxonomy, UnmappedLabel
 
@@ -22,9 +24,13 @@ ONCE = Retry(max_attempts=2, initial_delay_s=0.5, max_delay_s=5.0)
 """A person waits for the answer."""
 _LISTED = 8
 _ROLES_THAT_MAKE = ("owner", "maintainer", "supervisor")
-_WEBHOOK = (
-    "CVAT calls no address of a private network unless its administrator allows it; `specrun watch` asks it "
-    "again and again all the same"
+_BLOCKED = (
+    "{host} looks like an address of a private network, and CVAT calls none unless its operator allows it "
+    "(SMOKESCREEN_OPTS); `specrun watch` looks again and again all the same"
+)
+_CALLED = (
+    "CVAT has to reach {host}: it calls no address of a private network unless its operator allows it; "
+    "`specrun watch` looks again and again all the same"
 )
 
 
@@ -104,8 +110,14 @@ def _node(api: Api, node: Node, nodes: Sequence[Node]) -> Iterator[Finding]:
     about = str(node.address)
     wanted = node.config.get("project")
     makes = node.address.section == "cvat_projects"
-    if node.config.get("webhook"):
-        yield note(about, "webhook", _WEBHOOK)
+    if isinstance(webhook := node.config.get("webhook"), Mapping):
+        host = urlsplit(str(webhook["url"])).hostname or ""
+        near = is_near(host)
+        yield (
+            note(about, "webhook", _BLOCKED.format(host=host))
+            if near
+            else fine(about, "webhook", _CALLED.format(host=host))
+        )
     if not isinstance(wanted, str | int):
         return
     try:

@@ -180,3 +180,30 @@ def test_refused_credentials_end_the_listing_with_their_code(run: Run, monkeypat
         code, _, err = run("cvat", "projects")
     assert code == 5
     assert "cannot sign in" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"), [("http://192.168.1.7:9090/hook", "note"), ("https://hooks.example.org/hook", "fine")]
+)
+def test_webhooks_to_private_addresses_are_noted(url: str, verdict: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with CvatDouble() as server:
+        write_spec(server.url)
+        Path("project.yaml").write_text(
+            Path("project.yaml").read_text().partition("sources:")[0]
+            + f"""\
+sources: {{photos: {{kind: images, path: photos}}}}
+cvat_projects:
+  round1:
+    connection: lab
+    project: reef
+    labels: {{from: taxonomies.reef}}
+    tasks: {{from: sources.photos}}
+    webhook: {{url: "{url}", secret: {{env: LAB_PASSWORD}}}}
+"""
+        )
+        code, out, _ = run("doctor", "--json")
+    assert code == 0
+    found = findings(out)["cvat_projects.round1", "webhook"]
+    assert found[0] == verdict
+    assert "private network" in found[1]
