@@ -112,16 +112,17 @@ class Ultralytics(Kind):
 
     def run(self, spec: UltralyticsSpec, ctx: Context) -> Outputs:
         # Ultralytics reads its environment at import; these modules import it only when they are called.
-        from specrun.training.ultralytics import checkpoints
+        from specrun.training.ultralytics import checkpoints, exporting
         from specrun.training.ultralytics.environment import load_ultralytics
 
+        exporting.require_packages(spec.export)
         weights = _start_path(spec, ctx) or _weights_path(spec, ctx)
         load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
         return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
 
 
 def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
-    from specrun.training.ultralytics.arguments import argument_problems, installed_arguments
+    from specrun.training.ultralytics.arguments import argument_problems, installed_arguments, installed_limits
 
     arguments = installed_arguments()
     if arguments is None:
@@ -129,7 +130,7 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
         return [Problem("", "Ultralytics is not installed, so `train` is not checked.", hint, warning=True)]
     problems = [
         Problem(f"train.{found.path}", found.message, found.hint, found.warning)
-        for found in argument_problems(spec.train, arguments)
+        for found in argument_problems(spec.train, arguments, installed_limits())
     ]
     gpus = 0 if spec.resources.gpus is None else _gpu_count(spec.resources.gpus)
     batch = spec.train.get("batch")
@@ -140,11 +141,17 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
 
 
 def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
-    from specrun.training.ultralytics.finishing import EXPORT_FORMATS
+    from specrun.training.ultralytics.exporting import EXPORT_FORMATS, INSTALL_HINT, missing_packages
 
-    unknown = [name for name in spec.export if name not in EXPORT_FORMATS]
-    hint = f"Write one of {', '.join(EXPORT_FORMATS)}."
-    return [Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint) for name in unknown]
+    problems = []
+    for name in spec.export:
+        if name not in EXPORT_FORMATS:
+            hint = f"Write one of {', '.join(EXPORT_FORMATS)}."
+            problems.append(Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint))
+        elif missing := missing_packages(name):
+            message = f"{name} needs {', '.join(missing)}, which cannot be imported here."
+            problems.append(Problem(f"export.{name}", message, INSTALL_HINT, warning=True))
+    return problems
 
 
 def _gpu_count(gpus: int | Mapping[Any, int]) -> int:
@@ -266,9 +273,9 @@ class _Model:
 
 
 def _outputs(spec: UltralyticsSpec, ctx: Context, model: _Model) -> Outputs:
-    from specrun.training.ultralytics import finishing
+    from specrun.training.ultralytics import exporting, finishing
 
-    exported = finishing.export_formats(ctx.staging, spec.export, model.imgsz)
+    exported = exporting.export_formats(ctx.staging, spec.export, model.imgsz, model.classes, ctx.log)
     finishing.ModelFacts(
         task=model.task,
         classes=tuple(model.classes),

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from specrun.spec.suggest import did_you_mean
+from specrun.training.oom import AUTO
+from specrun.training.ultralytics.values import Limits, read_limits, value_problem
 
 _LINE = re.compile(r"^(?P<name>\w+):\s*(?P<default>[^#]*?)\s*#\s*\((?P<types>[^)]*)\)\s*(?P<meaning>.*)$")
 _TITLE = re.compile(r"^# (?P<title>[A-Z][^-]*?)\s*-*$")
@@ -40,6 +42,8 @@ _OWNED: Mapping[str, str] = {
     "split": "checkpoints are chosen on the split val; evaluations look at others",
 }
 _WITHOUT_EFFECT = ("Predict settings", "Visualize settings", "Export settings", "Tracker settings")
+_ALSO_ACCEPTED = (("batch", AUTO), ("auto_augment", None))
+"""Ours, and one that the library takes although its file does not say so."""
 _USED_IN_TRAINING = frozenset({"classes", "agnostic_nms"})
 
 
@@ -97,8 +101,11 @@ def parse_arguments(text: str) -> dict[str, Argument]:
     return arguments
 
 
-def argument_problems(train: Mapping[str, object], arguments: Mapping[str, Argument]) -> Iterator[ArgumentProblem]:
-    """What is wrong with the `train` block: names, types, and arguments that specrun decides itself."""
+def argument_problems(
+    train: Mapping[str, object], arguments: Mapping[str, Argument], limits: Limits | None = None
+) -> Iterator[ArgumentProblem]:
+    """What is wrong with the `train` block: names, types, values, and arguments that specrun decides itself."""
+    limits = limits or Limits()
     for name, value in train.items():
         argument = arguments.get(name)
         if name in _OWNED:
@@ -108,12 +115,16 @@ def argument_problems(train: Mapping[str, object], arguments: Mapping[str, Argum
         elif argument is None:
             hint = did_you_mean(name, [known for known in arguments if known not in _OWNED])
             yield ArgumentProblem(name, f'Ultralytics has no training argument "{name}".', hint)
+        elif (name, value) in _ALSO_ACCEPTED:
+            continue
         elif not argument.accepts(value):
             written = type(value).__name__ if value is not None else "null"
             yield ArgumentProblem(name, f"{name} must be {argument.written_types}, not {written} ({value!r}).")
         elif argument.section in _WITHOUT_EFFECT and name not in _USED_IN_TRAINING:
             message = f'"{name}" has no effect on training (it belongs to the {argument.section.lower()}).'
             yield ArgumentProblem(name, message, f"Remove {name}.", warning=True)
+        elif found := value_problem(name, value, argument.meaning, limits):
+            yield ArgumentProblem(name, *found)
 
 
 def _device_problems(value: object) -> Iterator[ArgumentProblem]:
@@ -144,3 +155,9 @@ def installed_arguments() -> Mapping[str, Argument] | None:
         return parse_arguments((folder / "cfg" / "default.yaml").read_text(encoding="utf-8"))
     except OSError:
         return None
+
+
+@cache
+def installed_limits() -> Limits:
+    folder = installed_folder()
+    return read_limits(folder / "cfg" / "__init__.py") if folder else Limits()

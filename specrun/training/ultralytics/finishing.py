@@ -1,16 +1,16 @@
-"""What becomes of a finished training before it is published: portable checkpoints, other formats, model.json."""
+"""What becomes of a finished training before it is published: portable checkpoints and model.json."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specrun.errors import MissingDependency, NodeError
+from specrun.errors import NodeError
 from specrun.model.digest import Json
 from specrun.training.ultralytics.checkpoints import WORK
 
@@ -117,40 +117,6 @@ def _clean_checkpoint(path: Path) -> None:
     partial = path.with_suffix(".part")
     torch.save(checkpoint, partial)
     os.replace(partial, path)
-
-
-def export_formats(folder: Path, wanted: Mapping[str, Mapping[str, Any]], imgsz: int) -> list[str]:
-    """Write the best checkpoint in other formats beside it; returns what was made, relative to the folder.
-
-    Raises MissingDependency: a format needs a package that is not installed.
-    """
-    made = []
-    for name, arguments in wanted.items():
-        target = folder / "weights" / f"best{_SUFFIXES[name]}"
-        if not target.exists():
-            _export(folder / "weights" / "best.pt", name, {"imgsz": imgsz, **arguments}, target)
-        made.append(target.relative_to(folder).as_posix())
-    return made
-
-
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
-EXPORT_FORMATS: Sequence[str] = tuple(_SUFFIXES)
-
-
-def _export(checkpoint: Path, name: str, arguments: Mapping[str, Any], target: Path) -> None:
-    from ultralytics import YOLO  # heavy, in the prepared environment
-
-    place = checkpoint.parent.parent / WORK / "export"
-    place.mkdir(parents=True, exist_ok=True)
-    copy = Path(shutil.copyfile(checkpoint, place / "best.pt"))
-    try:
-        made = Path(YOLO(str(copy)).export(format=name, **arguments))
-    except (ImportError, ModuleNotFoundError) as error:
-        hint = "Install it: pip install onnx onnxslim onnxruntime." if name == "onnx" else None
-        raise MissingDependency(f"export.{name}: {error}", hint=hint) from error
-    except (ValueError, TypeError, SyntaxError, AssertionError) as error:
-        raise NodeError(f"export.{name}: Ultralytics refuses it: {error}") from error
-    os.replace(made, target)
 
 
 def remove_work(folder: Path) -> None:

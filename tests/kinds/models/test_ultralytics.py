@@ -98,9 +98,34 @@ def test_a_path_to_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert [path for path, _ in found] == ["weights"]
 
 
-def test_several_gpus_are_refused(tmp_path: Path) -> None:
-    found = _problems(tmp_path, resources={"gpus": 2})
-    assert "resources.gpus" in [path for path, _ in found]
+@needs_release
+def test_a_batch_that_the_gpus_cannot_share_is_refused(tmp_path: Path) -> None:
+    assert _problems(tmp_path, resources={"gpus": 2}, train={"batch": 8}) == []
+    assert _problems(tmp_path, resources={"gpus": 2}, train={"batch": 7}) == [
+        ("train.batch", "A batch of 7 cannot be shared by 2 GPUs. Write a multiple of 2: the batch is that of all GPUs "
+         "together."),
+    ]  # fmt: skip
+
+
+def test_a_format_whose_packages_are_missing_is_told_with_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specrun.training.ultralytics import exporting
+
+    monkeypatch.setitem(exporting._PACKAGES, "onnx", ("no_such_package",))
+    found = Ultralytics().check(UltralyticsSpec(weights="yolo11n-seg.yaml", export={"onnx": {}}), _Lookup(tmp_path))
+    ((problem),) = [problem for problem in found if problem.path == "export.onnx"]
+    assert problem.warning
+    assert problem.message == "onnx needs no_such_package, which cannot be imported here."
+    assert problem.hint == "Install the extra: pip install 'specrun[onnx]'."
+
+
+def test_a_checkpoint_to_start_from_must_be_there(tmp_path: Path) -> None:
+    assert [path for path, _ in _problems(tmp_path, start_from="missing.pt")] == ["start_from"]
+    assert _problems(tmp_path, start_from="previous") == []
+    assert [need.ref for need in Ultralytics().inputs(UltralyticsSpec(weights="w.pt", start_from="models.x"))] == [
+        "models.x"
+    ]
 
 
 def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:

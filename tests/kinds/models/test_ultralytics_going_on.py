@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.shapes import write_shapes
+from tests.support.yolo_squares import write_squares
 from tests.support.trained import staging, train
 
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    write_shapes(tmp_path / "export", "detect")
+    write_squares(tmp_path / "export", "detect")
     return tmp_path
 
 
@@ -58,14 +59,31 @@ def test_a_warm_start_begins_with_the_weights_of_last_time(project: Path) -> Non
     assert not [text for text in first["told"] if text.startswith("starting from")]
     _publish(project)
     shutil.rmtree(project / "export")
-    write_shapes(project / "export", "detect", classes=("größe", "new", "кошка"))
+    write_squares(project / "export", "detect", classes=("größe", "new", "кошка"))
     second = train(project, start_from="previous", train={"epochs": 1})
     assert "starting from the previous output, trained for größe, кошка" in second["told"]
     assert second["facts"]["classes"] == ["größe", "new", "кошка"]
     assert "Transferred" in second["log"]
 
 
-def test_torchscript_carries_names_and_size_and_says_what_the_model_says(project: Path) -> None:
-    made = train(project, export={"torchscript": {}})
-    assert made["artifacts"]["torchscript"] == "weights/best.torchscript"
-    assert [text for text in made["told"] if text.startswith("export.torchscript: differs from PyTorch by at most")]
+@pytest.mark.parametrize(("task", "weights"), [("segment", "yolo11n-seg.yaml"), ("classify", "yolo11n-cls.yaml")])
+def test_other_formats_carry_names_size_and_normalisation_and_say_what_pytorch_says(
+    tmp_path: Path, task: str, weights: str
+) -> None:
+    import onnx
+    import torch
+
+    write_squares(tmp_path / "export", task)
+    made = train(tmp_path, weights=weights, export={"torchscript": {}, "onnx": {"opset": 17}})
+    for name in ("torchscript", "onnx"):
+        assert [text for text in made["told"] if text.startswith(f"export.{name}: differs from PyTorch by at most")]
+    inside = {"config.txt": ""}
+    torch.jit.load(str(staging(tmp_path) / made["artifacts"]["torchscript"]), _extra_files=inside)
+    described = json.loads(inside["config.txt"])
+    assert described["names"] == {"0": "größe", "1": "кошка"}
+    assert (described["imgsz"], described["normalization"]["scale"]) == ([64, 64], 1 / 255)
+    model = onnx.load(str(staging(tmp_path) / made["artifacts"]["onnx"]))
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["names"] == "{0: 'größe', 1: 'кошка'}"
+    assert json.loads(properties["normalization"])["channels"] == "RGB"
+    assert properties["imgsz"] == "[64, 64]"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shapes import write_shapes
+from tests.support.yolo_squares import write_squares
 from tests.support.trained import staging, train
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    write_shapes(tmp_path / "export", "detect", train=16)
+    write_squares(tmp_path / "export", "detect", train=16)
     return tmp_path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.shapes import CLASSES, write_shapes
+from tests.support.yolo_squares import CLASSES, write_squares
 from tests.support.trained import staging, train
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ _SCORES = {
 
 @pytest.mark.parametrize("task", list(_WEIGHTS))
 def test_every_task_is_trained_with_its_scores_and_plots(tmp_path: Path, task: str) -> None:
-    write_shapes(tmp_path / "export", task)
+    write_squares(tmp_path / "export", task)
     made = train(tmp_path, weights=_WEIGHTS[task], train={"epochs": 2, "plots": True})
 
     assert (made["facts"]["task"], made["facts"]["classes"]) == (task, list(CLASSES))
@@ -51,14 +51,14 @@ def test_every_task_is_trained_with_its_scores_and_plots(tmp_path: Path, task: s
 
 
 def test_one_image_and_one_class_are_enough(tmp_path: Path) -> None:
-    write_shapes(tmp_path / "export", "detect", train=1, val=1, classes=("dot",))
+    write_squares(tmp_path / "export", "detect", train=1, val=1, classes=("dot",))
     made = train(tmp_path)
     assert made["facts"]["classes"] == ["dot"]
     assert made["facts"]["epochs"] == 1
 
 
 def test_a_class_that_never_occurs_keeps_its_place_and_is_told(tmp_path: Path) -> None:
-    write_shapes(tmp_path / "export", "classify", classes=("a", "b", "c"), used=2)
+    write_squares(tmp_path / "export", "classify", classes=("a", "b", "c"), used=2)
     made = train(tmp_path, weights="yolo11n-cls.yaml")
     assert made["facts"]["classes"] == ["a", "b", "c"]
     assert "no training image has a label of c" in made["told"]
@@ -73,7 +73,7 @@ def test_a_class_that_never_occurs_keeps_its_place_and_is_told(tmp_path: Path) -
     ],
 )
 def test_what_cannot_be_learnt_is_told_before_training(tmp_path: Path, shapes: dict[str, Any], message: str) -> None:
-    folder = write_shapes(tmp_path / "export", "detect", **shapes)
+    folder = write_squares(tmp_path / "export", "detect", **shapes)
     if "classes" in shapes:
         (folder / "labels" / "train" / "000.txt").write_text("1 0.5 0.5 0.2 0.2\n")
     made = train(tmp_path)
