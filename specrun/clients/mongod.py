@@ -47,6 +47,7 @@ from specrun.clients.mongod_folder import (
 )
 from specrun.errors import NodeError
 from specrun.model.digest import Json
+from specrun.model.work import WORKER_MARK
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -249,8 +250,13 @@ def _spawn_guard(folder: ServerFolder, argv: list[str]) -> subprocess.Popen[byte
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and the end of a terminal are for the users, not for the server
         cwd="/",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        # Without the mark it outlives the worker that happened to start it.
+        env={**_unmarked(), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
+
+
+def _unmarked() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != WORKER_MARK}
 
 
 def guard(root: Path, argv: list[str]) -> int:

@@ -12,6 +12,9 @@ from specrun.model.artifact import Artifact
 from specrun.model.digest import Json
 from specrun.model.state import NodeRecord
 
+WORKER_MARK = "SPECRUN_WORKER"
+"""Environment variable that all programs of one worker share, so that they can be ended with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:

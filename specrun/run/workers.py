@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 import anyio
 import anyio.abc
 import psutil
 
+from specrun.model.work import WORKER_MARK
 from specrun.run.request import Request
 
 STOP_GRACE_S = 30.0
@@ -149,6 +151,7 @@ class WorkerPool:
                     **environment,
                     "SPECRUN_SETTINGS": json.dumps(self.settings),
                     "SPECRUN_STATE_DIR": str(self.state_dir),
+                    WORKER_MARK: token_hex(8),
                 },
                 start_new_session=True,
             )

@@ -212,6 +212,22 @@ def test_a_program_and_its_children_die_with_a_killed_worker(tmp_path: Path, wit
     supervisor.wait()
 
 
+@pytest.mark.parametrize("how", ["the run is stopped", "the supervisor is killed"])
+def test_a_program_that_left_the_group_of_its_worker_dies_with_it(tmp_path: Path, how: str) -> None:
+    code = (
+        "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600'], start_new_session=True); "
+        "open(sys.argv[1] + '/pid', 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    supervisor = start_supervisor(plan_job(tmp_path, [step("a", [*python(code), "${project}"])]))
+    until(lambda: _number(tmp_path / "pid") > 0, "the program's start")
+    if how == "the run is stopped":
+        supervisor.send_signal(signal.SIGINT)
+    else:
+        supervisor.kill()
+    supervisor.wait(DEADLINE_S)
+    until(lambda: not running(_number(tmp_path / "pid")), "the end of the program in another session")
+
+
 def _number(path: Path) -> int:
     """A process id that another process writes; 0: not yet."""
     text = path.read_text() if path.exists() else ""
