@@ -47,11 +47,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class AttributeTarget:
-    """An attribute of a label in CVAT. values: the choices, or least, greatest and step of a number."""
+    """An attribute of a label in CVAT. values: the choices, or least, greatest and step of a number.
+    default: its value where nobody gave one."""
 
     id: int
     input_type: str = "text"
     values: tuple[str, ...] = ()
+    default: str = ""
 
 
 @dataclass(frozen=True)

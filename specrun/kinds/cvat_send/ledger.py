@@ -64,8 +64,9 @@ class Batch:
 
     prelabelled: frames, counted from the first, whose labels are in. labels: image → digest of the labels it got.
     rows: image → digest of those labels as they stand in the file that they came from.
-    jobs: job → its date after our last write; a job with another date was opened or edited since.
-    failed: frame name → why it has no labels or no frame. replacing: job → ids of the labels that are being replaced.
+    jobs: job → its date after our last write; a job with another date was saved or given to somebody since.
+    failed: frame name → why it has no labels or no frame. ours: job → id → content of the labels that the server made
+    for us. replacing: job → what a replacement of labels under way has in mind (refresh.py).
     """
 
     id: str
@@ -80,7 +81,12 @@ class Batch:
     rows: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    replacing: Mapping[str, list[int]] = field(default_factory=dict)
+    ours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    replacing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_ours(self, job_id: int, more: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        key = str(job_id)
+        return {**self.ours, key: {**self.ours.get(key, {}), **more}}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,6 +102,7 @@ class Batch:
             "rows": dict(self.rows),
             "jobs": dict(self.jobs),
             "failed": dict(self.failed),
+            "ours": {job: dict(ids) for job, ids in self.ours.items()},
             "replacing": dict(self.replacing),
         }
 

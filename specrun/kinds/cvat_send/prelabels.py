@@ -147,7 +147,7 @@ def _target(label: LabelDef) -> LabelTarget:
 
 
 def _attribute(attribute: AttributeDef) -> AttributeTarget:
-    return AttributeTarget(attribute.id, attribute.input_type, attribute.values)
+    return AttributeTarget(attribute.id, attribute.input_type, attribute.values, attribute.default_value)
 
 
 def check_known(prelabels: Prelabels, samples: Iterable[Sample], known: Sequence[str], where: str) -> None:

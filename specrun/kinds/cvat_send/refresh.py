@@ -1,13 +1,15 @@
-"""New labels for jobs that nobody has opened since theirs were sent.
+"""New labels for jobs in which nobody has saved anything since theirs were sent.
 
-A job is untouched while its state is `new`, its stage `annotation` and its date the one of our last write: opening it
-changes the state, saving the date. What lies in it is then ours. Those labels are taken away by their ids, never by
-emptying the job, so that what a person saves in the same moment stays. Between taking away and sending anew stands a
-note in the ledger: a run that was killed there goes on with the second half.
+A job is untouched while its state is `new`, its stage `annotation`, its date the one after our last write, and it
+holds exactly what we made: the same ids with the same content, nothing besides, nothing missing. New labels are sent
+before the old ones are taken away by their ids, so a kill in between leaves labels twice, which the next run ends, and
+never an empty job. Opening a job in the browser changes nothing on the server: that somebody looks at it is seen
+only once they save.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,21 +20,31 @@ from specrun.clients.cvat.catalogue import frames_of, jobs_of
 from specrun.clients.cvat.things import Job
 from specrun.formats.cvat_api_write import LabelTarget
 from specrun.kinds.cvat_send.ledger import Batch, Ledger, Phase, SentFrame
+from specrun.kinds.cvat_send.ours import Contents, body_of, content_digest, defaults_of, read_contents
 from specrun.kinds.cvat_send.prelabels import NONE_SENT, Prelabels
+from specrun.kinds.cvat_send.shapes import LabelSending
 from specrun.model.labels import Sample
 from specrun.model.work import Context
-
-_SORTS = ("tags", "shapes")
 
 
 @dataclass
 class Differing:
-    """How many frames that were sent would get other labels now, and what became of them."""
+    """How many frames that were sent would get other labels now, and what became of them: images whose labels were
+    replaced, and whose were not. notes: for people."""
 
     frames: int = 0
-    refreshed: int = 0
-    touched: int = 0
+    done: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
     batches: list[Batch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def refreshed(self) -> int:
+        return len(self.done - self.kept)
+
+    @property
+    def touched(self) -> int:
+        return len(self.kept)
 
 
 def differing(ledger: Ledger, samples: Mapping[str, Sample], prelabels: Prelabels) -> Differing:
@@ -59,7 +71,7 @@ def _changed(batch: Batch, samples: Mapping[str, Sample], prelabels: Prelabels) 
 
 @dataclass(frozen=True)
 class Refreshing:
-    """project_targets: labels of the project as they are written."""
+    """targets: labels of the project as they are written."""
 
     api: Api
     ctx: Context
@@ -68,90 +80,183 @@ class Refreshing:
     prelabels: Prelabels
     targets: Mapping[str, LabelTarget]
 
+    @property
+    def defaults(self) -> Mapping[int, str]:
+        return defaults_of(self.targets)
+
     def batch(self, batch: Batch, found: Differing) -> None:
         """Replace the labels of its untouched jobs."""
-        assert batch.task_id is not None
-        changed = {frame.name for frame in _changed(batch, self.samples, self.prelabels)}
-        jobs = [job for job in jobs_of(self.api, task_ids=[batch.task_id]) if job.type == "annotation"]
-        if not jobs:
-            return
-        numbers = {frame.name: frame.number for frame in frames_of(self.api, batch.task_id).frames}
-        overlapping = any(one.stop_frame >= other.start_frame for one, other in pairwise(jobs))
-        untouched = [job for job in jobs if self._is_untouched(job, batch)]
-        if overlapping and len(untouched) < len(jobs):
-            untouched = []
-        for job in jobs:
-            mine = {name for name in changed if job.start_frame <= numbers.get(name, -1) <= job.stop_frame}
-            if job in untouched and (mine or str(job.id) in batch.replacing):
-                batch = self._replace(batch, job, numbers)
-                found.refreshed += len(mine)
-            elif mine:
-                found.touched += len(mine)
-                batch = self._forget(batch, job)
+        task_id = batch.task_id
+        assert task_id is not None
+        jobs = [job for job in jobs_of(self.api, task_ids=[task_id]) if job.type == "annotation"]
+        for job in [job for job in jobs if str(job.id) in batch.replacing]:
+            batch = self._go_on(batch, job, found)
+        numbers = {frame.name: frame.number for frame in frames_of(self.api, task_id).frames}
+        changed = list(_changed(batch, self.samples, self.prelabels))
+        mine = {job.id: [f for f in changed if _holds(job, numbers.get(f.name, -1))] for job in jobs}
+        if any(mine.values()):
+            fresh = {job.id: Job.from_json(self.api.get(f"/api/jobs/{job.id}")) for job in jobs}
+            untouched = {job.id for job in jobs if self._is_untouched(fresh[job.id], batch)}
+            # A frame that two jobs share has its labels in both.
+            if any(one.stop_frame >= other.start_frame for one, other in pairwise(jobs)) and len(untouched) < len(jobs):
+                untouched = set()
+            for index, job in enumerate(jobs):
+                if job.id in untouched and mine[job.id]:
+                    later = {frame.digest for other in jobs[index + 1 :] for frame in mine[other.id]}
+                    batch = self._replace(batch, job, mine[job.id], numbers, later, found)
+                else:
+                    found.kept |= {frame.digest for frame in mine[job.id]}
 
     def _is_untouched(self, job: Job, batch: Batch) -> bool:
-        known = batch.jobs.get(str(job.id))
-        begun = str(job.id) in batch.replacing
-        return job.state == "new" and job.stage == "annotation" and (begun or job.updated == known)
+        key = str(job.id)
+        if job.state != "new" or job.stage != "annotation" or job.updated != batch.jobs.get(key):
+            return False
+        return read_contents(self.api, job.id, self.defaults).is_exactly(batch.ours.get(key, {}))
 
-    def _forget(self, batch: Batch, job: Job) -> Batch:
-        """A job that was opened between the halves is people's."""
-        if str(job.id) not in batch.replacing:
+    def _replace(
+        self,
+        batch: Batch,
+        job: Job,
+        frames: Sequence[SentFrame],
+        numbers: Mapping[str, int],
+        later: set[str],
+        found: Differing,
+    ) -> Batch:
+        """The labels of `frames` in one job. What is under way is remembered before each step. later: images that stand
+        in another job too, which is still to come."""
+        self.ctx.check_stop()
+        key, ours = str(job.id), batch.ours.get(str(job.id), {})
+        there = read_contents(self.api, job.id, self.defaults)
+        if not there.is_exactly(ours):
+            found.kept |= {frame.digest for frame in frames}
             return batch
-        left = {key: ids for key, ids in batch.replacing.items() if key != str(job.id)}
+        places = {numbers[frame.name]: frame.digest for frame in frames}
+        settled = set(places.values()) - later
+        things = self._written(frames, numbers)
+        note: dict[str, Any] = {
+            "old": {key: thing["frame"] for key, thing in there.things.items() if thing["frame"] in places},
+            "new": [content_digest(thing, self.defaults) for thing in things],
+            "made": {},
+            "deleting": [],
+            "frames": {str(number): digest for number, digest in places.items()},
+            "labels": {digest: self.prelabels.digest_of(self.samples[digest]) for digest in settled},
+            "rows": {digest: self.prelabels.rows_digest(self.samples[digest]) for digest in settled},
+        }
+        batch = self.ledger.update(batch, replacing={**batch.replacing, key: note})
+        self._send(batch, job, things)
+        return self._end(self.ledger[batch.id], job, found)
+
+    def _written(self, frames: Sequence[SentFrame], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+        writing = self.prelabels.writing()
+        things: list[dict[str, Any]] = []
+        for frame in frames:
+            written = self.prelabels.shapes(self.samples[frame.digest], numbers[frame.name], self.targets, writing)
+            things += [*written["tags"], *written["shapes"]]
+        return things
+
+    def _send(self, batch: Batch, job: Job, things: Sequence[dict[str, Any]]) -> None:
+        """What was made is in the ledger at the end."""
+        sending = LabelSending(self.api, self.ctx, self.ledger, self.defaults)
+        made = sending.create(job.id, things)
+        there = read_contents(self.api, job.id, self.defaults) if made else Contents({}, {}, frozenset())
+        self._remember_made(batch, job, made, there)
+
+    def _remember_made(self, batch: Batch, job: Job, made: Mapping[str, str], there: Contents) -> Batch:
+        key = str(job.id)
+        placed = {one: there.things[one]["frame"] for one in made if one in there.things}
+        note = {**batch.replacing[key], "made": placed}
+        return self.ledger.update(batch, ours=batch.with_ours(job.id, made), replacing={**batch.replacing, key: note})
+
+    def _go_on(self, batch: Batch, job: Job, found: Differing) -> Batch:
+        """After a run that was killed: what it had sent is known by its content."""
+        note, ours = batch.replacing[str(job.id)], batch.ours.get(str(job.id), {})
+        if note["new"] and not note["made"]:
+            there = read_contents(self.api, job.id, self.defaults)
+            free = Counter(note["new"])
+            made: dict[str, str] = {}
+            for key, digest in there.digests.items():
+                if key not in ours and free[digest]:
+                    free[digest] -= 1
+                    made[key] = digest
+            if not made:
+                return self._without_note(batch, job)
+            batch = self._remember_made(batch, job, made, there)
+        return self._end(batch, job, found)
+
+    def _end(self, batch: Batch, job: Job, found: Differing) -> Batch:
+        """Take the old labels away, on frames that somebody saved meanwhile the new ones."""
+        key = str(job.id)
+        note, ours = batch.replacing[key], batch.ours.get(key, {})
+        there = read_contents(self.api, job.id, self.defaults)
+        done: list[str] = []
+        if note["deleting"] and not set(note["deleting"]) & set(there.things):
+            done, gone = list(note["done"]), list(note["deleting"])
+        else:
+            gone, kept = list[str](), list[str]()
+            for number, digest in note["frames"].items():
+                chosen, replaced = _superfluous(int(number), note, ours, there)
+                gone += chosen
+                (done if replaced else kept).append(digest)
+            found.notes += _twice(note, there, gone, job)
+            note = {**note, "deleting": gone, "done": done}
+            batch = self.ledger.update(batch, replacing={**batch.replacing, key: note})
+            self._take_away(job, {one: there.things[one] for one in gone})
+            found.kept |= set(kept)
+        found.done |= set(done)
+        return self._settled(batch, job, gone, done)
+
+    def _take_away(self, job: Job, things: Mapping[str, Mapping[str, Any]]) -> None:
+        if things:
+            self.api.patch(f"/api/jobs/{job.id}/annotations/", body_of(things), action="delete")
+
+    def _settled(self, batch: Batch, job: Job, gone: Sequence[str], done: Sequence[str]) -> Batch:
+        key = str(job.id)
+        note = batch.replacing[key]
+        settled = [digest for digest in done if digest in note["labels"]]
+        labels = {digest: value for digest, value in batch.labels.items() if digest not in settled}
+        labels |= {digest: note["labels"][digest] for digest in settled if note["labels"][digest] != NONE_SENT}
+        ours = {one: digest for one, digest in batch.ours.get(key, {}).items() if one not in set(gone)}
+        date = Job.from_json(self.api.get(f"/api/jobs/{job.id}")).updated
+        batch = self.ledger.update(
+            batch,
+            labels=labels,
+            rows={**batch.rows, **{digest: note["rows"][digest] for digest in settled}},
+            ours={**batch.ours, key: ours},
+            jobs={**batch.jobs, key: date},
+        )
+        return self._without_note(batch, job)
+
+    def _without_note(self, batch: Batch, job: Job) -> Batch:
+        left = {key: note for key, note in batch.replacing.items() if key != str(job.id)}
         return self.ledger.update(batch, replacing=left)
 
-    def _replace(self, batch: Batch, job: Job, numbers: Mapping[str, int]) -> Batch:
-        self.ctx.check_stop()
-        path = f"/api/jobs/{job.id}/annotations/"
-        there = self.api.get(path)
-        key = str(job.id)
-        old = batch.replacing.get(key)
-        ours = old is None or bool(_ids(there) & set(old))
-        if ours or not _ids(there):
-            fresh = Job.from_json(self.api.get(f"/api/jobs/{job.id}"))
-            if fresh.state != "new" or fresh.updated != job.updated:
-                return batch
-            batch = self.ledger.update(batch, replacing={**batch.replacing, key: sorted(_ids(there) or old or ())})
-            self._take_away(path, there)
-            self._send(path, batch, job, numbers)
-        given = self._digests(batch, job, numbers)
-        date = Job.from_json(self.api.get(f"/api/jobs/{job.id}")).updated
-        left = {other: ids for other, ids in batch.replacing.items() if other != key}
-        kept = {digest: value for digest, value in batch.labels.items() if digest not in given}
-        labels = {**kept, **{digest: value for digest, value in given.items() if value != NONE_SENT}}
-        pairs = self._frames(batch, job, numbers)
-        rows = {**batch.rows, **{sample.digest: self.prelabels.rows_digest(sample) for _, sample in pairs}}
-        return self.ledger.update(batch, replacing=left, labels=labels, rows=rows, jobs={**batch.jobs, key: date})
 
-    def _take_away(self, path: str, there: Mapping[str, Any]) -> None:
-        if any(there[sort] for sort in _SORTS):
-            body = {sort: there[sort] for sort in _SORTS} | {"tracks": []}
-            self.api.patch(path, body, action="delete")
-
-    def _send(self, path: str, batch: Batch, job: Job, numbers: Mapping[str, int]) -> None:
-        writing = self.prelabels.writing()
-        body: dict[str, list[Any]] = {"tags": [], "shapes": [], "tracks": []}
-        for frame, sample in self._frames(batch, job, numbers):
-            written = self.prelabels.shapes(sample, numbers[frame.name], self.targets, writing)
-            body["tags"] += written["tags"]
-            body["shapes"] += written["shapes"]
-        if body["tags"] or body["shapes"]:
-            self.api.patch(path, body, action="create")
-
-    def _digests(self, batch: Batch, job: Job, numbers: Mapping[str, int]) -> dict[str, str]:
-        pairs = self._frames(batch, job, numbers)
-        return {sample.digest: self.prelabels.digest_of(sample) for _, sample in pairs}
-
-    def _frames(self, batch: Batch, job: Job, numbers: Mapping[str, int]) -> Sequence[tuple[SentFrame, Sample]]:
-        return [
-            (frame, self.samples[frame.digest])
-            for frame in batch.frames
-            if frame.digest in self.samples
-            and frame.name not in batch.failed
-            and job.start_frame <= numbers.get(frame.name, -1) <= job.stop_frame
-        ]
+def _holds(job: Job, number: int) -> bool:
+    return job.start_frame <= number <= job.stop_frame
 
 
-def _ids(there: Mapping[str, Any]) -> set[int]:
-    return {int(thing["id"]) for sort in _SORTS for thing in there[sort]}
+def _superfluous(
+    frame: int, note: Mapping[str, Any], ours: Mapping[str, str], there: Contents
+) -> tuple[list[str], bool]:
+    """What of ours is to go from a frame that holds the old and the new labels, and whether the new ones stay.
+
+    Only what is as we made it goes. A person who worked on one of the two sets keeps it.
+    """
+    old = [key for key, number in note["old"].items() if number == frame]
+    new = [key for key, number in note["made"].items() if number == frame]
+    old_whole = all(there.holds(key, ours.get(key)) for key in old)
+    new_whole = all(there.holds(key, ours.get(key)) for key in new)
+    foreign = frame in there.tracked or any(key not in ours for key in there.on(frame))
+    if old_whole and (not foreign or not new_whole):
+        return old, True
+    if new_whole:
+        return new, False
+    return [], False
+
+
+def _twice(note: Mapping[str, Any], there: Contents, gone: Sequence[str], job: Job) -> list[str]:
+    left = {key for key in there.things if key not in set(gone)}
+    both = {note["old"][key] for key in note["old"] if key in left}
+    both &= {note["made"][key] for key in note["made"] if key in left}
+    frames = ", ".join(map(str, sorted(both)))
+    return [f"job {job.id}: labels stand twice on frame {frames}, since somebody saved both sets"] if both else []

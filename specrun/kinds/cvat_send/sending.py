@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specrun.clients.cvat.api import Api
-from specrun.clients.cvat.catalogue import find_task, frames_of, labels_of, tasks_of
+from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, labels_of, tasks_of
 from specrun.clients.cvat.connection import Connection
 from specrun.clients.cvat.things import LabelDef, Task
 from specrun.clients.http import Retry
@@ -21,12 +21,13 @@ from specrun.kinds.cvat_send.images import read_images, unsendable
 from specrun.kinds.cvat_send.labels import WantedLabel
 from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase
 from specrun.kinds.cvat_send.observing import observed_value, prelabels_file, scope_of, stamp_of
+from specrun.kinds.cvat_send.ours import defaults_of
 from specrun.kinds.cvat_send.people import user_id
 from specrun.kinds.cvat_send.planning import Naming, Work, choose, plan_work, rebuilt_batch
 from specrun.kinds.cvat_send.prelabels import Prelabels, check_known, label_targets, read_prelabels
 from specrun.kinds.cvat_send.project import Target, ensure_project
 from specrun.kinds.cvat_send.refresh import Differing, Refreshing, differing
-from specrun.kinds.cvat_send.shapes import portions, send_labels
+from specrun.kinds.cvat_send.shapes import LabelSending, Refusal, frames_of_jobs, portions
 from specrun.kinds.cvat_send.spec import CvatProjectSpec, LabelsSpec
 from specrun.kinds.cvat_send.tasks import TaskMaking, gone_batches, restarted
 from specrun.kinds.cvat_send.webhook import ensure_webhook
@@ -245,7 +246,7 @@ class Sending:
         if prelabels is not None:
             assert batch.task_id is not None
             labels = target.labels if target else tuple(labels_of(self.api, task_id=batch.task_id))
-            batch = self._prelabel(batch, making.ledger, samples, prelabels, labels, resumed=resumed)
+            batch = self._prelabel(batch, making.ledger, samples, prelabels, labels)
         making.finish(batch)
 
     def _prelabel(
@@ -255,13 +256,16 @@ class Sending:
         samples: Mapping[str, Sample],
         prelabels: Prelabels,
         labels: Sequence[LabelDef],
-        *,
-        resumed: bool,
     ) -> Batch:
         assert batch.task_id is not None
         numbers = {frame.name: frame.number for frame in frames_of(self.api, batch.task_id).frames}
-        made = portions(batch, numbers, samples, prelabels, label_targets(labels))
-        return send_labels(self.api, batch, made, ledger, self.ctx, resumed=resumed)
+        jobs = [job for job in jobs_of(self.api, task_ids=[batch.task_id]) if job.type == "annotation"]
+        pairs, targets = frames_of_jobs(batch, jobs, numbers), label_targets(labels)
+        sending = LabelSending(self.api, self.ctx, ledger, defaults_of(targets))
+        made = portions(batch, pairs, numbers, samples, prelabels, targets)
+        batch = sending.send(batch, made, len(pairs))
+        self.report.notes += _refusals(batch, sending.refused, numbers, labels)
+        return batch
 
     def _refresh(
         self, ledger: Ledger, samples: Sequence[Sample], prelabels: Prelabels | None, target: Target | None
@@ -364,9 +368,25 @@ def _notes(report: Report, gone: Sequence[Batch], prelabels: Prelabels | None, f
         elif found.frames:
             notes.append(
                 f"{counted(found.refreshed, 'frame')} got new labels, "
-                f"{counted(found.touched, 'frame')} kept theirs, since somebody has opened the job"
+                f"{counted(found.touched, 'frame')} kept theirs, since somebody has saved in the job or has it"
             )
+        notes += found.notes
     return notes
+
+
+def _refusals(
+    batch: Batch, refused: Sequence[Refusal], numbers: Mapping[str, int], labels: Sequence[LabelDef]
+) -> list[str]:
+    names = {number: name for name, number in numbers.items()}
+    called = {label.id: label.name for label in labels}
+    lines = [
+        f'{names.get(one.frame, one.frame)}: CVAT took no "{called.get(one.label_id, one.label_id)}" ({one.words})'
+        for one in refused[:10]
+    ]
+    more = len(refused) - len(lines)
+    return [*lines, f"{counted(more, 'more label')} of {batch.name} {'was' if more == 1 else 'were'} refused"][
+        : 11 if more else len(lines)
+    ]
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,16 +1,18 @@
-"""Labels into a task: in portions of whole frames, each sent once."""
+"""Labels into the jobs of a task: in portions of whole frames, each sent once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from specrun.clients.cvat import transfer
+from specrun.clients.cvat.answers import Refused
 from specrun.clients.cvat.api import Api
+from specrun.clients.cvat.things import Job
 from specrun.errors import TransientError
 from specrun.formats.cvat_api_write import LabelTarget
-from specrun.kinds.cvat_send.ledger import Batch, Ledger
+from specrun.kinds.cvat_send.ledger import Batch, Ledger, SentFrame
+from specrun.kinds.cvat_send.ours import Contents, Thing, content_digest, keyed, read_contents, still_to_send
 from specrun.kinds.cvat_send.prelabels import NONE_SENT, Prelabels
 from specrun.model.labels import Sample
 from specrun.model.work import Context
@@ -22,8 +24,10 @@ ATTEMPTS = 3
 
 @dataclass
 class Portion:
-    """The labels of the frames from `start` to `end`, the end not included. labels, rows: as a batch has them."""
+    """The labels of some frames of a job: those from `start` to `end`, the end not included, counted over the frames
+    of all jobs. labels, rows: as a batch has them."""
 
+    job: int
     start: int
     end: int
     tags: list[dict[str, Any]] = field(default_factory=list)
@@ -32,33 +36,46 @@ class Portion:
     rows: dict[str, str] = field(default_factory=dict)
 
 
+def frames_of_jobs(batch: Batch, jobs: Sequence[Job], numbers: Mapping[str, int]) -> list[tuple[Job, SentFrame]]:
+    """Job by job; a frame that two jobs share comes twice. numbers: frame name → its number in the task."""
+    return [
+        (job, frame)
+        for job in jobs
+        for frame in batch.frames
+        if job.start_frame <= numbers.get(frame.name, -1) <= job.stop_frame
+    ]
+
+
 def portions(
     batch: Batch,
+    pairs: Sequence[tuple[Job, SentFrame]],
     numbers: Mapping[str, int],
     samples: Mapping[str, Sample],
     prelabels: Prelabels,
     targets: Mapping[str, LabelTarget],
 ) -> Iterator[Portion]:
-    """From the first frame of the batch that has none. numbers: frame name → its number in the task."""
+    """From the first of `pairs` that has none."""
     writing = prelabels.writing()
-    portion = Portion(batch.prelabelled, batch.prelabelled)
+    portion: Portion | None = None
     weight = 0
-    for index in range(batch.prelabelled, len(batch.frames)):
-        frame = batch.frames[index]
-        sample, number = samples.get(frame.digest), numbers.get(frame.name)
+    for index in range(batch.prelabelled, len(pairs)):
+        job, frame = pairs[index]
+        if portion is not None and (portion.job != job.id or weight >= MOST_NUMBERS):
+            yield portion
+            portion = None
+        if portion is None:
+            portion, weight = Portion(job.id, index, index), 0
         portion.end = index + 1
-        if sample is None or number is None or frame.name in batch.failed:
+        sample = samples.get(frame.digest)
+        if sample is None or frame.name in batch.failed:
             continue
-        written = prelabels.shapes(sample, number, targets, writing)
+        written = prelabels.shapes(sample, numbers[frame.name], targets, writing)
         portion.tags += written["tags"]
         portion.shapes += written["shapes"]
         portion.labels[frame.digest] = prelabels.digest_of(sample)
         portion.rows[frame.digest] = prelabels.rows_digest(sample)
         weight += sum(weight_of(shape) for shape in written["shapes"]) + len(written["tags"])
-        if weight >= MOST_NUMBERS:
-            yield portion
-            portion, weight = Portion(index + 1, index + 1), 0
-    if portion.end > portion.start:
+    if portion is not None:
         yield portion
 
 
@@ -67,44 +84,77 @@ def weight_of(shape: Mapping[str, Any]) -> int:
     return 10 + len(shape["points"]) + sum(weight_of(element) for element in shape.get("elements", ()))
 
 
-def send_labels(
-    api: Api, batch: Batch, all_portions: Iterator[Portion], ledger: Ledger, ctx: Context, *, resumed: bool
-) -> Batch:
-    """Each portion is in the ledger when it is in CVAT.
+@dataclass(frozen=True)
+class Refusal:
+    """A label that the server would not take, with its words."""
 
-    A portion whose fate is unknown, after a kill or a lost answer, is compared with what the task holds: a frame
-    with anything on it is left alone.
-    """
-    assert batch.task_id is not None
-    taken = drawn_frames(transfer.annotations(api, batch.task_id)) if resumed else set()
-    for portion in all_portions:
-        ctx.check_stop()
-        batch = _send_portion(api, batch, portion, ledger, taken)
-        ctx.progress(portion.end, len(batch.frames), "images", f"labels of {batch.name}")
-    return batch
+    frame: int
+    label_id: int
+    words: str
 
 
-def _send_portion(api: Api, batch: Batch, portion: Portion, ledger: Ledger, taken: set[int]) -> Batch:
-    """taken: frames that hold something already."""
-    assert batch.task_id is not None
-    for attempt in range(1, ATTEMPTS + 1):
-        tags = [tag for tag in portion.tags if tag["frame"] not in taken]
-        shapes = [shape for shape in portion.shapes if shape["frame"] not in taken]
+@dataclass
+class LabelSending:
+    """Into one task. defaults: of the labels' attributes. refused: what the server would not take."""
+
+    api: Api
+    ctx: Context
+    ledger: Ledger
+    defaults: Mapping[int, str]
+    refused: list[Refusal] = field(default_factory=list)
+
+    def send(self, batch: Batch, all_portions: Iterator[Portion], total: int) -> Batch:
+        """Each portion is in the ledger, with the ids that it got, when it is in CVAT.
+
+        Every job is looked at first: another copy may be at the same work, and an earlier run may have been killed
+        with a portion on its way. A frame with anything of somebody else is left alone.
+        """
+        job, there = -1, Contents({}, {}, frozenset())
+        for portion in all_portions:
+            self.ctx.check_stop()
+            if portion.job != job:
+                job, there = portion.job, read_contents(self.api, portion.job, self.defaults)
+            batch = self._portion(batch, portion, there)
+            self.ctx.progress(portion.end, total, "images", f"labels of {batch.name}")
+        return batch
+
+    def _portion(self, batch: Batch, portion: Portion, there: Contents) -> Batch:
+        refused = len(self.refused)
+        for attempt in range(1, ATTEMPTS + 1):
+            left, ours = still_to_send([*portion.tags, *portion.shapes], there, self.defaults)
+            try:
+                ours |= self.create(portion.job, left)
+                break
+            except TransientError:
+                if attempt == ATTEMPTS:
+                    raise
+                del self.refused[refused:]
+                there = read_contents(self.api, portion.job, self.defaults)
+        labels = {digest: given for digest, given in portion.labels.items() if given != NONE_SENT}
+        return self.ledger.update(
+            batch,
+            prelabelled=portion.end,
+            labels={**batch.labels, **labels},
+            rows={**batch.rows, **portion.rows},
+            ours=batch.with_ours(portion.job, ours),
+        )
+
+    def create(self, job_id: int, things: Sequence[Thing]) -> dict[str, str]:
+        """Key → content of what the server made. What it will not take is found by halves, and the rest is made."""
+        if not things:
+            return {}
+        body: dict[str, list[Thing]] = {"tags": [], "shapes": [], "tracks": []}
+        for thing in things:
+            body["shapes" if "type" in thing else "tags"].append(thing)
         try:
-            if tags or shapes:
-                body = {"tags": tags, "shapes": shapes, "tracks": []}
-                api.patch(f"/api/tasks/{batch.task_id}/annotations/", body, action="create")
-            break
-        except TransientError:
-            if attempt == ATTEMPTS:
+            told = self.api.patch(f"/api/jobs/{job_id}/annotations/", body, action="create") or {}
+        except Refused as refused:
+            if refused.status != 400:
                 raise
-            taken = drawn_frames(transfer.annotations(api, batch.task_id))
-    labels = {digest: given for digest, given in portion.labels.items() if given != NONE_SENT}
-    rows = {**batch.rows, **portion.rows}
-    return ledger.update(batch, prelabelled=portion.end, labels={**batch.labels, **labels}, rows=rows)
-
-
-def drawn_frames(found: Mapping[str, Any]) -> set[int]:
-    """Frames with anything on them, by people or by us."""
-    taken = {thing["frame"] for sort in ("tags", "shapes") for thing in found[sort]}
-    return taken | {shape["frame"] for track in found["tracks"] for shape in track["shapes"]}
+            if len(things) == 1:
+                thing = things[0]
+                self.refused.append(Refusal(int(thing["frame"]), int(thing["label_id"]), refused.message))
+                return {}
+            middle = len(things) // 2
+            return self.create(job_id, things[:middle]) | self.create(job_id, things[middle:])
+        return {key: content_digest(thing, self.defaults) for key, thing in keyed(told)}

@@ -138,7 +138,7 @@ class TaskMaking:
 
 def restarted(batch: Batch) -> Batch:
     """A batch whose empty task was deleted by people: planned again."""
-    return replace(batch, task_id=None, phase=Phase.PLANNED, prelabelled=0, failed={})
+    return replace(batch, task_id=None, phase=Phase.PLANNED, prelabelled=0, failed={}, ours={}, replacing={})
 
 
 def gone_batches(ledger: Ledger, tasks: Sequence[Task]) -> list[Batch]:

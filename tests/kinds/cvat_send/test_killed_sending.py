@@ -136,7 +136,7 @@ def test_an_empty_task_that_people_deleted_is_made_again_and_one_with_images_is_
     with CvatDouble(anonymous_per_minute=None) as server:
         work = Round(tmp_path, server)
         work.add_image("a.png", square(10, 10))
-        for path in (r"/api/tasks/1/data", r"/api/tasks/2/annotations"):
+        for path in (r"/api/tasks/1/data", r"/api/jobs/\d+/annotations"):
             server.faults.add("*", path, times=50, status=503)
             with pytest.raises(NodeError):
                 work.run(spec())
