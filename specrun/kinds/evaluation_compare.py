@@ -13,7 +13,7 @@ from specrun.errors import NodeError
 from specrun.kinds.evaluation_labels import Pair
 from specrun.kinds.evaluation_scores import Evaluated, ObjectScores, PixelScores, TagScores, number
 from specrun.model.digest import Json
-from specrun.model.work import Made
+from specrun.model.work import Context, Made
 from specrun.training.metrics.bootstrap import Floats, Interval, Resample, differences
 from specrun.training.metrics.classification import score_classes
 from specrun.training.metrics.semantic import score_pixels
@@ -81,7 +81,7 @@ def same_images(
     return [[pair for pair in side if pair[0].key in common] for side in pairs], (note,)
 
 
-def compare(found: Sequence[Evaluated], *, rounds: int, seed: int) -> Comparison:
+def compare(found: Sequence[Evaluated], *, rounds: int, ctx: Context) -> Comparison:
     """Raises NodeError: the models have no measure in common."""
     classes = tuple(dict.fromkeys(name for one in found for name in one.classes))
     ordered = [_Ordered(one) for one in found]
@@ -91,6 +91,12 @@ def compare(found: Sequence[Evaluated], *, rounds: int, seed: int) -> Comparison
         raise NodeError(f"these models have no measure in common: {tasks}.", hint="Ask for the same `metrics`.")
     rows = [_joined([_row(one, family, classes) for family in common]) for one in ordered]
     images = len(ordered[0].pairs)
+
+    def after_round(number: int) -> None:
+        ctx.progress(number, rounds, "rounds", "comparing")
+        ctx.check_stop()
+
+    drawn = differences(rows, images, rounds=rounds, seed=ctx.seed, after_round=after_round)
     once = np.ones(images)
     scores = tuple(score for family in common for score in _scores(ordered[0], family, classes))
     return Comparison(
@@ -98,7 +104,7 @@ def compare(found: Sequence[Evaluated], *, rounds: int, seed: int) -> Comparison
         images=images,
         scores=scores,
         values=tuple(tuple(float(value) for value in row(once)) for row in rows),
-        differences=tuple(tuple(of_model) for of_model in differences(rows, images, rounds=rounds, seed=seed)),
+        differences=tuple(tuple(of_model) for of_model in drawn),
     )
 
 

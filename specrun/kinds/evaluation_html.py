@@ -26,6 +26,19 @@ _PLOT, _LEFT, _BELOW = 300, 34, 24
 _CURVES_SHOWN = 16
 
 
+_NAMES = {
+    "map50": "mAP50",
+    "map": "mAP50-95",
+    "miou": "mIoU",
+    "iou": "IoU",
+    "dice": "Dice",
+    "pck": "PCK",
+    "f1": "F1",
+    "top5": "top-5",
+    "oks": "OKS",
+}
+
+
 class Html(str):
     """Text that is markup already."""
 
@@ -116,6 +129,11 @@ def figure(picture_base64: str, caption: str) -> str:
         f'<figure><img alt="truth and predictions" src="data:image/jpeg;base64,{picture_base64}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def spelled(metric: str) -> str:
+    """`box_map50` as people write it: `box mAP50`."""
+    return " ".join(_NAMES.get(word, word) for word in metric.split("_"))
 
 
 def described(values: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from specrun.kinds.evaluation_compare import Comparison
-from specrun.kinds.evaluation_html import Html, confusion, curves, described, figure, page, table
+from specrun.kinds.evaluation_html import Html, confusion, curves, described, figure, page, spelled, table
 from specrun.kinds.evaluation_scores import Evaluated, number
 from specrun.kinds.evaluation_worst import picture, worst_images
 from specrun.model.digest import Json
@@ -61,7 +61,7 @@ def _section(evaluated: Evaluated) -> Iterator[str]:
     for note in evaluated.notes:
         yield f'<p class="note">Note: {escape(note)}.</p>'
     facts = evaluated.facts(per_class=False)
-    rows = [(name.replace("_", " "), value) for name, value in facts.items() if name not in ("images", "confidence")]
+    rows = [(spelled(name), value) for name, value in facts.items() if name not in ("images", "confidence")]
     yield table(("", "all classes"), rows)
     yield _class_table(evaluated)
     if evaluated.points is not None:
@@ -85,7 +85,7 @@ def _class_table(evaluated: Evaluated) -> str:
     for name, values in by_class.items():
         absent = all(value in (None, 0) for value in values.values())
         rows.append([name, "no instances"] if absent else [name, *(values.get(key) for key in columns)])
-    return table(("class", *columns), rows)
+    return table(("class", *map(spelled, columns)), rows)
 
 
 def _worst(evaluated: Evaluated) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _side_by_side(comparison: Comparison) -> Iterator[str]:
         for place, (of_class, metric) in enumerate(comparison.scores):
             if bool(of_class) != per_class:
                 continue
-            row: list[object] = [f"{of_class} {metric}".strip().replace("_", " ")]
+            row: list[object] = [f"{of_class} {spelled(metric)}".strip()]
             for model, values in enumerate(comparison.values):
                 value = values[place]
                 row.append(value if math.isfinite(value) else None)

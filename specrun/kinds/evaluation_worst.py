@@ -22,7 +22,9 @@ from specrun.training.metrics.semantic import score_pixels
 
 WORST_LISTED = 20
 _WIDTH = 360
+_ENLARGED = 2.0
 _TINT = 0.4
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _RIGHT, _WRONG, _SWAPPED = (34, 197, 94), (239, 68, 68), (245, 158, 11)
 _CLASS_COLORS = ((6, 182, 212), (239, 68, 68), (34, 197, 94), (245, 158, 11), (139, 92, 246), (236, 72, 153))
 
@@ -80,7 +82,7 @@ def picture(evaluated: Evaluated, worst: WorstImage) -> bytes | None:
         rgb = read_upright_rgb(drawn.media)
     except Exception:  # a report is worth having without a picture, whatever the decoder says
         return None
-    scale = min(1.0, _WIDTH / drawn.size_wh[0])
+    scale = min(_ENLARGED, _WIDTH / drawn.size_wh[0])
     colors = _colors(evaluated, worst.place)
     sides = [
         _panel(rgb, sample, scale, colors[side], side == 1 and evaluated.confidence)
@@ -169,4 +171,10 @@ def _outline(pen: ImageDraw.ImageDraw, label: AnyLabel, size_wh: tuple[int, int]
             window = label_window(label, size_wh)
             at = (window[1] * scale, window[2] * scale) if window else at
     # The built-in font knows no more than Latin letters.
-    pen.text((at[0] + 2, at[1] + 1), text.encode("ascii", "replace").decode(), fill=color)
+    pen.text(
+        (at[0] + 2, at[1] + 1),
+        text.encode("ascii", "replace").decode(),
+        fill=_WHITE,
+        stroke_width=1,
+        stroke_fill=_BLACK,
+    )

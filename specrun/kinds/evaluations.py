@@ -114,8 +114,8 @@ class Evaluation(Kind):
         found = [
             evaluate(one, side, wishes, ctx, gone=missing) for one, side, missing in zip(made, pairs, gone, strict=True)
         ]
-        ctx.progress(0, None, "images", "comparing" if spec.compare else "writing the report")
-        comparison = compare(found, rounds=spec.bootstrap, seed=ctx.seed) if spec.compare else None
+        comparison = compare(found, rounds=spec.bootstrap, ctx=ctx) if spec.compare else None
+        ctx.progress(0, None, "images", "writing the report")
         save_json(ctx.staging / "evaluation.json", found, comparison)
         save_report(ctx.staging / "report.html", str(ctx.address), found, comparison)
         if ctx.input("truth").kind.startswith("datasets."):

@@ -257,8 +257,8 @@ def test_the_report_shows_the_worst_images_and_asks_for_nothing_outside(tmp_path
     page = (folder / "report.html").read_text()
     (encoded,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        assert picture.size == (64 + 4 + 64, 64)
-        red, green, blue = picture.convert("RGB").getpixel((30 + 5, 30 + 5))  # type: ignore[misc]
+        assert picture.size == (128 + 4 + 128, 128)
+        red, green, blue = picture.convert("RGB").getpixel((70, 77))  # type: ignore[misc]
     assert red > max(green, blue) + 30  # missed
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)

@@ -28,7 +28,14 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def differences(rows: Sequence[Resample], images: int, *, rounds: int, seed: int) -> list[list[Interval]]:
+def differences(
+    rows: Sequence[Resample],
+    images: int,
+    *,
+    rounds: int,
+    seed: int,
+    after_round: Callable[[int], None] = lambda number: None,
+) -> list[list[Interval]]:
     """Of each but the first to the first, for each score in their rows; the same for the same seed."""
     random = np.random.default_rng(seed)
     once = np.ones(images)
@@ -37,6 +44,7 @@ def differences(rows: Sequence[Resample], images: int, *, rounds: int, seed: int
     for number in range(rounds):
         weights = np.bincount(random.integers(images, size=images), minlength=images).astype(np.float64)
         drawn[number] = [row(weights) for row in rows]
+        after_round(number + 1)
     return [
         [
             _interval(float(given[other, score] - given[0, score]), drawn[:, other, score] - drawn[:, 0, score])
