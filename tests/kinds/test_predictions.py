@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specrun.errors import StopRequested
+from specrun.errors import NodeError, StopRequested
 from specrun.formats.rle import bitmap_to_rle, rle_to_bitmap, string_to_counts
 from specrun.formats.samples import load_samples, save_samples
 from specrun.kinds.prediction_coco import CocoRows, coco_annotations, window_to_counts
@@ -257,3 +258,44 @@ def test_an_image_turned_by_its_exif_is_read_upright(tmp_path: Path) -> None:
     exif[274] = 6
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert read_for_model(tmp_path / "turned.jpg").shape == (10, 4, 3)
+
+
+def test_tags_and_fields_narrow_the_images(tmp_path: Path, predictor: RulePredictor) -> None:
+    source = _source(tmp_path, ["a.png", "b.png", "c.png"])
+    samples = [
+        replace(sample, tags=("v1",) if number else (), fields={"year": 2020 + number})
+        for number, sample in enumerate(load_samples(source.folder / "samples.jsonl", tmp_path))
+    ]
+    save_samples(source.folder / "samples.jsonl", samples, tmp_path)
+    spec = _spec(tags=["v1"], where=[{"field": "year", "gte": 2022}])
+    Prediction().run(spec, _context(tmp_path, source))
+    assert predictor.asked == ["c.png"]
+    with pytest.raises(NodeError, match="no image is chosen by where") as caught:
+        Prediction().run(_spec(where=[{"field": "year", "gte": 2030}]), _context(tmp_path, source))
+    assert "`where`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"tta": ["flip"]}, {"max_count": 3}, {"tile": {"size": [64, 64]}}, {"nms": {"iou": 0.5}}]
+)
+def test_another_way_to_look_predicts_everything_again(
+    tmp_path: Path, predictor: RulePredictor, changed: dict[str, Any]
+) -> None:
+    source = _source(tmp_path, ["a.png"])
+    context = _context(tmp_path, source)
+    Prediction().run(_spec(), context)
+    previous = _publish(context)
+    Prediction().run(_spec(**changed), _context(tmp_path, source, previous=previous))
+    assert predictor.asked == ["a.png", "a.png"]
+
+
+def test_files_of_images_that_are_no_longer_chosen_are_gone_when_it_goes_on(
+    tmp_path: Path, predictor: RulePredictor
+) -> None:
+    source = _source(tmp_path, ["a.png", "b.png"])
+    answers = iter([False, True])
+    with pytest.raises(StopRequested):
+        Prediction().run(_spec(), _context(tmp_path, source, stop=lambda: next(answers)))
+    context = _context(tmp_path, source, resumed=True)
+    Prediction().run(_spec(split="train"), context)
+    assert [path.name for path in (context.staging / "masks").iterdir()] == ["a.png"]

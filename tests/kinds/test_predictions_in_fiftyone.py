@@ -62,3 +62,10 @@ def test_a_label_field_that_somebody_deleted_is_noticed(seen: dict[str, Any]) ->
     value, differences = seen["observed_without_field"]
     assert value != seen["observation"]
     assert differences == ["the label field found is gone from FiftyOne"]
+
+
+def test_a_saved_view_narrows_the_images(seen: dict[str, Any]) -> None:
+    assert seen["view"]["images"] == 1
+    assert seen["view"]["labels"] == {"a.png": 0, "b.png": 0, "c.png": 1}
+    assert "no saved view named only_d" in seen["view"]["missing"]
+    assert "It has: only_c" in seen["view"]["missing"]

@@ -21,6 +21,7 @@ from PIL import Image
 
 import specrun.training.predictor
 from specrun.clients.fiftyone import Database, database
+from specrun.errors import NodeError
 from specrun.formats.samples import save_samples
 from specrun.kinds.datasets import Dataset, DatasetSpec
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
@@ -86,6 +87,24 @@ def _predict(folder: Path, dataset: Made, model: Made, **overrides: Any) -> tupl
     spec = PredictionSpec(model="models.m", on="datasets.tiles", split="val", label_field="found", threshold=0.01)
     outputs = Prediction().run(spec, context)
     return _made(context, "predictions.prediction", outputs), outputs
+
+
+def _predict_view(folder: Path, db: Database, dataset: Made, model: Made) -> dict[str, Any]:
+    """On a saved view, with its own field; and what is said of a view that is not there."""
+    saved = db.dataset(_NAME)
+    saved.save_view("only_c", saved.match({"filepath": {"$regex": "c.png"}}))
+
+    def predict(view: str) -> Any:
+        context = make_context(folder, "predictions.v", made={"model": [model], "on": [dataset]})
+        return Prediction().run(PredictionSpec(model="models.m", on="datasets.tiles", view=view), context)
+
+    images = predict("only_c").facts["images"]
+    labels = {sample.name: len(sample.labels) for sample in db.samples(_NAME, "predictions_v")}
+    try:
+        predict("only_d")
+    except NodeError as error:
+        return {"images": images, "labels": labels, "missing": str(error)}
+    raise AssertionError("a view that is not there was taken")
 
 
 def _dataset(folder: Path) -> Made:
@@ -154,6 +173,7 @@ def main(folder: Path) -> dict[str, Any]:
         predictions.folder.rename(folder / "previous")
         _predict(folder, dataset, model, previous=folder / "previous")
         seen["labels_after_move"] = _labels(db)
+        seen["view"] = _predict_view(folder, db, dataset, model)
         db.dataset(_NAME).delete_sample_field("found")
         seen["observed_without_field"] = _observe(folder, outputs)
     return seen
