@@ -21,6 +21,7 @@ from specrun.clients.fiftyone.labels_to_docs import family_of
 from specrun.clients.fiftyone.project_database import Database, paused_collection
 from specrun.clients.fiftyone.writer import ensure_dataset, ensure_plain_fields, field_type
 from specrun.formats.samples import SAMPLES_NAME, load_samples
+from specrun.kinds.captions.stage import caption_stage
 from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset, own_parts
 from specrun.kinds.dataset_merge import Merge
 from specrun.kinds.dataset_prepare import Facts, Incoming, Preparation
@@ -155,16 +156,17 @@ def _imported_before(ctx: Context) -> list[str]:
 def _outputs(
     spec: DatasetSpec, ctx: Context, db: Database, name: str, notes: Sequence[str], keys: Sequence[str]
 ) -> Outputs:
+    stage = caption_stage(spec.captions, spec.require, ctx, db, name, spec.label_field)
     db.sync(name)
-    facts = describe_dataset(spec, ctx, db, name)
+    facts = {**describe_dataset(spec, ctx, db, name), **stage.facts}
     _write(ctx.staging / "dataset.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     _write(ctx.staging / SAMPLES_LIST, "".join(json.dumps(key) + "\n" for key in sorted(keys)))
     return Outputs(
         artifacts=(Artifact("dataset", "dataset", f"fiftyone:{name}"),),
         facts=facts,
         parts={**db.parts(name), **own_parts(facts)},
-        notes=tuple(notes),
-        observation={"dataset": "present"},
+        notes=(*notes, *stage.notes),
+        observation={"dataset": "present", **stage.observation},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from bson import ObjectId
@@ -15,11 +16,13 @@ from specrun.clients.fiftyone.layout import MARK, SPLITS
 from specrun.clients.fiftyone.project_database import Database, field_value, utc_now
 from specrun.clients.fiftyone.sample_docs import new_sample_doc, sample_projection
 from specrun.clients.fiftyone.writer import BulkWriter, as_type, delete_samples
+from specrun.kinds.captions.spec import CAPTION, CAPTION_BY
 from specrun.kinds.dataset_prepare import Incoming, group_of, tags_of
 from specrun.kinds.dataset_sync import Outcome, Report, merge_fields, merge_tags, resolve, three_way
 from specrun.kinds.datasets import DatasetSpec
 from specrun.model.taxonomy import ResolvedTaxonomy, UnmappedLabel
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Docs = dict[str, list[dict[str, Any]]]
 """Label documents by family."""
 
@@ -37,6 +40,7 @@ class Existing:
     annotated: bool
     filepath: str
     size_wh: tuple[int, int]
+    caption: str | None = None
 
     @property
     def mended(self) -> bool:
@@ -49,6 +53,9 @@ class Existing:
             "fields": dict(self.fields),
             "annotated": self.annotated,
         }
+        captioned = own.get(CAPTION) or own.get("fields", {})
+        if self.caption and self.caption != captioned.get("text", captioned.get(CAPTION)):
+            return True
         return here != {
             "labels": own.get("labels", ""),
             "split": own.get("split"),
@@ -101,10 +108,11 @@ class Merge:
                 labels=own.get("labels", "") if self._lost else self._entries_digest(labels),
                 count=_count_objects(labels),
                 tags=doc.get("tags") or [],
-                fields={f: doc[f] for f in self._layout.plain_fields if doc.get(f) is not None},
+                fields=_fields_of(doc, self._layout.plain_fields),
                 annotated=doc.get("annotated") is not False,
                 filepath=doc["filepath"],
                 size_wh=_size_of(doc),
+                caption=doc.get(CAPTION),
             )
         if self._spec.import_mode != "force_refresh" and self._existing:
             self._deleted = set(imported) - self._existing.keys()
@@ -195,7 +203,7 @@ class Merge:
         changes["annotated"] = (
             sample.annotated if own.get("annotated", True) == existing.annotated else existing.annotated
         )
-        self._write_changes(incoming, existing, changes, self._own(incoming, digest, split, wanted, fields))
+        self._write_changes(incoming, existing, changes, self._own(incoming, digest, split, wanted, fields, own))
 
     def _restored(self, existing: Existing, docs: Docs) -> tuple[Existing, dict[str, Any]]:
         """The sample as it is with the lost fields filled again, and what fills them."""
@@ -290,10 +298,18 @@ class Merge:
         return {name: as_type(v, self._types[name]) for name, v in found.items() if v is not None}
 
     def _own(
-        self, incoming: Incoming, labels: str, split: str | None, tags: Sequence[str], fields: Mapping[str, Any]
+        self,
+        incoming: Incoming,
+        labels: str,
+        split: str | None,
+        tags: Sequence[str],
+        fields: Mapping[str, Any],
+        former: Mapping[str, Any] = NOTHING,
     ) -> dict[str, Any]:
+        """former: what was noted last; the caption's note stays as the captions left it."""
         sample, split_spec = incoming.sample, self._spec.split
         return {
+            **({CAPTION: former[CAPTION]} if CAPTION in former else {}),
             "key": sample.key,
             "name": sample.name,
             "digest": sample.digest,
@@ -338,6 +354,16 @@ def _count_objects(labels: Sequence[Mapping[str, Any]]) -> int:
     """Parts of one polygon count once."""
     parts = [label["part_of"] for label in labels if label.get("part_of") is not None]
     return len(labels) - len(parts) + len(set(parts))
+
+
+def _fields_of(doc: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Plain fields with a value; captions that the node made are none of the source's."""
+    brought = (doc[MARK].get("fields") or {}).keys()
+    return {
+        name: doc[name]
+        for name in names
+        if doc.get(name) is not None and (name not in (CAPTION, CAPTION_BY) or name in brought)
+    }
 
 
 def _size_of(doc: Mapping[str, Any]) -> tuple[int, int]:

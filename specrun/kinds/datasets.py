@@ -11,9 +11,12 @@ from typing import Annotated, Any, Literal
 import anyio.to_thread
 from pydantic import Field, JsonValue
 
+from specrun.kinds.captions.spec import CaptionsSpec, RequireSpec, caption_problems
+from specrun.kinds.captions.watched import CaptionFiles, caption_files
 from specrun.kinds.where import Condition
 from specrun.kinds.where import problems as condition_problems
 from specrun.model.artifact import Outputs
+from specrun.model.digest import Json
 from specrun.model.state import Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
@@ -114,6 +117,10 @@ class DatasetSpec(NodeSpec):
     """Tags for every sample."""
     info: dict[str, JsonValue] = {}
     """Anything worth keeping with the dataset, for example its license."""
+    captions: CaptionsSpec | None = None
+    """A sentence for each image, in the sample field `caption`; who wrote it stands in `caption_by`."""
+    require: RequireSpec | None = None
+    """What it must have; with captions, the defaults count."""
 
 
 class Dataset(Kind):
@@ -129,11 +136,12 @@ class Dataset(Kind):
             *condition_problems(spec.where),
             *_quality_problems(spec),
             *_name_problems(spec),
+            *caption_problems(spec.captions, lookup, origins(spec), _groups_of(spec)),
         ]
 
     def inputs(self, spec: DatasetSpec) -> Sequence[Need]:
         """Of another dataset only what people see as the data: predictions in it make nothing stale."""
-        of_dataset = ("media", "split", "tags", "fields", "classes", f"field:{spec.label_field}")
+        of_dataset = ("media", "split", "tags", "fields", "captions", "classes", f"field:{spec.label_field}")
         return [Need("source", ref, of_dataset if ref.startswith("datasets.") else ()) for ref in origins(spec)]
 
     def exclusive(self, spec: DatasetSpec) -> Sequence[str]:
@@ -150,17 +158,17 @@ class Dataset(Kind):
         seen = await anyio.to_thread.run_sync(ask)
         if not seen.exists:
             return Observation(value={"dataset": "gone"}, differences=(f"the FiftyOne dataset {name} is gone",))
+        files = await anyio.to_thread.run_sync(_caption_files, spec, look)
         label_field = str(look.record.facts.get("label_field") or spec.label_field)
         part = f"field:{label_field}"
+        value: dict[str, Json] = {"dataset": "present", **({"captions": files.value} if files else {})}
+        before = look.record.observation
+        told = files is not None and isinstance(before, dict) and before.get("captions", files.value) != files.value
+        differences = files.changed if files and told else ()
         if part in look.record.parts and part not in seen.parts:
             differences = (f"the label field {label_field} is gone from FiftyOne",)
-            return Observation(
-                value={"dataset": "present", "label_field": "gone"},
-                differences=differences,
-                parts=seen.parts,
-                part_changes=seen.changes,
-            )
-        return Observation(value={"dataset": "present"}, parts=seen.parts, part_changes=seen.changes)
+            value["label_field"] = "gone"
+        return Observation(value=value, differences=differences, parts=seen.parts, part_changes=seen.changes)
 
     def run(self, spec: DatasetSpec, ctx: Context) -> Outputs:
         from specrun.kinds.dataset_import import import_dataset  # numpy, pymongo and FiftyOne come with it
@@ -172,6 +180,18 @@ def origins(spec: DatasetSpec) -> list[str]:
     """The addresses of what it is made from."""
     written = [spec.from_] if isinstance(spec.from_, str) else spec.from_
     return [Ref("sources", "datasets").address(text) for text in written]
+
+
+def _caption_files(spec: DatasetSpec, look: Look) -> CaptionFiles | None:
+    """The files of captions beside the images of last time; None: there are none to look at."""
+    told = look.record.facts.get("captions") if look.record else None
+    if spec.captions is None or not isinstance(told, dict):
+        return None
+    return caption_files(look, spec.captions, _texts(told.get("folders")), look.project_dir)
+
+
+def _texts(value: Json) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
 
 
 def _split_problems(spec: DatasetSpec) -> list[Problem]:

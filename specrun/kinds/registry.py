@@ -12,6 +12,7 @@ _SECTIONS = (
         {
             "cvat": f"{_K}.connections.cvat:CvatConnection",
             "huggingface": f"{_K}.connections.huggingface:HuggingFaceConnection",
+            "llava": f"{_K}.connections.llava:LlavaConnection",
         },
         nodes=False,
         title="Servers, and the accounts that ask them.",
@@ -36,6 +37,7 @@ _SECTIONS = (
             "images": f"{_K}.sources.images:Images",
             "annotations": f"{_K}.sources.annotations:Annotations",
             "cvat": f"{_K}.sources.cvat:CvatSource",
+            "video": f"{_K}.sources.video:Video",
         },
         title="Raw material: fetched or found, never altered.",
     ),

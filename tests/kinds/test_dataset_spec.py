@@ -56,7 +56,7 @@ def test_of_another_dataset_predictions_are_not_read() -> None:
     spec = DatasetSpec.model_validate({"from": ["sources.a", "datasets.b"]})
     own, other = Dataset().inputs(spec)
     assert (own.ref, own.parts) == ("sources.a", ())
-    assert set(other.parts) == {"media", "split", "tags", "fields", "classes", "field:ground_truth"}
+    assert set(other.parts) == {"media", "split", "tags", "fields", "captions", "classes", "field:ground_truth"}
 
 
 def test_an_unnamed_dataset_keeps_its_first_name() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class DatasetProject:
     last: Outputs | None = None
     said: tuple[str, ...] = ()
     taxonomies: dict[str, ResolvedTaxonomy] = field(default_factory=dict)
+    declared: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    stop: Callable[[], bool] = lambda: False
 
     @property
     def output(self) -> Path:
@@ -73,7 +77,13 @@ class DatasetProject:
             made={"source": list(made)},
             memory=self.memory,
             previous=self.output if self.output.exists() else None,
-            declarations={f"taxonomies.{name}": found.to_json() for name, found in self.taxonomies.items()},
+            declarations={
+                **{f"taxonomies.{name}": found.to_json() for name, found in self.taxonomies.items()},
+                **self.declared,
+            },
+            secrets=self.secrets,
+            settings={**SETTINGS, **self.settings},
+            stop=lambda: self.stop(),
         )
         self.last = Dataset().run(wanted, context)
         self.said = tuple(event.text for event in context.events if isinstance(event, LogLine))  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ Values = dict[str, Json]
 Snapshot = dict[str, Values]
 """Part → values."""
 
+CAPTIONS = ("caption", "caption_by")
+"""Sample fields that are a part of their own, `captions`, where the dataset has them; who wrote one changes nothing."""
 UNANNOTATED = "not annotated|mark||"
 """Stands among the labels of a sample that nobody looked at: an export treats it otherwise than an empty one."""
 _COUNTED = ("source_label", "group", "z_order", "occluded", "iscrowd", "source_id", "part_of", "rotation", "names")
@@ -37,8 +39,10 @@ def sample_parts(doc: Mapping[str, Any], layout: Layout, media_path: str) -> dic
         "media": f"{own.get('digest', '')} {media_path}",
         "split": split_of(tags, own.get("split")) or "",
         "tags": sorted(tag for tag in tags if tag not in SPLITS),
-        "fields": [[f, _plain(doc[f])] for f in layout.plain_fields if doc.get(f) is not None],
+        "fields": [[f, _plain(doc[f])] for f in layout.plain_fields if f not in CAPTIONS and doc.get(f) is not None],
     }
+    if CAPTIONS[0] in layout.plain_fields:
+        parts["captions"] = str(doc.get(CAPTIONS[0]) or "")
     for label_field, families in layout.label_fields.items():
         entries: list[Json] = []
         for at in families.values():

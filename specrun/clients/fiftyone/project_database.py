@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.clients.fiftyone.connection import Connection, Secret, connect, import_fiftyone, release_fiftyone
-from specrun.clients.fiftyone.digests import Snapshot, sample_parts
+from specrun.clients.fiftyone.digests import CAPTIONS, Snapshot, sample_parts
 from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields
 from specrun.clients.fiftyone.labels_to_docs import count_families, labels_to_docs
 from specrun.clients.fiftyone.layout import MARK, Layout, read_layout
@@ -157,6 +157,8 @@ class Database:
         """All parts, read from all samples."""
         layout = self.layout(name)
         snapshot: Snapshot = {"media": {}, "tags": {}, "split": {}, "fields": {}}
+        if CAPTIONS[0] in layout.plain_fields:
+            snapshot["captions"] = {}
         snapshot.update((f"field:{label_field}", {}) for label_field in layout.label_fields)
         fields = [at for families in layout.label_fields.values() for at in families.values()]
         inside = f"{self.project_dir}/"

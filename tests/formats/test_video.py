@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from specrun.errors import FormatError
+from specrun.formats.video import apply_display_matrix, read_frames, read_index
+from tests.support.films import number_of, write_film
+
+
+def read(path: Path, numbers: list[int]) -> list[tuple[int, int, float]]:
+    """(number, number in the picture, seconds)."""
+    return [(f.number, number_of(f.picture), float(f.time)) for f in read_frames(path, read_index(path), numbers)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")]
+)
+def test_frames_have_their_number_and_time(tmp_path: Path, name: str, codec: str) -> None:
+    film = write_film(tmp_path / name, 40, rate=20, codec=codec)
+    assert [(number, drawn) for number, drawn, _ in read(film, [0, 7, 12, 39])] == [(0, 0), (7, 7), (12, 12), (39, 39)]
+    assert [time for _, _, time in read(film, [0, 7, 39])] == pytest.approx([0, 0.35, 1.95], abs=0.001)
+
+
+def test_a_film_of_variable_rate_keeps_its_times(tmp_path: Path) -> None:
+    ticks = [0, 40, 500, 520, 2000, 2033, 4000]
+    film = write_film(tmp_path / "a.mkv", 7, ticks=ticks)
+    assert [round(float(time) * 1000) for time in read_index(film).times] == ticks
+    assert read(film, [2, 5]) == [(2, 2, 0.5), (5, 5, 2.033)]
+
+
+def test_far_frames_are_sought_and_are_the_same_as_decoded_ones(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", 900, size_wh=(96, 48), options={"g": "30", "bf": "2"})
+    wanted = [3, 295, 600, 601, 899]
+    assert [(number, drawn) for number, drawn, _ in read(film, wanted)] == [(n, n) for n in wanted]
+    index = read_index(film)
+    sought = [frame.picture for frame in read_frames(film, index, [700])]
+    decoded = [frame.picture for frame in read_frames(film, index, list(range(701)))][-1:]
+    assert np.array_equal(sought, decoded)
+
+
+def test_seeking_is_what_reads_the_end_of_a_long_film(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", 900, size_wh=(96, 48), options={"g": "30"})
+    asked = 0
+
+    def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    list(read_frames(film, read_index(film), [890], count))
+    assert asked < 120
+
+
+def test_frames_that_the_film_does_not_date_are_counted(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.h264", 30, rate=25)
+    index = read_index(film)
+    assert len(index.times) == 30
+    assert [(number, drawn) for number, drawn, _ in read(film, [0, 11, 29])] == [(0, 0), (11, 11), (29, 29)]
+
+
+def test_time_begins_where_a_player_begins(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.ts", 30, rate=25)
+    times = read_index(film).times
+    assert times[0] == 0
+    assert times[10] == Fraction(2, 5)
+
+
+@pytest.mark.parametrize(("turn", "shape"), [(90, (192, 96)), (180, (96, 192)), (270, (192, 96)), (0, (96, 192))])
+def test_the_rotation_of_the_metadata_is_applied(tmp_path: Path, turn: int, shape: tuple[int, int]) -> None:
+    film = write_film(tmp_path / "a.mp4", 4, turn=turn)
+    stored = next(iter(read_frames(write_film(tmp_path / "b.mp4", 4), read_index(film), [2]))).picture
+    shown = next(iter(read_frames(film, read_index(film), [2]))).picture
+    assert shown.shape[:2] == shape
+    assert np.array_equal(shown, np.rot90(stored, turn // 90))
+
+
+def test_a_mirror_is_applied() -> None:
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    one = 1 << 16
+    mirrored = apply_display_matrix(picture, np.array([-one, 0, 0, 0, one, 0, 0, 0, 1 << 30], np.int32))
+    assert np.array_equal(mirrored, picture[:, ::-1])
+    turned = apply_display_matrix(picture, np.array([0, one, 0, -one, 0, 0, 0, 0, 1 << 30], np.int32))
+    assert np.array_equal(turned, np.rot90(picture, -1))  # clockwise: what stood left stands above
+
+
+def test_a_broken_packet_costs_its_frame_and_no_more(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mov", 40, codec="png", options={})
+    data = bytearray(film.read_bytes())
+    starts = [at for at in range(len(data)) if data.startswith(b"\x89PNG", at)]
+    assert len(starts) == 40
+    data[starts[20] : starts[20] + 8] = bytes(8)
+    film.write_bytes(data)
+    found = read(film, list(range(40)))
+    assert [number for number, _, _ in found] == [number for number in range(40) if number != 20]
+    assert all(number == drawn for number, drawn, _ in found)
+
+
+def test_what_is_no_film_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"no film" * 99)
+    with pytest.raises(FormatError, match=r"a\.mp4: not a readable film"):
+        read_index(path)
+
+
+def test_a_film_without_pictures_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(FormatError, match="has no video stream, only audio"):
+        read_index(path)
+
+
+def test_a_playlist_cannot_make_it_ask_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "a.m3u8"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(FormatError, match=r"a\.m3u8"):
+        read_index(path)
