@@ -57,7 +57,7 @@ class CvatProject(Kind):
         with Api(connection, retry=Retry.from_settings(look.settings)) as api:
             seen = await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))
         notes = await anyio.to_thread.run_sync(partial(differing_note, spec, look))
-        return replace(seen, notes=notes)
+        return replace(seen, notes=(*seen.notes, *notes))
 
     def resume_key(self, spec: CvatProjectSpec) -> Json:
         """What an upload left spares the next attempt what the server has."""

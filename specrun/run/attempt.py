@@ -96,6 +96,7 @@ def make_request(
         gpus=gpus,
         cpus=cpus,
         resumed=resumed,
+        project_name=job.project,
     )
 
 

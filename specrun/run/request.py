@@ -52,6 +52,7 @@ class Request:
     gpus: tuple[int, ...] = ()
     cpus: int = 1
     resumed: bool = False
+    project_name: str = ""
 
     @property
     def path(self) -> Path:

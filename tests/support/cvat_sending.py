@@ -45,6 +45,7 @@ class Round:
         self.samples: list[Sample] = []
         self.predicted: dict[str, Sequence[AnyLabel]] = {}
         self.runs = 0
+        self.project_name = "reef"
         (folder / "photos").mkdir(parents=True)
 
     def add_image(
@@ -86,6 +87,7 @@ class Round:
         self.runs += 1
         values: dict[str, Any] = {
             "memory": self.memory,
+            "project_name": self.project_name,
             "made": self.made(),
             "settings": QUICK,
             "secrets": {canonical_json(PASSWORD): self.server.password},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -116,6 +117,15 @@ def tasks_marked(api: Api, bug_tracker: str, project_id: int | None = None) -> l
     found = map(Task.from_json, api.pages("/api/tasks", tracker_link=bug_tracker, project_id=project_id))
     # A server that does not know the filter ignores it.
     return sorted((task for task in found if task.bug_tracker == bug_tracker), key=lambda task: task.id)
+
+
+def tasks_marked_with(api: Api, beginning: str, project_id: int | None = None) -> list[Task]:
+    """Tasks whose `bug_tracker` begins with that text, by id."""
+    rules: dict[str, Any] = {"in": [beginning, {"var": "tracker_link"}]}
+    if project_id is not None:
+        rules = {"and": [rules, {"==": [{"var": "project_id"}, project_id]}]}
+    found = map(Task.from_json, api.pages("/api/tasks", filter=json.dumps(rules)))
+    return sorted((task for task in found if task.bug_tracker.startswith(beginning)), key=lambda task: task.id)
 
 
 def jobs_of(api: Api, project_id: int | None = None, task_ids: Iterable[int] | None = None) -> list[Job]:

@@ -6,8 +6,8 @@ removes its shapes with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from specrun.clients.cvat.things import AttributeDef, LabelDef
@@ -131,9 +131,54 @@ def plan_labels(
     )
 
 
-def missing_labels(there: Sequence[LabelDef], wanted: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class LabelFate:
+    """What people did with labels that were made before. renamed: id → (the spec's name, people's)."""
+
+    renamed: Mapping[int, tuple[str, str]]
+    deleted: tuple[str, ...]
+
+    def ours(self, label: LabelDef) -> LabelDef:
+        """Under the spec's name."""
+        return replace(label, name=self.renamed[label.id][0]) if label.id in self.renamed else label
+
+    def theirs(self, plan: LabelPlan) -> LabelPlan:
+        """Under people's names: what they renamed stays renamed."""
+        patches = [
+            {**patch, "name": self.renamed[patch["id"]][1]} if patch.get("id") in self.renamed else patch
+            for patch in plan.patches
+        ]
+        return replace(plan, patches=tuple(patches))
+
+    def sentences(self) -> list[str]:
+        lines = [f'people renamed the label "{name}" to "{now}": it stays so' for name, now in self.renamed.values()]
+        return lines + [f'people deleted the label "{name}": it is not made again' for name in self.deleted]
+
+
+def fate_of(
+    there: Sequence[LabelDef], wanted: Sequence[WantedLabel], ids: Mapping[str, int], rename: Mapping[str, str]
+) -> LabelFate:
+    """ids: of labels as they were last time. rename: name there → new name, which is no people's doing."""
+    by_id = {label.id: label for label in there}
     names = {label.name for label in there}
-    return [name for name in wanted if name not in names]
+    ours = {label.name for label in wanted}
+    renamed: dict[int, tuple[str, str]] = {}
+    deleted: list[str] = []
+    for label in wanted:
+        if label.name in names or label.name not in ids or label.name in rename.values():
+            continue
+        now = by_id.get(ids[label.name])
+        if now is None:
+            deleted.append(label.name)
+        elif now.name not in ours:
+            renamed[now.id] = (label.name, now.name)
+    return LabelFate(renamed, tuple(deleted))
+
+
+def missing_labels(there: Sequence[LabelDef], wanted: Sequence[str], known: Collection[str] = ()) -> list[str]:
+    """known: labels that were there once: people renamed or deleted them."""
+    names = {label.name for label in there}
+    return [name for name in wanted if name not in names and name not in known]
 
 
 def _moves(by_name: Mapping[str, LabelDef], rename: Mapping[str, str]) -> dict[str, str]:
@@ -191,7 +236,14 @@ def _attribute_change(there: AttributeDef | None, wanted: WantedAttribute) -> di
     if wanted.input_type not in ("select", "radio") or not more:
         return None
     values = [*there.values, *more]
-    return {**wanted.to_json(), "id": there.id, "values": values, "default_value": there.default_value}
+    return {
+        "id": there.id,
+        "name": there.name,
+        "input_type": there.input_type,
+        "mutable": there.mutable,
+        "default_value": there.default_value,
+        "values": values,
+    }
 
 
 def unknown_label(name: str, there: Sequence[LabelDef], where: str) -> str:

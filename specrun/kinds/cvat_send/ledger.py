@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from specrun.model.digest import Json, json_digest
+from specrun.model.work import Context
 
 
 class Phase(StrEnum):
@@ -161,6 +162,16 @@ class Ledger:
 
     def _key(self, id: str) -> str:
         return f"batch@{self._scope}/{id}"
+
+
+def mark_of(ctx: Context) -> str:
+    """What the marks of all tasks of this node begin with, in every copy of the project."""
+    return f"{_MARK}{project_word(ctx)}/{ctx.address}/"
+
+
+def project_word(ctx: Context) -> str:
+    """The spec's name of the project, which a clone in another folder has too."""
+    return (ctx.project_name or ctx.project_dir.name).replace("/", "_")
 
 
 _MARK = "specrun:"

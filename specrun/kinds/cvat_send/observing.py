@@ -47,9 +47,15 @@ def observe_project(api: Api, spec: CvatProjectSpec, record: NodeRecord) -> Obse
         return Observation(observed_value(None, (), spec), (line,))
     wanted = record.facts.get("label_names")
     names = [str(name) for name in wanted] if isinstance(wanted, list) else []
-    missing = missing_labels(labels_of(api, project_id=project_id), names)
+    known = record.facts.get("label_ids")
+    once = known if isinstance(known, dict) else {}
+    there = labels_of(api, project_id=project_id)
+    missing = missing_labels(there, names, once)
+    ids = {label.id for label in there}
+    deleted = [name for name in missing_labels(there, names) if name in once and once[name] not in ids]
+    notes = tuple(f'people deleted the label "{name}": it is not made again' for name in deleted)
     lines = (f"CVAT lacks {'the label' if len(missing) == 1 else 'labels'} {', '.join(missing)}",) if missing else ()
-    return Observation(observed_value(project_id, missing, spec), lines)
+    return Observation(observed_value(project_id, missing, spec), lines, notes=notes)
 
 
 def scope_of(host: str, project_id: int | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 SPLIT_ORDER = ("train", "val", "test")
 _NAME_DIGITS = 6
+_LONGEST_NAME = 240
+"""Bytes: a file system takes 255, and CVAT may add to it."""
 _UNSAFE = str.maketrans(dict.fromkeys('\\/"<>|*?:;%\r\n\t\x00', "_"))
 
 
@@ -70,9 +74,13 @@ def _base_name(sample: Sample) -> str:
 
 
 def _with_digest(name: str, digest: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    short = digest.rpartition(":")[2][:_NAME_DIGITS]
-    return f"{stem}~{short}.{suffix}" if dot else f"{name}~{short}"
+    stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
+    ending = f"~{digest.rpartition(':')[2][:_NAME_DIGITS]}{dot}{suffix}"
+    return _cut(stem, _LONGEST_NAME - len(ending.encode())) + ending
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return text.encode()[: max(most_bytes, 0)].decode(errors="ignore")
 
 
 def plan_work(samples: Sequence[Sample], ledger: Ledger, naming: Naming, size: int, limit: int | None = None) -> Work:
@@ -148,16 +156,14 @@ def rebuilt_batch(
     """A task that was found by its marker, as the ledger would have it. frames: in order.
 
     An image is taken for sent when it has the name and size of a frame; a frame without an image stays without
-    a digest.
+    a digest. The images are those of the task for certain when their contents give the batch's id.
     """
-    names = frame_names(list({sample.digest: sample for sample in samples}.values()))
-    by_name = {names[sample.digest]: sample for sample in reversed(samples)}
-    by_mark = {_with_digest(_base_name(sample), sample.digest): sample for sample in reversed(samples)}
-    named = [by_name.get(frame.name) or by_mark.get(frame.name) for frame in frames]
-    found = [
-        sample if sample is not None and sample.size_wh == (frame.width, frame.height) else None
-        for frame, sample in zip(frames, named, strict=True)
+    named = _by_every_name(samples)
+    fitting = [
+        [sample for sample in named.get(frame.name, ()) if sample.size_wh == (frame.width, frame.height)]
+        for frame in frames
     ]
+    found = _as_made(fitting, marker.batch)
     splits = {sample.split for sample in found if sample is not None}
     return Batch(
         id=marker.batch,
@@ -171,3 +177,28 @@ def rebuilt_batch(
             for frame, sample in zip(frames, found, strict=True)
         ),
     )
+
+
+_MOST_GUESSES = 1 << 10
+
+
+def _by_every_name(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Frame name → images that may have been called so, also when a base name was not shared yet."""
+    found: dict[str, list[Sample]] = {}
+    unique: dict[str, Sample] = {}
+    for sample in samples:
+        unique.setdefault(sample.digest, sample)
+    for sample in unique.values():
+        base = _base_name(sample)
+        for name in (base, _with_digest(base, sample.digest)):
+            found.setdefault(name, []).append(sample)
+    return found
+
+
+def _as_made(fitting: Sequence[Sequence[Sample]], id: str) -> list[Sample | None]:
+    """One image for each frame; of several the one with which the batch is what its id says."""
+    first: list[Sample | None] = [found[0] if found else None for found in fitting]
+    if not all(fitting) or math.prod(map(len, fitting)) > _MOST_GUESSES:
+        return first
+    guesses = (guess for guess in product(*fitting) if batch_id([sample.digest for sample in guess]) == id)
+    return list(next(guesses, first))

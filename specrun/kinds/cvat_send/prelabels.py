@@ -150,12 +150,20 @@ def _attribute(attribute: AttributeDef) -> AttributeTarget:
     return AttributeTarget(attribute.id, attribute.input_type, attribute.values, attribute.default_value)
 
 
-def check_known(prelabels: Prelabels, samples: Iterable[Sample], known: Sequence[str], where: str) -> None:
-    """Raises NodeError: a class that is no label of the project."""
+def check_known(
+    prelabels: Prelabels, samples: Iterable[Sample], known: Sequence[str], where: str, deleted: Sequence[str] = ()
+) -> None:
+    """deleted: labels that people deleted. Raises NodeError: a class that is no label of the project."""
     unknown = prelabels.unknown(samples, known)
     if not unknown:
         return
     named = ", ".join(f'"{name}"' for name in unknown[:5]) + (" and more" if len(unknown) > 5 else "")
+    gone = [name for name in unknown if name in deleted]
+    if gone:
+        raise NodeError(
+            f'{where}: {prelabels.spec.from_} has "{gone[0]}", and people deleted that label in CVAT.',
+            hint="Make it again in CVAT, or map it to null or another label in prelabels.label_map.",
+        )
     near = did_you_mean(unknown[0], known, otherwise="Labels are")
     raise NodeError(
         f"{where}: {prelabels.spec.from_} has {named}, which CVAT's project has no label for.",

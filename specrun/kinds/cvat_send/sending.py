@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specrun.clients.cvat.api import Api
-from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, labels_of, tasks_of
+from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, labels_of, tasks_marked_with, tasks_of
 from specrun.clients.cvat.connection import Connection
 from specrun.clients.cvat.things import LabelDef, Task
 from specrun.clients.http import Retry
 from specrun.kinds.cvat_send.declared import wanted_labels
 from specrun.kinds.cvat_send.images import read_images, unsendable
 from specrun.kinds.cvat_send.labels import WantedLabel
-from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase
+from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase, mark_of
 from specrun.kinds.cvat_send.observing import observed_value, prelabels_file, scope_of, stamp_of
 from specrun.kinds.cvat_send.ours import defaults_of
 from specrun.kinds.cvat_send.people import user_id
@@ -29,7 +29,7 @@ from specrun.kinds.cvat_send.project import Target, ensure_project
 from specrun.kinds.cvat_send.refresh import Differing, Refreshing, differing
 from specrun.kinds.cvat_send.shapes import LabelSending, Refusal, frames_of_jobs, portions
 from specrun.kinds.cvat_send.spec import CvatProjectSpec, LabelsSpec
-from specrun.kinds.cvat_send.tasks import TaskMaking, gone_batches, restarted
+from specrun.kinds.cvat_send.tasks import TaskMaking, gone_batches, restarted, same_images
 from specrun.kinds.cvat_send.webhook import ensure_webhook
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
@@ -76,9 +76,10 @@ class Sending:
         self._rebuild(tasks, ledger, samples)
         prelabels = self._prelabels(samples)
         known = [label.name for label in target.labels] if target else [label.name for label in labels or ()]
+        deleted = target.deleted if target else ()
         work = self._work(samples, ledger, prelabels)
         if prelabels is not None:
-            check_known(prelabels, _concerned(work, samples, prelabels), known, str(ctx.address))
+            check_known(prelabels, _concerned(work, samples, prelabels), known, str(ctx.address), deleted)
         making = self._making(target, labels or (), ledger)
         self._make(work, making, samples, prelabels, target, tasks)
         found = self._refresh(ledger, samples, prelabels, target)
@@ -105,6 +106,7 @@ class Sending:
             self.report.notes.append(f'the project "{target.project.name}" was made')
         else:
             self.report.notes += target.plan.sentences()
+        self.report.notes += target.notes
         return target
 
     def _scope(self, target: Target | None) -> str:
@@ -114,9 +116,7 @@ class Sending:
         """One listing: all tasks of the project, or those without one that carry this node's mark."""
         if target is not None:
             return tasks_of(self.api, project_id=target.project.id)
-        mark = str(Marker(self.ctx.project_dir.name, str(self.ctx.address), ""))
-        rules = json.dumps({"in": [mark, {"var": "tracker_link"}]})
-        marked = [Task.from_json(task) for task in self.api.pages("/api/tasks", filter=rules)]
+        marked = tasks_marked_with(self.api, mark_of(self.ctx))
         known = {batch.task_id for batch in ledger if batch.task_id is not None} - {task.id for task in marked}
         return [*marked, *(tasks_of(self.api, ids=known) if known else ())]
 
@@ -127,16 +127,27 @@ class Sending:
             if marker is None or marker.batch in ledger or not task.has_data:
                 continue
             frames = frames_of(self.api, task.id).frames
-            batch = ledger.save(rebuilt_batch(task.id, task.name, task.subset, marker, frames, samples))
+            batch = rebuilt_batch(task.id, task.name, task.subset, marker, frames, samples)
+            what = f"task {task.id} ({task.name})"
             unknown = sum(not frame.digest for frame in batch.frames)
+            if unknown == len(frames):
+                self.report.notes.append(f"{what} carries the mark of this node and none of its images is here: let be")
+                continue
+            if marker.making and not same_images(batch):
+                self.report.notes.append(
+                    f"{what} carries the mark of this node, was never finished, and holds other images than those "
+                    "here: let be; delete it in CVAT if nobody needs it"
+                )
+                continue
+            ledger.save(batch)
             lost = f", {unknown} without an image here" if unknown else ""
-            found = counted(len(frames), "frame")
-            self.report.notes.append(f"task {task.id} ({task.name}) was found by its mark: {found}{lost}")
+            if not same_images(batch):
+                lost += "; its images are taken for sent by name and size alone, so one with other content is not sent"
+            self.report.notes.append(f"{what} was found by its mark: {counted(len(frames), 'frame')}{lost}")
 
     def _own(self, task: Task) -> Marker | None:
-        """The mark of this node. Within a project the first word may be another copy's folder."""
-        marker = Marker.parse(task.bug_tracker)
-        return marker if marker is not None and marker.address == str(self.ctx.address) else None
+        """The mark of this node, which every copy of the project uses."""
+        return Marker.parse(task.bug_tracker) if task.bug_tracker.startswith(mark_of(self.ctx)) else None
 
     def _prelabels(self, samples: Sequence[Sample]) -> Prelabels | None:
         if self.spec.prelabels is None:
@@ -238,7 +249,7 @@ class Sending:
     ) -> None:
         self.ctx.check_stop()
         if batch.phase is Phase.PLANNED:
-            batch = making.create(batch, look_first=resumed)
+            batch = making.create(batch)
         if batch.phase is Phase.CREATED:
             batch = making.load(batch, samples, look_first=resumed)
             self.report.uploaded += len(batch.frames) - len(batch.failed)
@@ -316,6 +327,7 @@ class Sending:
             "task_ids": [*ids],
             "urls": [f"{api.connection.url}/tasks/{id}" for id in ids],
             "label_names": [label.name for label in labels] if labels is not None else None,
+            "label_ids": dict(target.label_ids) if target else None,
             "records": report.records,
             "uploaded": report.uploaded,
             "skipped": report.skipped,

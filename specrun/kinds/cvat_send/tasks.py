@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from specrun.clients.cvat.api import Api
-from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, tasks_marked
+from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, tasks_marked_with
 from specrun.clients.cvat.things import FrameIndex, Task
 from specrun.clients.cvat.transfer import has_data, upload_images
 from specrun.errors import NodeError, TransientError
 from specrun.kinds.cvat_send.labels import WantedLabel
-from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase, batch_id
+from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase, batch_id, project_word
 from specrun.kinds.cvat_send.once import make_once
 from specrun.kinds.cvat_send.spec import TasksSpec
 from specrun.model.labels import Sample
@@ -35,23 +35,22 @@ class TaskMaking:
     organization_id: int | None = None
 
     def marker(self, batch: Batch, *, making: bool) -> str:
-        return str(Marker(self.ctx.project_dir.name, str(self.ctx.address), batch.id, making))
+        return str(Marker(project_word(self.ctx), str(self.ctx.address), batch.id, making))
 
-    def create(self, batch: Batch, *, look_first: bool) -> Batch:
-        """The task of a batch, empty. look_first: an earlier run may have made it."""
+    def create(self, batch: Batch) -> Batch:
+        """The task of a batch, empty; an earlier run or another copy of the project may have made it."""
         batch = self.ledger.save(batch)
         task_id = make_once(
             lambda: self._marked(batch),
             lambda: self._post(batch),
-            look_first=look_first,
+            look_first=True,
             check_stop=self.ctx.check_stop,
         )
         return self.ledger.update(batch, task_id=task_id, phase=Phase.CREATED)
 
     def _marked(self, batch: Batch) -> int | None:
         """Of several the first one, with data before those without."""
-        marks = [self.marker(batch, making=making) for making in (True, False)]
-        found = [task for mark in marks for task in tasks_marked(self.api, mark, self.project_id)]
+        found = tasks_marked_with(self.api, self.marker(batch, making=False), self.project_id)
         return min(found, key=lambda task: (not task.has_data, task.id)).id if found else None
 
     def _post(self, batch: Batch) -> int:

@@ -73,7 +73,7 @@ def whole(tmp_path, monkeypatch):
         counted = KillAt(patched, 0, "before")
         work.run(spec())
         found = what_is_there(work)
-        found["tasks"] = [(name, mark.replace("whole", "work"), frames) for name, mark, frames in found["tasks"]]
+        found["tasks"] = [(name, mark, frames) for name, mark, frames in found["tasks"]]
         return found, counted.seen
 
 
