@@ -204,9 +204,11 @@ def number(value: float) -> float | None:
 
 
 def pair_up(predictions: Made, predicted: Iterable[Sample], truth: Mapping[str, Sample]) -> list[Pair]:
-    """Raises NodeError: not one predicted image is in the truth."""
+    """Raises NodeError: there is no truth, or not one predicted image is in it."""
     samples = list(predicted)
     pairs = [(truth[sample.key], sample) for sample in samples if sample.key in truth]
+    if not truth:
+        raise NodeError("no image has a ground truth.", hint="Have images annotated first.")
     if not pairs:
         hint = "Apply the predictions again."
         raise NodeError(f"{predictions.address}: none of its {len(samples)} images is in the dataset.", hint=hint)
@@ -303,15 +305,17 @@ def _with_pixels(base: Evaluated, metrics: Sequence[str], wishes: Wishes) -> Eva
     if several is None:
         several = base.task == "semantic" and masks_overlap(found for _, found in base.pairs)
     size = len(base.classes) + 1
+    # What a semantic model found is one class a pixel already, however certain.
+    confidence = 0.0 if base.task == "semantic" else base.confidence
     counts = np.zeros((len(base.pairs), 3, size), dtype=np.int64)
     confusion = np.zeros((size, size), dtype=np.int64)
     for place, (drawn, found) in enumerate(base.pairs):
         if several:
-            sides = class_bitmaps(drawn, base.classes, 0.0), class_bitmaps(found, base.classes, base.confidence)
+            sides = class_bitmaps(drawn, base.classes, 0.0), class_bitmaps(found, base.classes, confidence)
             counts[place] = overlapping_counts(*sides, size, ignored_pixels(drawn))
             continue
         truth = pixel_classes(drawn, base.classes)
-        of_image = pixel_confusion(truth, predicted_pixels(found, base.classes, base.confidence), size)
+        of_image = pixel_confusion(truth, predicted_pixels(found, base.classes, confidence), size)
         counts[place], confusion = confusion_counts(of_image), confusion + of_image
     scores = score_pixels(counts.sum(axis=0), overlapping=several)
     pixels = PixelScores(scores, counts, None if several else confusion)

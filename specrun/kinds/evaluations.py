@@ -44,9 +44,10 @@ class EvaluationSpec(NodeSpec):
     """The classes of truth and predictions are led through it first, so that a model that knows others can be
     evaluated."""
     skeleton: Annotated[str | None, Ref("skeletons")] = None
-    """Points and their order, for keypoints; null: as the labels name them."""
+    """Points, their order and sigmas, for keypoints; null: as the labels name them."""
     sigmas: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Point → how exactly it can be placed, for OKS. The others have 0.05, and COCO's 17 points COCO's own."""
+    """Point → how exactly it can be placed, for OKS. The others have the skeleton's, else 0.05; COCO's 17 points have
+    COCO's own where none are given."""
     metrics: list[MetricName] | None = Field(default=None, min_length=1)
     """box_map and mask_map: average precision of boxes or masks (mAP50, mAP50-95). oks: the same of keypoints. pck:
     correct points. miou: overlap, Dice and accuracy of pixels. accuracy: of whole images, with top-5 and F1. confusion:
@@ -71,7 +72,8 @@ class Evaluation(Kind):
             return [Problem("", message, "Keep one of the two." if spec.compare else "Or `compare`.")]
         field = "compare" if spec.compare else "predictions"
         named = list(_predictions(spec, lookup))
-        if spec.compare and len(set(named)) < 2 and not any("[" in name for name in named):
+        resolved = all(lookup.spec(Ref("predictions").address(name)) is not None for name in spec.compare)
+        if spec.compare and resolved and len(set(named)) < 2 and not any(name.endswith("[*]") for name in named):
             return [Problem("compare", "one thing alone cannot be compared", "Name two or more predictions.")]
         places = {name: _on(name, lookup) for name in named}
         if len({place for place in places.values() if place}) > 1:
@@ -146,14 +148,12 @@ def _wishes(spec: EvaluationSpec, ctx: Context) -> Wishes:
     taxonomy = None
     if spec.taxonomy is not None:
         taxonomy = ResolvedTaxonomy.from_json(ctx.declarations[Ref("taxonomies").address(spec.taxonomy)])
-    points: Sequence[str] = ()
-    if spec.skeleton is not None:
-        points = ctx.declarations[Ref("skeletons").address(spec.skeleton)]["points"]
+    skeleton = ctx.declarations[Ref("skeletons").address(spec.skeleton)] if spec.skeleton is not None else {}
     return Wishes(
         metrics=tuple(spec.metrics) if spec.metrics is not None else None,
         taxonomy=taxonomy,
-        points=tuple(points),
-        sigmas=spec.sigmas,
+        points=tuple(skeleton.get("points", ())),
+        sigmas={**skeleton.get("sigmas", {}), **spec.sigmas},
         multi_label=spec.multi_label,
     )
 

@@ -20,6 +20,12 @@ _SCORES = {
     "box_map": "boxes mAP50-95",
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
+    "dice": "Dice",
+    "oks_map50": "OKS mAP50",
+    "oks_map": "OKS mAP50-95",
+    "pck": "PCK",
+    "top5": "top-5",
+    "f1": "F1",
 }
 _SETTINGS = frozenset({"threshold", "confidence"})
 """Numbers that somebody chose: no scores."""

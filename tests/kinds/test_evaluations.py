@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specrun.errors import NodeError
+from specrun.errors import NodeError, SpecError
 from specrun.formats.samples import save_samples
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
 from specrun.kinds.predictions import PredictionSpec
+from specrun.kinds.registry import REGISTRY
 from specrun.model.address import parse_address
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Sample, Tag, Visibility
 from specrun.model.work import Made
+from specrun.spec.project import load_project
 from tests.support.context import make_context
+from tests.support.specs import write_spec
 
 
 def _square(name: str, x: int, y: int, size: int = 10, score: float | None = None) -> Mask:
@@ -150,6 +153,14 @@ def test_objects_with_other_points_than_the_model_finds_are_an_error(tmp_path: P
         _evaluate(tmp_path, truth, found)
 
 
+def test_a_skeleton_says_the_points_and_their_sigmas(tmp_path: Path) -> None:
+    truth = [_sample("a", _pose((0, 0), (40, 0), names=("left", "right")))]
+    found = _predictions(tmp_path, [_sample("a", _pose((2, 0), (38, 0), score=0.9))])
+    declared = {"skeletons.s": {"points": ["left", "right"], "sigmas": {"left": 0.001, "right": 0.001}}}
+    outputs, _ = _evaluate(tmp_path, truth, found, skeleton="s", declarations=declared)
+    assert (outputs.facts["oks_map50"], outputs.facts["pck"]) == (0.0, 1.0)
+
+
 def test_given_sigmas_make_points_stricter(tmp_path: Path) -> None:
     truth = [_sample("a", _pose((0, 0), names=("tip",)))]
     found = _predictions(tmp_path, [_sample("a", _pose((2, 0), names=("tip",), score=0.9))])
@@ -225,6 +236,11 @@ def test_a_model_that_shares_no_class_with_the_truth_cannot_be_evaluated(tmp_pat
 def test_predictions_of_other_images_cannot_be_evaluated(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="none of its 1 images is in the dataset"):
         _evaluate(tmp_path, [_sample("a")], _predictions(tmp_path, [_sample("b")]))
+
+
+def test_images_that_nobody_annotated_are_no_truth(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="no image has a ground truth"):
+        _evaluate(tmp_path, [replace(_sample("a"), annotated=False)], _predictions(tmp_path, [_sample("a")]))
 
 
 def test_no_truth_at_all_has_no_number(tmp_path: Path) -> None:
@@ -411,7 +427,7 @@ class _Lookup:
         self.on = on
 
     def spec(self, address: str) -> Any:
-        section, _, name = address.partition(".")
+        section, _, name = address.removesuffix("[*]").partition(".")
         if section == "predictions" and name in self.on:
             return PredictionSpec(model="models.m", on=self.on[name])
         if section == "evaluations" and name in self.on:
@@ -446,11 +462,23 @@ def test_what_is_compared_may_be_predictions_or_evaluations() -> None:
 
 
 def test_one_thing_alone_cannot_be_compared() -> None:
-    (problem,) = Evaluation().check(EvaluationSpec(compare=["p"]), _Lookup(p="datasets.reef"))
+    lookup = _Lookup(p="datasets.reef")
+    (problem,) = Evaluation().check(EvaluationSpec(compare=["p"]), lookup)
     assert problem.path == "compare"
+    assert not Evaluation().check(EvaluationSpec(compare=["p[*]"]), lookup)
 
 
 def test_predictions_and_compare_exclude_each_other() -> None:
     lookup = _Lookup(p="datasets.reef", q="datasets.reef")
     for wrong in (EvaluationSpec(), EvaluationSpec(predictions=["p"], compare=["p", "q"])):
         assert len(Evaluation().check(wrong, lookup)) == 1
+
+
+def test_bare_names_to_compare_are_predictions(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, "evaluations:\n  versus: {compare: [p, evaluations.other]}\n")
+    with pytest.raises(SpecError) as caught:
+        load_project(spec, REGISTRY, environ={})
+    messages = [str(one) for one in caught.value.diagnostics]
+    assert len(messages) == 2
+    assert "there is no predictions.p" in messages[0]
+    assert "there is no evaluations.other" in messages[1]

@@ -44,19 +44,23 @@ class SkeletonSpec(Strict):
     """Where the points stand when a skeleton is drawn: point → [x, y], both in [0, 1]; left out, on a circle."""
     lattice: Lattice | None = None
     """Instead of points, edges and flips."""
+    sigmas: dict[PointName, Annotated[float, Field(gt=0)]] = {}
+    """Point → how exactly it can be placed relative to the object's size, for OKS in evaluations; the others: 0.05."""
 
 
 class Skeleton(Declaration):
-    """Resolved JSON: label, points, edges, flip_pairs, template (point → [x, y] in [0, 1])."""
+    """Resolved JSON: label, points, edges, flip_pairs, template (point → [x, y] in [0, 1]), and sigmas if given."""
 
     Spec = SkeletonSpec
 
     def check(self, spec: SkeletonSpec, lookup: Lookup) -> Sequence[Problem]:
-        return list(_lattice_problems(spec) if spec.lattice else _point_problems(spec))
+        return [*(_lattice_problems(spec) if spec.lattice else _point_problems(spec)), *_sigma_problems(spec)]
 
     def resolve(self, spec: SkeletonSpec, lookup: Lookup) -> dict[str, Json]:
+        # Left out when there are none: what was made with the skeleton before stays up to date.
+        sigmas: dict[str, Json] = {"sigmas": dict(spec.sigmas)} if spec.sigmas else {}
         if spec.lattice is not None:
-            return {"label": spec.label, **lattice_points(spec.lattice)}
+            return {"label": spec.label, **lattice_points(spec.lattice), **sigmas}
         points = list(spec.points or ())
         template = dict(spec.template) if spec.template else circle(points)
         return {
@@ -65,6 +69,7 @@ class Skeleton(Declaration):
             "edges": [[*edge] for edge in spec.edges],
             "flip_pairs": [[*pair] for pair in spec.flip_pairs],
             "template": {point: [*template[point]] for point in points},
+            **sigmas,
         }
 
 
@@ -142,3 +147,13 @@ def _template_problems(spec: SkeletonSpec, points: Sequence[str]) -> Iterator[Pr
     missing = [point for point in points if point not in spec.template]
     if missing:
         yield Problem("template", f"no place for {', '.join(missing)}", "Place every point, or none.")
+
+
+def _sigma_problems(spec: SkeletonSpec) -> Iterator[Problem]:
+    names = lattice_points(spec.lattice)["points"] if spec.lattice else spec.points or []
+    assert isinstance(names, list)
+    points = [str(name) for name in names]
+    for point in spec.sigmas:
+        if point not in points:
+            hint = did_you_mean(point, points, otherwise="Points are")
+            yield Problem(f"sigmas.{point}", f'there is no point "{point}"', hint)

@@ -79,6 +79,10 @@ def test_a_small_lattice_is_joined_mirrored_and_placed() -> None:
             "label: q, points: [a], lattice: {rows: 2, cols: 2}",
             "skeletons.s.points: points and lattice exclude each other. Keep one of the two.",
         ),
+        (
+            "label: q, points: [nose], sigmas: {nos: 0.1}",
+            'skeletons.s.sigmas.nos: there is no point "nos". Did you mean "nose"?',
+        ),
         ("label: q, lattice: {rows: 1, cols: 2}", "skeletons.s.lattice.rows must be at least 2, not 1"),
     ],
 )
@@ -87,3 +91,8 @@ def test_contradictions_are_mistakes_at_their_place(tmp_path: Path, fields: str,
         resolved(tmp_path, fields)
     found = lines(list(caught.value.diagnostics))  # type: ignore[arg-type]
     assert [line.partition(" ")[2] for line in found] == [message]
+
+
+def test_sigmas_are_told_only_when_given(tmp_path: Path) -> None:
+    assert resolved(tmp_path, "label: q, points: [a, b], sigmas: {a: 0.1}")["sigmas"] == {"a": 0.1}
+    assert "sigmas" not in resolved(tmp_path, "label: q, points: [a, b]")

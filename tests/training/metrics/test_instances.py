@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from specrun.training.metrics.instances import (
+    IOU_THRESHOLDS,
+    RECALL_THRESHOLDS,
     ImageInstances,
     Instance,
     InstanceScores,
@@ -120,6 +122,34 @@ def test_map_equals_pycocotools(seed: int, crowds: bool) -> None:
     for kind, measure in (("bbox", Measure.BOX), ("segm", Measure.MASK)):
         scores = _score(images, measure)
         assert (scores.map50, scores.map) == pytest.approx(_pycocotools(images, kind), abs=1e-9)
+
+
+def test_map_equals_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    detection = pytest.importorskip("torchmetrics.detection")
+    images = _random_images(9, crowds=False)
+    # Its own thresholds are of single precision, so that an IoU of exactly 0.6 falls below 0.6.
+    thresholds = {"iou_thresholds": IOU_THRESHOLDS.tolist(), "rec_thresholds": RECALL_THRESHOLDS.tolist()}
+    metric = detection.MeanAveragePrecision(box_format="xywh", iou_type="bbox", class_metrics=True, **thresholds)
+    sides: list[list[dict[str, Any]]] = []
+    for side in ("predictions", "truth"):
+        rows = [getattr(image, side) for image in images]
+        sides.append(
+            [
+                {
+                    "boxes": torch.tensor([i.box_xywh for i in row], dtype=torch.float64).reshape(-1, 4),
+                    "labels": torch.tensor([i.class_index for i in row], dtype=torch.int64),
+                    "scores": torch.tensor([i.score for i in row], dtype=torch.float64),
+                }
+                for row in rows
+            ]
+        )
+    metric.update(*sides)
+    expected = metric.compute()
+    scores = _score(images)
+    assert (scores.map50, scores.map) == pytest.approx((float(expected["map_50"]), float(expected["map"])), abs=1e-6)
+    by_class = [scores.by_class[index].map for index in sorted(scores.by_class)]
+    assert by_class == pytest.approx(expected["map_per_class"].tolist(), abs=1e-6)
 
 
 def test_a_perfect_prediction_scores_one() -> None:
