@@ -24,14 +24,17 @@ def decoded_batches(
     and its threads wait for each other, so that each one that gives way to a decoder holds up all (seen: 128-pixel
     tiles at half the speed)."""
 
-    def load(sample: Sample) -> _Pixels:
-        return check_size(sample, read(sample.media))
+    def load(members: Sequence[Sample]) -> list[_Pixels]:
+        return [check_size(sample, read(sample.media)) for sample in members]
 
-    waiting: deque[tuple[Sequence[Sample], list[Future[_Pixels]]]] = deque()
+    waiting: deque[tuple[Sequence[Sample], list[Future[list[_Pixels]]]]] = deque()
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
             for members in batches_of_one_size(samples, batch):
-                waiting.append((members, [pool.submit(load, sample) for sample in members]))
+                # One task a thread: handing small images over one by one takes as long as decoding them.
+                share = -(-len(members) // max(1, threads))
+                parts = [members[start : start + share] for start in range(0, len(members), share)]
+                waiting.append((members, [pool.submit(load, part) for part in parts]))
                 if len(waiting) > ahead:
                     yield _finished(waiting.popleft())
             while waiting:
@@ -40,9 +43,11 @@ def decoded_batches(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _finished(entry: tuple[Sequence[Sample], list[Future[_Pixels]]]) -> tuple[Sequence[Sample], list[_Pixels]]:
+def _finished(
+    entry: tuple[Sequence[Sample], list[Future[list[_Pixels]]]],
+) -> tuple[Sequence[Sample], list[_Pixels]]:
     members, futures = entry
-    return members, [future.result() for future in futures]
+    return members, [pixels for future in futures for pixels in future.result()]
 
 
 def batches_of_one_size(samples: Iterable[Sample], batch: int) -> Iterator[Sequence[Sample]]:
