@@ -45,7 +45,8 @@ class Instance:
     """One object. class_index: into the classes. box_xywh: pixels. bitmap lies at (left, top); None: box only.
 
     points: (k, 3) x, y and COCO's visibility. area: square pixels, for OKS; None: of the box.
-    crowd: takes any number of predictions, which then count for nothing. ignored: takes one such.
+    crowd: takes any number of predictions, which then count for nothing. ignored: takes one such,
+    when keypoints are compared: none of its own is marked.
     """
 
     class_index: int
@@ -154,7 +155,7 @@ class InstanceScores:
     by_class: dict[int, ClassScores]
 
 
-def flat_objects(groups: Sequence[Sequence[Instance]]) -> Objects:
+def flat_objects(groups: Sequence[Sequence[Instance]], measure: Measure) -> Objects:
     rows = tuple(chain.from_iterable(groups))
     counts = np.array([len(group) for group in groups], dtype=np.int64)
     return Objects(
@@ -164,7 +165,7 @@ def flat_objects(groups: Sequence[Sequence[Instance]]) -> Objects:
         class_index=np.array([row.class_index for row in rows], dtype=np.int64),
         score=np.array([row.score for row in rows], dtype=np.float64),
         crowd=np.array([row.crowd for row in rows], dtype=bool),
-        ignored=np.array([row.crowd or row.ignored for row in rows], dtype=bool),
+        ignored=np.array([row.crowd or (row.ignored and measure is Measure.POINTS) for row in rows], dtype=bool),
     )
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from specrun.training.metrics.instances import ImageInstances, Pairs
+from specrun.training.metrics.instances import Bools, ImageInstances, Pairs
 
 MATCH_IOU = 0.5
 
@@ -32,7 +32,11 @@ class ImageMatches:
 def match_images(images: Sequence[ImageInstances], pairs: Pairs, *, confidence: float) -> list[ImageMatches]:
     """Pairs by falling IoU, from 0.5 on; of equal ones, the pair of the same class first."""
     candidates = list(_by_image(pairs, len(images), confidence))
-    return [_match(image, found, confidence) for image, found in zip(images, candidates, strict=True)]
+    ends = np.cumsum(pairs.truths.counts).tolist()
+    return [
+        _match(image, found, confidence, pairs.truths.ignored[end - len(image.truth) : end])
+        for image, found, end in zip(images, candidates, ends, strict=True)
+    ]
 
 
 def _by_image(pairs: Pairs, images: int, confidence: float) -> Iterator[list[tuple[int, int, float]]]:
@@ -52,14 +56,16 @@ def _by_image(pairs: Pairs, images: int, confidence: float) -> Iterator[list[tup
         yield rows[start:stop]
 
 
-def _match(image: ImageInstances, candidates: Sequence[tuple[int, int, float]], confidence: float) -> ImageMatches:
+def _match(
+    image: ImageInstances, candidates: Sequence[tuple[int, int, float]], confidence: float, is_ignored: Bools
+) -> ImageMatches:
     pairs: dict[int, tuple[int, float]] = {}
     used: set[int] = set()
     for t, p, iou in candidates:
         if p not in used and (t not in pairs or image.truth[t].crowd):
             used.add(p)
             pairs.setdefault(t, (p, iou))
-    ignored = {t for t, truth in enumerate(image.truth) if truth.crowd or truth.ignored}
+    ignored = set(np.flatnonzero(is_ignored).tolist())
     return ImageMatches(
         pairs=tuple((t, p, iou) for t, (p, iou) in sorted(pairs.items()) if t not in ignored),
         missed=tuple(t for t in range(len(image.truth)) if t not in pairs and t not in ignored),

@@ -26,8 +26,8 @@ _PAIRS_AT_ONCE = 2_000_000
 
 def find_pairs(images: Sequence[ImageInstances], measure: Measure, sigmas: Floats | None = None) -> Pairs:
     """sigmas: (k,) of the keypoints, for OKS."""
-    predictions = flat_objects([image.predictions for image in images])
-    truths = flat_objects([image.truth for image in images])
+    predictions = flat_objects([image.predictions for image in images], measure)
+    truths = flat_objects([image.truth for image in images], measure)
     overlaps = _Overlaps(predictions, truths, measure, sigmas)
     parts: list[tuple[Indices, Indices, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for prediction, truth in _combinations(predictions, truths):

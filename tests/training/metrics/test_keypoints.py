@@ -122,3 +122,12 @@ def test_sigmas_are_those_given_then_cocos_then_the_default() -> None:
     assert sigmas_of(COCO_POINTS, {}, 17) is COCO_SIGMAS
     assert sigmas_of(("TL", "TR"), {"TR": 0.1}, 2).tolist() == [0.05, 0.1]
     assert sigmas_of((), {}, 3).tolist() == [0.05] * 3
+
+
+def test_an_object_without_marked_points_counts_by_its_box_alone() -> None:
+    bare = Instance(class_index=0, box_xywh=(0, 0, 100, 50), points=np.zeros((2, 3)), ignored=True)
+    images = [ImageInstances([bare], [])]
+    by_box = score_instances(match_classes(find_pairs(images, Measure.BOX), 100))
+    by_points = score_instances(match_classes(find_pairs(images, Measure.POINTS, np.full(2, 0.05)), 20))
+    assert by_box.map50 == 0.0
+    assert math.isnan(by_points.map50)
