@@ -64,7 +64,7 @@ class SdkUpload(Uploader):  # type: ignore[misc]  # untyped
         self._post({"Upload-Start": ""})
 
     def send(self, files: Sequence[Path]) -> int:
-        """200, or 500: the server has one of these names already."""
+        """200, or 500: the server has one of these names already, or is in trouble."""
         fields = {f"client_files[{n}]": (file.name, file.read_bytes()) for n, file in enumerate(files)}
         headers = {"Content-Type": "multipart/form-data", "Upload-Multiple": ""}
         return self._post(headers, {"image_quality": "70", **fields}, expected=(200, 500)).status

@@ -5,8 +5,10 @@
 
 What the server took is written down beside the links of the images (`sent.json`). A batch whose answer was lost is
 sent again: for a name that it has already the server answers 500 and keeps what it has (a unique index refuses the
-second entry, and the files of the batch are written after it). So after a 500 the files go one by one, where a 500
-means that the name is there; `Upload-Finish` then compares all names with the order and refuses what is incomplete.
+second entry, and the files of the batch are written after it). So after a 500 the files go one by one, where two of
+them mean that the name is there; `Upload-Finish` compares all names with the order and refuses what is incomplete:
+what it misses is sent again. While a task has no frames the server takes data again, so a creation that failed is
+tried once more.
 
 cvat-sdk's own `upload_data` sends all in one call: killed in the middle, its second call would end with that 500.
 """
@@ -23,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from specrun.clients.cvat.answers import Refused
 from specrun.clients.cvat.api import Api
 from specrun.clients.cvat.background import finish, under_way
 from specrun.clients.cvat.catalogue import find_task
@@ -31,6 +34,8 @@ from specrun.errors import NodeError, TransientError
 
 BATCH_BYTES = 32 << 20
 BATCH_FILES = 200
+_ROUNDS = 4
+_MISMATCH, _MORE = "Uploaded files do not match", " more)"
 
 
 def upload_images(
@@ -44,35 +49,66 @@ def upload_images(
     deadline_s: float | None = None,
     progress: Moved | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> None:
+) -> list[str]:
     """Give a task its images in the order of `files` and wait until the server has made its frames.
 
     names: how they are called there, base names that differ from one another. staging: a folder for links under
     these names and the note of what was sent; kept, it saves a second call what the first one sent; it may be removed
     afterwards. deadline_s: for all of it; None: none for the sending. extra: more fields of the data request
     (`chunk_size`, …). A task that has its images already is left as it is.
+    Returns the names that were sent more than once: a server that was killed while it wrote one may have it damaged.
     """
     check_names(files, names)
     if has_data(api, task_id):
-        return
+        return []
     links = link_all(files, names, staging)
     upload = _Upload(api, task_id, links, staging / "sent.json", progress, deadline_s)
-    upload.send_all()
     fields = {
         "image_quality": quality,
         "sorting_method": "predefined",
         "upload_file_order": list(names),
         **(extra or {}),
     }
-    rq_id = upload.finish(fields)
-    if rq_id is not None:
-        finish(api, rq_id, deadline_s=upload.left_s())
+    _send_and_finish(upload, fields)
+    return sorted(upload.doubtful)
+
+
+def _send_and_finish(upload: _Upload, fields: Mapping[str, Any]) -> None:
+    failures = 0
+    for again in range(_ROUNDS):
+        upload.send_all()
+        try:
+            rq_id = upload.finish(fields)
+            if rq_id is not None:
+                finish(upload.api, rq_id, deadline_s=upload.left_s())
+            return
+        except Refused as refused:
+            if refused.status != 400 or _MISMATCH not in refused.message or again == _ROUNDS - 1:
+                raise
+            upload.forget(refused.message)
+        except TransientError:
+            raise
+        except NodeError:
+            failures += 1
+            if failures > 1 or not has_failed(upload.api, upload.task_id):
+                raise
+
+
+def has_failed(api: Api, task_id: int) -> bool:
+    """Whether the server tried to make the frames and could not."""
+    try:
+        under_way(api, creation_id(task_id))
+    except TransientError:
+        raise
+    except NodeError:
+        return True
+    return False
 
 
 def has_data(api: Api, task_id: int) -> bool:
-    """Whether the task has its frames; waits for a creation that is still under way.
+    """Whether the task has its frames; waits for a creation that is still under way. One that failed left none.
 
-    Raises NodeError: there is no such task, or the server could not make its frames.
+    Raises NodeError: there is no such task.
     """
     task = find_task(api, task_id)
     if task is None:
@@ -80,11 +116,18 @@ def has_data(api: Api, task_id: int) -> bool:
     if task.has_data:
         return True
     rq_id = creation_id(task_id)
-    if not under_way(api, rq_id):
+    if has_failed(api, task_id) or not under_way(api, rq_id):
         # It may have been finished between the two questions.
         task = find_task(api, task_id)
         return task is not None and task.has_data
-    finish(api, rq_id)
+    try:
+        finish(api, rq_id)
+    except TransientError:
+        raise
+    except NodeError:
+        if not has_failed(api, task_id):
+            raise
+        return False
     return True
 
 
@@ -122,7 +165,7 @@ def link_all(files: Sequence[Path], names: Sequence[str], staging: Path) -> list
 
 
 class _Upload:
-    """note: names that the server has acknowledged, for this task."""
+    """note: names that the server has acknowledged, for this task. doubtful: names that were sent more than once."""
 
     def __init__(
         self,
@@ -133,7 +176,8 @@ class _Upload:
         progress: Moved | None,
         deadline_s: float | None,
     ) -> None:
-        self._api, self._task_id, self._links, self._note = api, task_id, links, note
+        self.api, self.task_id, self._links, self._note = api, task_id, links, note
+        self.doubtful: set[str] = set()
         self._progress = progress
         self._until = None if deadline_s is None else time.monotonic() + deadline_s
         self._sent: set[str] = set(self._noted())
@@ -158,14 +202,29 @@ class _Upload:
                 self._patiently(partial(SdkUpload.send_large, file=batch[0]))
             elif self._patiently(partial(SdkUpload.send, files=batch)) == 500:
                 for file in batch:
-                    self._patiently(partial(SdkUpload.send, files=[file]))
+                    self._send_one(file)
             self._acknowledge(batch)
+
+    def _send_one(self, file: Path) -> None:
+        """A server that is in trouble answers 500 too, so one of them is no proof that the name is there."""
+        from specrun.clients.cvat.sdk import SdkUpload  # loads cvat-sdk
+
+        if self._patiently(partial(SdkUpload.send, files=[file])) == 500:
+            self.doubtful.add(file.name)
+            self.api.http.wait(self.api.http.retry.delay_s(1, 0.5))
+            self._patiently(partial(SdkUpload.send, files=[file]))
+
+    def forget(self, words: str) -> None:
+        """What the server says that it misses; it names five at most, and then all are sent again."""
+        missing = {link.name for link in self._links if link.name in words}
+        self._sent = set() if _MORE in words or not missing else self._sent - missing
+        self._bytes = sum(link.stat().st_size for link in self._links if link.name in self._sent)
 
     def finish(self, fields: Mapping[str, Any]) -> str | None:
         """The id of the request that makes the frames; None: it has been carried out."""
 
         def end(sdk: Any) -> str | None:
-            if has_data(self._api, self._task_id):  # an earlier attempt went through although its answer was lost
+            if has_data(self.api, self.task_id):  # an earlier attempt went through although its answer was lost
                 return None
             return str(sdk.finish(fields))
 
@@ -176,31 +235,31 @@ class _Upload:
         """What `work` returns, as often tried as the connection allows: all of it may be done twice."""
         from specrun.clients.cvat.sdk import SdkUpload, SessionEnded, Unanswered  # loads cvat-sdk
 
-        retry = self._api.http.retry
+        retry = self.api.http.retry
         ended = None
         for failed in range(1, retry.max_attempts + 1):
             self._check()
-            session = self._api.session(ended=ended)
+            session = self.api.session(ended=ended)
             try:
-                return work(SdkUpload(self._api, self._task_id, session))
+                return work(SdkUpload(self.api, self.task_id, session))
             except SessionEnded as error:
-                if ended is not None or self._api.connection.password is None:
+                if ended is not None or self.api.connection.password is None:
                     raise error.refusal from None
                 ended = session
             except Unanswered as error:
                 if failed == retry.max_attempts:
                     raise TransientError(
-                        f"{self._api.connection.host}: the upload to task {self._task_id} broke off: {error}",
+                        f"{self.api.connection.host}: the upload to task {self.task_id} broke off: {error}",
                         hint="Run again: what the server has is not sent a second time.",
                     ) from None
-                self._api.http.wait(retry.delay_s(failed, 0.5))
-        raise TransientError(f"{self._api.connection.host}: the upload to task {self._task_id} did not go through")
+                self.api.http.wait(retry.delay_s(failed, 0.5))
+        raise TransientError(f"{self.api.connection.host}: the upload to task {self.task_id} did not go through")
 
     def _check(self) -> None:
-        self._api.check_stop()
+        self.api.check_stop()
         if self._until is not None and time.monotonic() > self._until:
             raise NodeError(
-                f"{self._api.connection.host}: {len(self._sent)} of {len(self._links)} images of task {self._task_id} "
+                f"{self.api.connection.host}: {len(self._sent)} of {len(self._links)} images of task {self.task_id} "
                 "were sent when the time was up",
                 hint="Run again: what the server has is not sent a second time.",
             )
@@ -209,9 +268,7 @@ class _Upload:
         self._sent.update(link.name for link in batch)
         self._bytes += sum(link.stat().st_size for link in batch)
         part = self._note.with_name(self._note.name + ".part")
-        part.write_text(
-            json.dumps({"task": self._task_id, "url": self._api.connection.url, "sent": sorted(self._sent)})
-        )
+        part.write_text(json.dumps({"task": self.task_id, "url": self.api.connection.url, "sent": sorted(self._sent)}))
         os.replace(part, self._note)
         self._tell()
 
@@ -222,7 +279,7 @@ class _Upload:
     def _noted(self) -> list[str]:
         with contextlib.suppress(OSError, ValueError):
             noted = json.loads(self._note.read_text("utf-8"))
-            if noted.get("task") == self._task_id and noted.get("url") == self._api.connection.url:
+            if noted.get("task") == self.task_id and noted.get("url") == self.api.connection.url:
                 return [str(name) for name in noted.get("sent", ())]
         return []
 

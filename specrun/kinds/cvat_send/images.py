@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from specrun.errors import FormatError, NodeError
 from specrun.formats.images import read_size
@@ -62,6 +64,29 @@ def why_unreadable(sample: Sample) -> str | None:
     except (OSError, SyntaxError, ValueError) as error:
         return f"not a readable image ({str(error).replace(str(sample.media), '') or type(error).__name__})"
     return None
+
+
+_SMALL_WH = (32, 32)
+_MOST_OFF = 6.0
+
+
+def looks_alike(content: bytes, file: Path) -> bool:
+    """Whether an encoded image can be read and shows what the file shows; it may have been encoded anew."""
+    try:
+        shown, own = _small(io.BytesIO(content)), _small(file)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    if own is None or shown is None:
+        return True
+    return sum(abs(a - b) for a, b in zip(shown, own, strict=True)) / len(own) < _MOST_OFF
+
+
+def _small(image: io.BytesIO | Path) -> bytes | None:
+    """A few grey pixels; None: of a kind of image that CVAT turns into another."""
+    with Image.open(image) as opened:
+        opened.load()
+        upright = ImageOps.exif_transpose(opened)
+        return upright.convert("L").resize(_SMALL_WH).tobytes() if opened.mode in ("L", "RGB") else None
 
 
 def _wh(size_wh: tuple[int, int]) -> str:

@@ -12,6 +12,7 @@ from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, tasks_
 from specrun.clients.cvat.things import FrameIndex, Task
 from specrun.clients.cvat.transfer import has_data, upload_images
 from specrun.errors import NodeError, TransientError
+from specrun.kinds.cvat_send.images import looks_alike
 from specrun.kinds.cvat_send.labels import WantedLabel
 from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase, batch_id, project_word
 from specrun.kinds.cvat_send.once import make_once
@@ -76,8 +77,9 @@ class TaskMaking:
         assert task_id is not None
         if not (look_first and has_data(self.api, task_id)):
             batch = self._without_gone(batch, samples)
-            self._upload(batch, samples)
-        return self._compared(batch, frames_of(self.api, task_id), samples)
+            doubtful = self._upload(batch, samples)
+            return self._compared(batch, frames_of(self.api, task_id), samples, doubtful)
+        return self._compared(batch, frames_of(self.api, task_id), samples, ())
 
     def _without_gone(self, batch: Batch, samples: Mapping[str, Sample]) -> Batch:
         """Images that went since the batch was planned cannot be sent any more; its id stays, the marker's."""
@@ -89,13 +91,15 @@ class TaskMaking:
             )
         return batch if len(left) == len(batch.frames) else self.ledger.update(batch, frames=left)
 
-    def _upload(self, batch: Batch, samples: Mapping[str, Sample]) -> None:
+    def _upload(self, batch: Batch, samples: Mapping[str, Sample]) -> Sequence[str]:
+        """Names that were sent more than once."""
         assert batch.task_id is not None
         ctx, task_id = self.ctx, batch.task_id
         # Kept after a failure: it spares the next attempt what the server has.
         staging = ctx.staging / "upload" / batch.id
+        doubtful: Sequence[str] = ()
         try:
-            upload_images(
+            doubtful = upload_images(
                 self.api,
                 task_id,
                 [samples[frame.digest].media for frame in batch.frames],
@@ -113,9 +117,13 @@ class TaskMaking:
             hint = f"Mend or exclude that image, delete task {task_id} in CVAT and apply again. {error.hint or ''}"
             raise NodeError(f"{batch.name}: {error.message}", hint=hint.rstrip()) from error
         shutil.rmtree(staging, ignore_errors=True)
+        return doubtful
 
-    def _compared(self, batch: Batch, index: FrameIndex, samples: Mapping[str, Sample]) -> Batch:
-        """Frames are known by their names; what does not agree is told and gets no labels."""
+    def _compared(
+        self, batch: Batch, index: FrameIndex, samples: Mapping[str, Sample], doubtful: Sequence[str]
+    ) -> Batch:
+        """Frames are known by their names; what does not agree is told and gets no labels. doubtful: frames whose
+        pixels are looked at too."""
         there = {frame.name: frame for frame in index.frames}
         failed: dict[str, str] = {}
         for frame in batch.frames:
@@ -125,7 +133,14 @@ class TaskMaking:
             elif sample is not None and (found.width, found.height) != sample.size_wh:
                 size = f"{found.width}x{found.height}"
                 failed[frame.name] = f"CVAT has it as {size}, it is {sample.size_wh[0]}x{sample.size_wh[1]}"
+            elif sample is not None and frame.name in doubtful and self._is_damaged(batch, found.number, sample):
+                failed[frame.name] = "CVAT has it damaged after an upload that broke off: delete it there"
         return self.ledger.update(batch, phase=Phase.LOADED, failed=failed)
+
+    def _is_damaged(self, batch: Batch, number: int, sample: Sample) -> bool:
+        path = f"/api/tasks/{batch.task_id}/data"
+        content, _ = self.api.get_bytes(path, type="frame", number=number, quality="original")
+        return not looks_alike(content, sample.media)
 
     def finish(self, batch: Batch) -> Batch:
         """Say on the task that it is whole, and keep the dates of its jobs."""
