@@ -15,6 +15,7 @@ A file cannot make the reader open another one or an address: only the protocol 
 from __future__ import annotations
 
 import itertools
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ from specrun.formats.plain_text import plain_text
 
 FAR = 250
 """Frames that are decoded rather than sought over."""
+MOST_THREADS = 4
+"""Of the decoder: each holds pictures of its own."""
 _CHECKED = 8
 """Frames whose timestamps are compared with those of the packets."""
 
@@ -209,6 +212,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             )
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_THREADS)
         try:
             yield container, stream
         except av.error.FFmpegError as error:
