@@ -1,10 +1,13 @@
 """Run as a program: trains, and kills its own process at the moment asked for, as `kill -9` would.
 
-python kill_training.py FOLDER EPOCHS MOMENT       MOMENT: batch:<epoch> | save:<epoch> | strip | none
+python kill_training.py FOLDER EPOCHS MOMENT [TRAIN]
+
+MOMENT: batch:<epoch> | save:<epoch> | strip | none. TRAIN: more training arguments, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,8 +20,8 @@ from specrun.model.work import Made
 from tests.support.context import make_context
 
 
-def spec(count: int) -> UltralyticsSpec:
-    train = {"epochs": count, "imgsz": 64, "batch": 2, "plots": False, "close_mosaic": 0}
+def spec(count: int, **more: Any) -> UltralyticsSpec:
+    train = {"epochs": count, "imgsz": 64, "batch": 2, "plots": False, "close_mosaic": 0, **more}
     return UltralyticsSpec(weights="yolo11n-seg.yaml", data="yolo", train=train)
 
 
@@ -75,4 +78,5 @@ def arm(moment: str) -> None:
 
 if __name__ == "__main__":
     arm(sys.argv[3])
-    Ultralytics().run(spec(int(sys.argv[2])), context(Path(sys.argv[1])))
+    more = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    Ultralytics().run(spec(int(sys.argv[2]), **more), context(Path(sys.argv[1])))

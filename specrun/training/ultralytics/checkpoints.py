@@ -166,7 +166,7 @@ def keep_rows(results: Path, epochs: int) -> None:
 
 def start_over(folder: Path) -> None:
     """Nothing of an earlier attempt may be mistaken for this one's."""
-    for name in (f"{WORK}/previous", f"{WORK}/complete", "weights"):
+    for name in (f"{WORK}/previous", f"{WORK}/complete", f"{WORK}/exact", "weights"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in (folder / STATE_NAME, folder / "results.csv"):
         path.unlink(missing_ok=True)

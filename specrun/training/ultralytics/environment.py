@@ -12,6 +12,7 @@ import shutil
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from specrun.errors import MissingDependency
 
@@ -77,6 +78,7 @@ def join_ultralytics(threads: int) -> ModuleType:
             f"Ultralytics cannot be imported: {error}.", hint="Install the extra: pip install 'specrun[yolo]'."
         ) from error
     torch.set_num_threads(threads)
+    _refuse_downloads()
     _print_progress_bars_once()
     module: ModuleType = ultralytics
     return module
@@ -99,6 +101,18 @@ def _copy_fonts(config: Path) -> None:
     for name in _FONTS:
         if source.is_file() and not (config / name).exists():
             shutil.copyfile(source, config / name)
+
+
+def _refuse_downloads() -> None:
+    """YOLO_OFFLINE only skips a few checks: the library still fetches what it misses, for one yolo26n.pt to try mixed
+    precision with on every GPU. It takes this error for a machine without a network, and goes on without."""
+    from ultralytics.utils import downloads  # after the environment is prepared
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise ConnectionError("specrun lets Ultralytics download nothing; give files of this machine")
+
+    for name in ("safe_download", "get_github_assets"):
+        setattr(downloads, name, refuse)
 
 
 def _print_progress_bars_once() -> None:

@@ -12,6 +12,7 @@ from specrun.errors import NodeError
 from specrun.training.oom import AUTO, CPU_BATCH, Batch, OnOutOfMemory, is_out_of_memory, out_of_memory
 from specrun.training.ultralytics import checkpoints
 from specrun.training.ultralytics.checkpoints import DurableFile, TrainingState
+from specrun.training.ultralytics.exact import ExactResume
 
 DEFAULT_EPOCHS = 100
 DEFAULT_BATCH = 16
@@ -72,6 +73,8 @@ def run_epochs(training: Training, state: TrainingState, checkpoint: Path | None
 
     model = YOLO(str(checkpoint or training.weights), task=training.task)
     Watch(training.folder, state, report, leads=RANK in (-1, 0)).attach(model)
+    if RANK == -1:
+        ExactResume(training.folder).attach(model)
     model.train(**library_arguments(training, state), resume=str(checkpoint) if checkpoint else False)
     return dict(model.trainer.metrics or {})
 

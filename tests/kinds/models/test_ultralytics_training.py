@@ -21,9 +21,9 @@ _ROOT = Path(__file__).parents[3]
 _PROGRAM = _ROOT / "tests" / "support" / "kill_training.py"
 
 
-def _train(folder: Path, epochs: int, moment: str = "none") -> subprocess.CompletedProcess[str]:
+def _train(folder: Path, epochs: int, moment: str = "none", **more: object) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    arguments = [sys.executable, str(_PROGRAM), str(folder), str(epochs), moment]
+    arguments = [sys.executable, str(_PROGRAM), str(folder), str(epochs), moment, json.dumps(more)]
     return subprocess.run(arguments, env=environ, cwd=folder, capture_output=True, text=True)
 
 
@@ -88,3 +88,27 @@ def test_nothing_of_this_machine_and_no_caches_are_left_in_what_is_published(pro
     place = str(project).encode()
     assert [path.name for path in folder.rglob("*") if path.is_file() and place in path.read_bytes()] == []
     assert sorted(path.relative_to(project) for path in (project / "export").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("moment", "more"),
+    [
+        ("batch:3", {"nbs": 2}),
+        # Gradients are gathered over epochs, mosaics end before the kill.
+        ("batch:4", {"nbs": 6, "warmup_epochs": 1, "close_mosaic": 2}),
+        ("save:2", {"nbs": 4, "warmup_epochs": 1, "close_mosaic": 3}),
+    ],
+)
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, moment: str, more: dict[str, object]
+) -> None:
+    from tests.support.equal_checkpoints import greatest_difference
+
+    for name in ("whole", "killed"):
+        write_yolo_export(tmp_path / name / "export", train=8, val=2, size=64)
+    assert _train(tmp_path / "whole", 4, **more).returncode == 0
+    assert _train(tmp_path / "killed", 4, moment, **more).returncode == -signal.SIGKILL
+    resumed = _train(tmp_path / "killed", 4, **more)
+    assert resumed.returncode == 0, resumed.stderr
+    places = [_staging(tmp_path / name) / "weights" / "last.pt" for name in ("whole", "killed")]
+    assert greatest_difference(*places) == 0.0
