@@ -121,8 +121,8 @@ def _reference_problems(spec: SmpSpec, lookup: Lookup) -> Iterator[Problem]:
 def _export_problems(spec: SmpSpec) -> Iterator[Problem]:
     for name, options in spec.export.items():
         if name not in _FORMATS:
-            hint = did_you_mean(name, _FORMATS, otherwise="Write") or f"Write {listed(_FORMATS)}."
-            yield Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint)
+            remedy = did_you_mean(name, _FORMATS, otherwise="Write") or f"Write {listed(_FORMATS)}."
+            yield Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', remedy)
             continue
         for option in options:
             if option not in _FORMATS[name]:

@@ -217,11 +217,11 @@ def _values(shares: NDArray[np.float32], described: ModelDescription) -> NDArray
     """Class numbers of the likeliest; of classes that may overlap the likeliest above a half."""
     best = shares.argmax(0)
     if len(shares) == len(described.names):
-        return best.astype(np.uint8)
+        return np.asarray(best, dtype=np.uint8)
     values = [value for value in range(len(described.names)) if value != described.background]
     found = np.asarray(values, dtype=np.uint8)[best]
     found[shares.max(0) < 0.5] = described.background if described.background is not None else 255
-    return found
+    return np.asarray(found, dtype=np.uint8)
 
 
 def training_key(spec: SmpSpec, ctx: Context, data: str) -> str:

@@ -95,15 +95,15 @@ class SumOfLosses(nn.Module):
         return (each * share).sum() / share.expand_as(each).sum().clamp(min=_EPS)
 
     def _focal(self, logits: Tensor, target: Tensor, gamma: float, alpha: float | None) -> Tensor:
-        """One class against the rest for every channel, as in the paper and in SMP; mean over pixels, sum of
-        channels."""
+        """One class against the rest for every channel, as in the paper and in SMP; mean over pixels
+        and channels."""
         hot, valid = self._one_hot(target, logits.shape[1]), self._valid(target).unsqueeze(1)
         entropy = functional.binary_cross_entropy_with_logits(logits, hot, reduction="none")
         each = (1 - torch.exp(-entropy)) ** gamma * entropy
         if alpha is not None:
             each = each * (alpha * hot + (1 - alpha) * (1 - hot))
         each = each * self._channel_weights(logits) * valid
-        return each.sum() / valid.sum().clamp(min=1)
+        return each.sum() / (valid.sum() * logits.shape[1]).clamp(min=1)
 
     def _overlap(self, logits: Tensor, target: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
         """1 - tp / (tp + alpha fp + beta fn) over the whole batch; classes that do not occur in it count as 0."""

@@ -70,13 +70,16 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         inner = self.inner.state_dict() if self.inner else None
-        return {"done": self.done, "base": self.base, "inner": _plain(inner) if inner else None}
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        return {"done": self.done, "base": self.base, "rates": rates, "inner": _plain(inner) if inner else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.done = int(state["done"])
         self.base = [float(value) for value in state["base"]]
         if self.inner is not None and state["inner"] is not None:
             self.inner.load_state_dict(state["inner"])
+        # Making the schedule has set the rates of a training's beginning.
+        self._set([float(value) for value in state["rates"]])
 
     def _apply(self) -> None:
         warm = min(1.0, (self.done + 1) / self.warmup) if self.warmup and self.done < self.warmup else 1.0

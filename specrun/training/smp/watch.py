@@ -98,6 +98,10 @@ class Watch(lightning.Callback):
             self.bad_epochs, self.best = int(self._loaded["bad_epochs"]), float(self._loaded["best"])
         self._epoch_began = self._step_ended = time.monotonic()
 
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Lightning tells the epoch to samplers of images alone, not to those of batches."""
+        self.sampler.set_epoch(trainer.current_epoch)
+
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._waited += time.monotonic() - self._step_ended
         numbers = (self.sampler.seed, 3, trainer.current_epoch, batch_idx, self.sampler.rank)

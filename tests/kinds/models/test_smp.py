@@ -1,0 +1,94 @@
+"""What is told before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specrun.kinds.models.smp import Smp, SmpSpec, result_config
+from specrun.training.smp.names import architectures
+
+pytestmark = pytest.mark.skipif(not architectures(), reason="the extra smp is not installed")
+
+
+class _Lookup:
+    def __init__(self, folder: Path, kind: str = "exports.mmseg") -> None:
+        self.project_dir = folder
+        self.kind = kind
+
+    def spec(self, address: str) -> Any:
+        return None
+
+    def kind_of(self, address: str) -> str | None:
+        return {"exports.masks": self.kind, "models.yolo": "models.ultralytics"}.get(address)
+
+
+def _problems(folder: Path, kind: str = "exports.mmseg", **spec: Any) -> list[tuple[str, str]]:
+    found = Smp().check(SmpSpec(**{"data": "masks", **spec}), _Lookup(folder, kind))
+    return [
+        (problem.path, f"{problem.message} {problem.hint or ''}".strip()) for problem in found if not problem.warning
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder"),
+    [
+        ("Unet", "resnet34"),
+        ("unet", "mit_b0"),
+        ("Segformer", "tu-convnext_tiny.fb_in22k"),
+        ("DPT", "tu-vit_small_patch14_dinov2.lvd142m"),
+        ("FPN", "timm-mobilenetv3_small_minimal_100"),
+    ],
+)
+def test_what_the_installed_release_offers_has_no_problem(tmp_path: Path, arch: str, encoder: str) -> None:
+    assert _problems(tmp_path, arch=arch, encoder=encoder) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "message"),
+    [
+        ({"arch": "Unett"}, "arch", 'no architecture "Unett". Did you mean "Unet"?'),
+        ({"encoder": "resnet81"}, "encoder", 'Did you mean "resnet18"?'),
+        ({"encoder": "convnext_tiny"}, "encoder", 'Did you mean "tu-convnext_tiny"?'),
+        ({"encoder": "tu-resnet18.a9_in1k"}, "encoder", "tu-resnet18.a"),
+        ({"encoder": "tu-vit_small_patch16_224"}, "encoder", "Write arch: DPT"),
+        ({"arch": "DPT", "encoder": "resnet34"}, "encoder", "DPT takes vision transformers"),
+        ({"encoder_weights": "imagenett"}, "encoder_weights", 'Did you mean "imagenet"?'),
+        ({"train": {"optimizer": {"name": "adamv"}}}, "train.optimizer.name", 'Did you mean "Adam'),
+        ({"train": {"scheduler": {"name": "cosin"}}}, "train.scheduler.name", 'Did you mean "cosine"?'),
+        ({"train": {"early_stopping": {"monitor": "val_iou"}}}, "train.early_stopping.monitor", "There is no metric"),
+        ({"train": {"devices": 2}}, "train.devices", "not supported yet"),
+        ({"augment": {"scale": [1.2, 0.8]}}, "augment.scale", "1.2 is more than 0.8"),
+        ({"export": {"onxx": {}}}, "export.onxx", 'Did you mean "onnx"?'),
+        ({"export": {"onnx": {"opsett": 17}}}, "export.onnx.opsett", 'Did you mean "opset"?'),
+        ({"start_from": "weights/none.safetensors"}, "start_from", "There is no file"),
+        ({"start_from": "models.yolo"}, "start_from", "is models.ultralytics"),
+        ({"data": None}, "data", "Nothing says what to train on."),
+        ({"classes": ["coral"]}, "classes", "comes from the export"),
+        ({"data": None, "checkpoint": "none.ckpt"}, "checkpoint", "There is no file none.ckpt"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(tmp_path: Path, spec: dict[str, Any], path: str, message: str) -> None:
+    found = _problems(tmp_path, **spec)
+    assert [where for where, _ in found] == [path]
+    assert message in found[0][1]
+
+
+def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:
+    assert _problems(tmp_path, kind="exports.yolo")[0][0] == "data"
+
+
+def test_a_checkpoint_with_training_settings_says_which_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").touch()
+    given: dict[str, Any] = {"data": None, "checkpoint": "a.ckpt"}
+    assert _problems(tmp_path, **given, train={"image_size": [64, 64]}) == []
+    assert "epochs" in _problems(tmp_path, **given, train={"epochs": 3})[0][1]
+
+
+def test_what_only_changes_the_speed_is_no_part_of_the_result() -> None:
+    one = SmpSpec(data="masks", train={"workers": 0, "pictures": 0})
+    other = SmpSpec(data="masks", train={"workers": 4}, export={"torchscript": {}})
+    assert result_config(one) == result_config(other)
+    assert result_config(one) != result_config(SmpSpec(data="masks", train={"epochs": 3}))
