@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -59,15 +59,9 @@ class Ultralytics(Kind):
     packages = ("ultralytics", "torch", "torchvision")
 
     def check(self, spec: UltralyticsSpec, lookup: Lookup) -> Sequence[Problem]:
-        from specrun.training.warm_start import start_problems
+        from specrun.kinds.models.ultralytics_check import all_problems
 
-        of_weights = _weights_problems(spec, lookup)
-        return [
-            *_argument_problems(spec),
-            *(of_weights or _data_problems(spec, lookup)),
-            *_export_problems(spec),
-            *start_problems(spec.start_from, Path(lookup.project_dir)),
-        ]
+        return all_problems(spec, lookup)
 
     def inputs(self, spec: UltralyticsSpec) -> Sequence[Need]:
         from specrun.training.warm_start import start_needs
@@ -119,81 +113,6 @@ class Ultralytics(Kind):
         weights = _start_path(spec, ctx) or _weights_path(spec, ctx)
         load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
         return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
-
-
-def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
-    from specrun.training.ultralytics.arguments import argument_problems, installed_arguments, installed_limits
-
-    arguments = installed_arguments()
-    if arguments is None:
-        hint = "Install the extra: pip install 'specrun[yolo]'."
-        return [Problem("", "Ultralytics is not installed, so `train` is not checked.", hint, warning=True)]
-    problems = [
-        Problem(f"train.{found.path}", found.message, found.hint, found.warning)
-        for found in argument_problems(spec.train, arguments, installed_limits())
-    ]
-    gpus = 0 if spec.resources.gpus is None else _gpu_count(spec.resources.gpus)
-    batch = spec.train.get("batch")
-    if gpus > 1 and isinstance(batch, int) and batch > 0 and batch % gpus:
-        hint = f"Write a multiple of {gpus}: the batch is that of all GPUs together."
-        problems.append(Problem("train.batch", f"A batch of {batch} cannot be shared by {gpus} GPUs.", hint))
-    return problems
-
-
-def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
-    from specrun.training.ultralytics.exporting import EXPORT_FORMATS, INSTALL_HINT, missing_packages
-
-    problems = []
-    for name in spec.export:
-        if name not in EXPORT_FORMATS:
-            hint = f"Write one of {', '.join(EXPORT_FORMATS)}."
-            problems.append(Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint))
-        elif missing := missing_packages(name):
-            message = f"{name} needs {', '.join(missing)}, which cannot be imported here."
-            problems.append(Problem(f"export.{name}", message, INSTALL_HINT, warning=True))
-    return problems
-
-
-def _gpu_count(gpus: int | Mapping[Any, int]) -> int:
-    return gpus if isinstance(gpus, int) else max(gpus.values(), default=0)
-
-
-def _weights_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
-    from specrun.training.ultralytics.weights import is_architecture, local_file, unknown_architecture
-
-    name = spec.weights
-    if local_file(name, Path(lookup.project_dir)):
-        return []
-    if is_architecture(name):
-        remedy = unknown_architecture(name)
-        return [Problem("weights", f'There is no architecture "{name}".', remedy)] if remedy else []
-    if not name.endswith(".pt"):
-        hint = "Give an architecture such as yolo11n-seg.yaml or a checkpoint such as yolo11n-seg.pt."
-        return [Problem("weights", f'"{name}" is neither a .pt checkpoint nor a .yaml architecture.', hint)]
-    if Path(name).name != name:
-        return [Problem("weights", f"There is no file {name}.", "Paths are relative to the spec.")]
-    return []
-
-
-def _data_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
-    from specrun.training.ultralytics.weights import is_architecture, task_by_name
-
-    if spec.data is None:
-        if is_architecture(spec.weights):
-            return [Problem("data", "An architecture must be trained.", "Name an export: data: exports.yolo.")]
-        if spec.train:
-            return [Problem("train", "Without `data` nothing is trained.", "Name an export, or remove train.")]
-        return []
-    address = Ref("exports").address(spec.data)
-    kind = lookup.kind_of(address)
-    if kind is not None and kind != "exports.yolo":
-        return [Problem("data", f"{address} is {kind}; Ultralytics trains on exports of kind yolo.")]
-    export = lookup.spec(address)
-    wanted, given = getattr(export, "task", None), task_by_name(spec.weights)
-    if wanted and given and wanted != given:
-        hint = f"Use weights for {wanted}, or write task: {given} in {address}."
-        return [Problem("weights", f"{spec.weights} is a model for {given}; {address} is written for {wanted}.", hint)]
-    return []
 
 
 def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
