@@ -44,7 +44,7 @@ class Compiler:
     def _node(self, entry: Declared, kind: Kind) -> Node:
         spec: NodeSpec = entry.spec
         dumped = spec.model_dump(mode="json", by_alias=True)
-        config = {key: value for key, value in dumped.items() if key not in COMMON_FIELDS}
+        config = {key: value for key, value in dumped.items() if _is_own(spec, key)}
         declarations = {str(a): self._declaration(a) for a in self._links.declarations.get(entry.address, ())}
         result: dict[str, Json] = _result_of(spec, config)
         result |= {address: part for address, (_, part) in declarations.items()}
@@ -105,6 +105,11 @@ def _resources(wanted: ResourcesSpec, default: Resources) -> Resources:
         memory_mib=default.memory_mib if wanted.memory is None else memory_mib(wanted.memory),
         network=default.network,
     )
+
+
+def _is_own(spec: NodeSpec, key: str) -> bool:
+    """Whether the kind has to do with a key: what every node has only where the kind makes it part of the result."""
+    return key not in COMMON_FIELDS or is_part_of_result(type(spec).model_fields[key])
 
 
 def _result_of(model: BaseModel, dumped: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from PIL import Image
 
 from specrun.errors import FormatError, StopRequested
 from specrun.formats.samples import load_samples
+from specrun.kinds.registry import REGISTRY
 from specrun.kinds.sources.video import Video, VideoSpec
 from specrun.model.artifact import Outputs
 from specrun.model.digest import file_digest
 from specrun.model.event import Progress
 from specrun.model.labels import Sample
 from specrun.run.context import WorkerContext
+from specrun.spec.project import load_project
 from tests.support.context import make_context
 from tests.support.films import number_of, write_film
 from tests.support.look import make_look
@@ -216,6 +218,7 @@ def test_a_long_film_is_read_in_little_memory(tmp_path: Path) -> None:
     code = f"""
 import resource, sys
 from pathlib import Path
+from specrun.kinds.registry import REGISTRY
 from specrun.kinds.sources.video import Video, VideoSpec
 from tests.support.context import make_context
 root = Path({str(tmp_path)!r})
@@ -228,3 +231,15 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert int(done.stdout.split()[-1]) < 200
+
+
+def test_the_description_of_a_source_reaches_its_frames(tmp_path: Path) -> None:
+    write_film(tmp_path / "dive.mp4", 4)
+    text = "specrun: 1\nproject: {name: p}\nsources:\n  dive: {kind: video, path: dive.mp4, fps: 2, description: %s}\n"
+    results = []
+    for words in ("a reef", "a wall"):
+        (tmp_path / "project.yaml").write_text(text % words)
+        [node] = load_project(tmp_path / "project.yaml", REGISTRY).nodes
+        assert node.config["description"] == words
+        results.append(node.result_config)
+    assert results[0] != results[1]
