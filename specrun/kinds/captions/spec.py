@@ -23,6 +23,7 @@ class SidecarProvider(Strict):
     """A text file beside the image, of the same name."""
 
     kind: Literal["sidecar"]
+    """Text files beside the images."""
     suffix: str = Field(default=".txt", pattern=r"^\.[A-Za-z0-9_.-]+$")
     """Its suffix."""
 
@@ -31,6 +32,7 @@ class MetadataProvider(Strict):
     """`metadata.jsonl` or `metadata.csv`, in the image's folder or one above: `file_name` and a column of text."""
 
     kind: Literal["metadata"]
+    """Lists of captions."""
     path: str | None = None
     """One file, relative to the spec; null: those that lie with the images."""
     column: str | None = None
@@ -41,6 +43,7 @@ class Blip2Provider(Strict):
     """Hugging Face inference, image to text."""
 
     kind: Literal["blip2"]
+    """Hugging Face inference."""
     connection: Annotated[str, Ref("connections")]
     """The Hugging Face account."""
     model: str = "Salesforce/blip2-opt-2.7b"
@@ -53,6 +56,7 @@ class LlavaProvider(Strict):
     """A LLaVA server, or any server that speaks OpenAI's protocol and sees pictures."""
 
     kind: Literal["llava"]
+    """A vision server."""
     connection: Annotated[str, Ref("connections")]
     """The server."""
     prompt: str = Field(default="Describe this image in one sentence.", min_length=1)
@@ -69,6 +73,7 @@ class LocalProvider(Strict):
     """A transformers captioner on this machine."""
 
     kind: Literal["local"]
+    """transformers on this machine."""
     model: str = "Salesforce/blip-image-captioning-base"
     """A folder, relative to the spec, or a model of the Hub."""
     prompt: str | None = None
@@ -81,6 +86,7 @@ class TemplateProvider(Strict):
     """A sentence with fields of the sample."""
 
     kind: Literal["template"]
+    """Fields of the sample."""
     text: str = Field(min_length=1)
     """For example "frame {frame} of {clip}: {description}". Besides the sample's fields there are name, split, tags,
     label (the most frequent class), labels (all classes) and count (how many labels). An image that lacks one of the
