@@ -8,6 +8,10 @@
 - A skeleton has an element for each point of its definition; an absent point is `outside`.
 - `score` is CVAT's own since 2.73 and older servers pass over it; as an attribute it is written in the unit of the
   attribute: a number attribute whose highest value is above 1 takes per cent.
+- A shape whose type the label does not allow is left out: the server would take it, and nobody could draw another.
+- What reaches beyond the image is cut off at its border, and what lies outside or has no area is left out: the server
+  takes both as they are.
+- Attributes have the values that their kind allows: numbers within their range and on its steps, yes or no, choices.
 - `source` is `auto` for what a model found and `file` for the rest.
 Source: the OpenAPI document of CVAT 2.73.
 """
@@ -20,7 +24,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from specrun.formats.geometry import bitmap_to_parts, box_corners, mask_box, points_box, polygon_area, polygon_box
+from specrun.formats.cvat_api_bounds import inside_image
+from specrun.formats.cvat_api_values import AttributeTarget, allowed_value
+from specrun.formats.geometry import (
+    bitmap_to_parts,
+    box_corners,
+    mask_box,
+    points_box,
+    polygon_area,
+    polygon_box,
+)
 from specrun.formats.nouns import noun_of
 from specrun.formats.raster import rasterize
 from specrun.formats.rle import bitmap_to_cvat_rle
@@ -28,7 +41,6 @@ from specrun.formats.simplify import simplify_ring
 from specrun.formats.tally import Tally
 from specrun.model.labels import (
     AnyLabel,
-    AttributeValue,
     Bitmap,
     Box,
     Keypoints,
@@ -43,26 +55,20 @@ from specrun.model.labels import (
 
 Shape = Literal["polygon", "mask", "rectangle", "points", "skeleton"]
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class AttributeTarget:
-    """An attribute of a label in CVAT. values: the choices, or least, greatest and step of a number.
-    default: its value where nobody gave one."""
-
-    id: int
-    input_type: str = "text"
-    values: tuple[str, ...] = ()
-    default: str = ""
+ANY = "any"
 
 
 @dataclass(frozen=True)
 class LabelTarget:
-    """A label in CVAT. points: of a skeleton, by name in its order."""
+    """A label in CVAT. points: of a skeleton, by name in its order. type: the shape that it allows, or any."""
 
     id: int
     attributes: Mapping[str, AttributeTarget] = field(default_factory=dict)
     points: Mapping[str, LabelTarget] = field(default_factory=dict)
+    type: str = ANY
+
+    def allows(self, shape: str) -> bool:
+        return self.type in (ANY, shape)
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,16 @@ def labels_to_cvat(
         shared: Json = {"frame": frame, "label_id": target.id, "source": "file" if label.score is None else "auto"}
         shared["attributes"] = attributes_to_cvat(label, target, writing)
         if isinstance(label, Tag):
-            found["tags"].append({**shared, "group": label.group or 0})
+            if _is_allowed("tag", label, target, writing):
+                found["tags"].append({**shared, "group": label.group or 0})
             continue
-        made = list(_shapes(label, target, size_wh, writing))
+        drawn = (shape for shape in _shapes(label, target, size_wh, writing))
+        allowed = (shape for shape in drawn if _is_allowed(shape["type"], label, target, writing))
+        made = [
+            inside
+            for shape in allowed
+            if (inside := inside_image(shape, noun_of(label), size_wh, writing.lost)) is not None
+        ]
         group = label.group or (groups.free() if len(made) > 1 else 0)
         shared |= {"group": group, "z_order": label.z_order, "occluded": label.occluded}
         if label.score is not None:
@@ -131,21 +144,18 @@ def attributes_to_cvat(label: AnyLabel, target: LabelTarget, writing: Writing) -
             if not (of_points and name.startswith(of_points)):
                 writing.lost.add("attribute", "{are} not in CVAT's labels and {were} left out")
             continue
-        text = attribute_text(value)
-        if attribute.input_type in ("select", "radio") and text not in attribute.values:
-            writing.lost.add("attribute", "{have} a value that its list in CVAT lacks and {were} left out")
-            continue
-        written.append({"spec_id": attribute.id, "value": text})
+        text = allowed_value(attribute, value, writing.lost)
+        if text is not None:
+            written.append({"spec_id": attribute.id, "value": text})
     return written
 
 
-def attribute_text(value: AttributeValue) -> str:
-    """true and false for checkboxes; numbers in the shortest form."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return str(value)
+def _is_allowed(shape: str, label: AnyLabel, target: LabelTarget, writing: Writing) -> bool:
+    if target.allows(shape):
+        return True
+    wanted = f"cannot be drawn as {shape} with a label of type {target.type} and {{were}} left out"
+    writing.lost.add(noun_of(label), wanted)
+    return False
 
 
 def _scaled(score: float, attribute: AttributeTarget) -> float:
@@ -326,12 +336,12 @@ def _elements(label: Keypoints, target: LabelTarget, places: Mapping[str, int], 
         place = middle if index is None or visibility is Visibility.ABSENT else label.points[index].tolist()
         prefix = f"{name}."
         own = {key[len(prefix) :]: value for key, value in label.attributes.items() if key.startswith(prefix)}
+        known = {key: value for key, value in own.items() if key in point.attributes}
+        texts = {key: allowed_value(point.attributes[key], value, writing.lost) for key, value in known.items()}
         written = [
-            {"spec_id": point.attributes[key].id, "value": attribute_text(value)}
-            for key, value in own.items()
-            if key in point.attributes
+            {"spec_id": point.attributes[key].id, "value": text} for key, text in texts.items() if text is not None
         ]
-        writing.lost.add("attribute", "{are} not in CVAT's labels and {were} left out", len(own) - len(written))
+        writing.lost.add("attribute", "{are} not in CVAT's labels and {were} left out", len(own) - len(known))
         elements.append(
             {
                 "type": "points",

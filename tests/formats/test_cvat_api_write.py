@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from specrun.formats.cvat_api_write import AttributeTarget, LabelTarget, Writing, labels_to_cvat, mask_points
+from specrun.formats.cvat_api_values import AttributeTarget
+from specrun.formats.cvat_api_write import LabelTarget, Writing, labels_to_cvat, mask_points
 from specrun.formats.geometry import rasterize
 from specrun.formats.rle import cvat_rle_to_bitmap
 from specrun.formats.simplify import simplify_ring
@@ -163,3 +164,81 @@ def test_what_cannot_be_that_shape_is_left_out_and_told():
     found, notes = write(line, shape="mask")
     assert (found["shapes"], notes) == ([], ("1 polyline cannot be sent as masks and was left out",))
     assert only(line)["type"] == "polyline"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("abc", None),
+        ("nan", None),
+        (55.5, "10"),
+        (-3, "0"),
+        (3.26, "3.5"),
+        (3.5, "3.5"),
+    ],
+)
+def test_a_number_lies_in_its_range_and_on_its_steps(given, kept):
+    target = LabelTarget(7, {"depth": AttributeTarget(5, "number", ("0", "10", "0.5"))})
+    found, notes = write(Tag(label="c", attributes={"depth": given}), target)
+    assert [value["value"] for value in found["tags"][0]["attributes"]] == ([kept] if kept else [])
+    assert bool(notes) == (given != 3.5)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(True, "true"), (1, "true"), ("No", "false"), ("maybe", None)])
+def test_a_checkbox_is_true_or_false(given, kept):
+    target = LabelTarget(7, {"dead": AttributeTarget(5, "checkbox")})
+    found, notes = write(Tag(label="c", attributes={"dead": given}), target)
+    assert [value["value"] for value in found["tags"][0]["attributes"]] == ([kept] if kept else [])
+    assert bool(notes) == (kept is None)
+
+
+@pytest.mark.parametrize(
+    ("label", "type"),
+    [
+        (Polygon(label="c", parts=(Part(SQUARE),)), "rectangle"),
+        (Polygon(label="c", parts=(Part(SQUARE),)), "skeleton"),
+        (Box(label="c", x=1, y=1, width=5, height=5), "polygon"),
+        (Tag(label="c"), "mask"),
+    ],
+)
+def test_a_label_takes_only_the_shape_of_its_type(label, type):
+    found, notes = write(label, LabelTarget(7, type=type))
+    assert found == {"tags": [], "shapes": []}
+    assert f"with a label of type {type} and was left out" in notes[0]
+    assert write(label, LabelTarget(7, type="any"))[1] == ()
+
+
+def test_what_reaches_beyond_the_image_is_cut_off_at_its_border():
+    found, notes = write(Polygon(label="c", parts=(Part(SQUARE - np.array([20, 0])),)))
+    assert sorted(zip(*[iter(found["shapes"][0]["points"])] * 2, strict=True)) == [(0, 10), (0, 30), (10, 10), (10, 30)]
+    assert notes == ("1 polygon was cut off at the border of the image",)
+    found, _ = write(Box(label="c", x=-5, y=40, width=20, height=30))
+    assert found["shapes"][0]["points"] == [0, 40, 15, 50]
+    line = Polyline(label="c", points=np.array([[-5.0, 5.0], [40.0, 5.0]]))
+    assert write(line)[0]["shapes"][0]["points"] == [0, 5, 40, 5]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        Polygon(label="c", parts=(Part(SQUARE + np.array([200, 0])),)),
+        Polygon(label="c", parts=(Part(np.array([[1.0, 1.0], [5.0, 5.0], [9.0, 9.0]])),)),
+        Box(label="c", x=10, y=10, width=0, height=5),
+        Box(label="c", x=-50, y=-50, width=20, height=20),
+        Box(label="c", x=-50, y=-50, width=20, height=20, rotation=30),
+        Polyline(label="c", points=np.array([[1.0, 2.0]])),
+        Polyline(label="c", points=np.array([[-9.0, 2.0], [-1.0, 2.0]])),
+        Keypoints(label="c", points=np.array([[-9.0, 2.0]])),
+    ],
+)
+def test_what_shows_nothing_in_the_image_is_left_out_and_told(label):
+    found, notes = write(label)
+    assert found["shapes"] == []
+    assert notes[0].endswith("without anything to draw in the image was left out")
+
+
+def test_a_point_of_a_skeleton_beyond_the_image_is_outside():
+    found, notes = write(Keypoints(label="c", points=np.array([[5.0, 5.0], [140.0, 20.0]])), GRID)
+    elements = found["shapes"][0]["elements"]
+    assert [(element["points"], element["outside"]) for element in elements] == [([5, 5], False), ([100, 20], True)]
+    assert notes == ("1 point of skeletons lies beyond the image and was sent as outside",)

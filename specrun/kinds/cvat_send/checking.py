@@ -185,8 +185,18 @@ def _prelabel_problems(spec: CvatProjectSpec, lookup: Lookup) -> Iterator[Proble
 
 def _shape_problems(spec: CvatProjectSpec, given: PrelabelsSpec) -> Iterator[Problem]:
     """CVAT takes a shape that its label's type does not allow, and then nobody can draw another."""
-    if given.shape is None or not isinstance(spec.labels, LabelsSpec):
+    if given.shape is None or spec.labels == "keep":
         return
+    if isinstance(spec.labels, list):
+        types = {"skeleton" if label.skeleton else label.type for label in spec.labels}
+        if types and not types & {"any", given.shape}:
+            named = " or ".join(sorted(types))
+            hint = f"Give a label the type any or {given.shape}, or mend the shape."
+            yield Problem(
+                "prelabels.shape", f"the labels are drawn as {named}, so prelabels cannot be {given.shape}", hint
+            )
+        return
+    assert isinstance(spec.labels, LabelsSpec)
     skeletons = [address for address in _addresses(spec.labels) if address.startswith("skeletons.")]
     if given.shape == "skeleton" and not skeletons:
         hint = "Name skeletons.x in labels.from."

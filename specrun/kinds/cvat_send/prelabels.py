@@ -9,11 +9,10 @@ from typing import Any
 
 from specrun.clients.cvat.things import AttributeDef, LabelDef
 from specrun.errors import FormatError, NodeError
+from specrun.formats.cvat_api_values import AttributeTarget, attribute_text
 from specrun.formats.cvat_api_write import (
-    AttributeTarget,
     LabelTarget,
     Writing,
-    attribute_text,
     label_area,
     labels_to_cvat,
 )
@@ -143,6 +142,7 @@ def _target(label: LabelDef) -> LabelTarget:
         id=label.id,
         attributes={attribute.name: _attribute(attribute) for attribute in label.attributes},
         points={point.name: _target(point) for point in label.sublabels},
+        type=label.type,
     )
 
 

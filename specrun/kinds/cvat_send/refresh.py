@@ -22,7 +22,7 @@ from specrun.formats.cvat_api_write import LabelTarget
 from specrun.kinds.cvat_send.ledger import Batch, Ledger, Phase, SentFrame
 from specrun.kinds.cvat_send.ours import Contents, body_of, content_digest, defaults_of, read_contents
 from specrun.kinds.cvat_send.prelabels import NONE_SENT, Prelabels
-from specrun.kinds.cvat_send.shapes import LabelSending
+from specrun.kinds.cvat_send.shapes import LabelSending, Refusal
 from specrun.model.labels import Sample
 from specrun.model.work import Context
 
@@ -71,7 +71,7 @@ def _changed(batch: Batch, samples: Mapping[str, Sample], prelabels: Prelabels) 
 
 @dataclass(frozen=True)
 class Refreshing:
-    """targets: labels of the project as they are written."""
+    """targets: labels of the project as they are written. refused: what the server would not take."""
 
     api: Api
     ctx: Context
@@ -79,6 +79,7 @@ class Refreshing:
     samples: Mapping[str, Sample]
     prelabels: Prelabels
     targets: Mapping[str, LabelTarget]
+    refused: list[Refusal] = field(default_factory=list)
 
     @property
     def defaults(self) -> Mapping[int, str]:
@@ -158,6 +159,7 @@ class Refreshing:
         """What was made is in the ledger at the end."""
         sending = LabelSending(self.api, self.ctx, self.ledger, self.defaults)
         made = sending.create(job.id, things)
+        self.refused.extend(sending.refused)
         there = read_contents(self.api, job.id, self.defaults) if made else Contents({}, {}, frozenset())
         self._remember_made(batch, job, made, there)
 

@@ -293,7 +293,11 @@ class Sending:
                 continue
             labels = target.labels if target else tuple(labels_of(self.api, task_id=batch.task_id))
             targets = label_targets(labels)
-            Refreshing(self.api, self.ctx, ledger, by_digest, prelabels, targets).batch(batch, found)
+            refreshing = Refreshing(self.api, self.ctx, ledger, by_digest, prelabels, targets)
+            refreshing.batch(batch, found)
+            if refreshing.refused:
+                numbers = {frame.name: frame.number for frame in frames_of(self.api, batch.task_id).frames}
+                self.report.notes += _refusals(batch, refreshing.refused, numbers, labels)
         return found
 
     def _remember_labels(self, target: Target | None) -> None:
@@ -396,9 +400,9 @@ def _refusals(
         for one in refused[:10]
     ]
     more = len(refused) - len(lines)
-    return [*lines, f"{counted(more, 'more label')} of {batch.name} {'was' if more == 1 else 'were'} refused"][
-        : 11 if more else len(lines)
-    ]
+    if more:
+        lines.append(f"{counted(more, 'more label')} of {batch.name} {'was' if more == 1 else 'were'} refused")
+    return lines
 
 
 def counted(number: int, noun: str) -> str:

@@ -67,6 +67,10 @@ def test_a_spec_without_mistakes_has_no_problems():
             "labels.0.attributes.0.values",
         ),
         ({"prelabels": {"from": "predictions.masks", "shape": "mask"}}, "prelabels.shape"),
+        (
+            {"labels": [{"name": "a", "type": "rectangle"}], "prelabels": {"from": "predictions.x", "shape": "mask"}},
+            "prelabels.shape",
+        ),
         ({"prelabels": {"from": "predictions.masks", "label_field": "x"}}, "prelabels.label_field"),
         ({"prelabels": {"from": "predictions.masks", "label_map": {"a": "corall"}}}, "prelabels.label_map.a"),
     ],

@@ -6,7 +6,9 @@ from specrun.errors import NodeError
 from specrun.kinds.cvat_send.sending import connect
 from specrun.model.digest import file_digest
 from specrun.model.labels import Keypoints
+from tests.doubles.cvat import annotations
 from tests.doubles.cvat.server import CvatDouble
+from tests.doubles.cvat.wire import Refused
 from tests.support.cvat_sending import Round, polygons, spec_of, square
 
 
@@ -265,3 +267,28 @@ def test_tasks_are_made_in_the_organization_of_their_project(work, server):
     outputs = work.run(spec_of(prelabels=polygons()))
     assert [task.organization_id for task in work.tasks] == [organization.id]
     assert outputs.facts["uploaded"] == 1
+
+
+def test_a_label_that_the_server_refuses_is_named_and_the_rest_is_sent(work, server, monkeypatch):
+    for number in range(6):
+        work.add_image(f"{number}.png", square(10, 10), square(60 + number, 20))
+    check = annotations.check
+
+    def strict(data):
+        if any(shape["points"][0] == 63 for shape in data["shapes"]):
+            raise Refused(400, ["no such place"])
+        return check(data)
+
+    monkeypatch.setattr(annotations, "check", strict)
+    outputs = work.run(spec_of(prelabels=polygons(), tasks={"from": "sources.photos", "size": 6}))
+    assert [len(work.shapes()[f"{number}.png"]) for number in range(6)] == [2, 2, 2, 1, 2, 2]
+    (told,) = [note for note in outputs.notes if "CVAT took no" in note]
+    assert told.startswith('3.png: CVAT took no "coral"')
+    assert "no such place" in told
+
+
+def test_shapes_that_a_label_does_not_allow_are_left_out_and_told(work, server):
+    work.add_image("a.png", square(10, 10))
+    outputs = work.run(spec_of(prelabels=polygons(shape=None), labels=[{"name": "coral", "type": "rectangle"}]))
+    assert work.shapes() == {}
+    assert any("with a label of type rectangle" in note for note in outputs.notes)
