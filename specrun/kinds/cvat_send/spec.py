@@ -121,7 +121,8 @@ class PrelabelsSpec(Strict):
     simplify: float = Field(default=1.0, ge=0)
     """Pixels that the outline of a mask may be off when it becomes a polygon; 0: every pixel border."""
     refresh: Literal["never", "untouched"] = "never"
-    """Whether new labels replace those of jobs that nobody has opened since they were sent."""
+    """Whether new labels replace those of jobs in which nobody has saved anything since they were sent. CVAT does not
+    tell who has a job open: give a job to somebody, or move it to another stage, before work on it begins."""
 
 
 class WebhookSpec(Strict):
