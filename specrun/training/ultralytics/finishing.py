@@ -105,11 +105,12 @@ def _clean_checkpoint(path: Path) -> None:
 
     checkpoint = load_checkpoint(path)
     models = [model for name in ("model", "ema") if (model := checkpoint.get(name)) is not None]
-    for arguments in (checkpoint.get("train_args"), *(getattr(model, "args", None) for model in models)):
-        if isinstance(arguments, dict):
-            for name in _PATH_ARGUMENTS:
-                if isinstance(arguments.get(name), str) and os.sep in arguments[name]:
-                    arguments[name] = None
+    for told in (checkpoint.get("train_args"), *(getattr(model, "args", None) for model in models)):
+        # A namespace until the library strips the checkpoint.
+        arguments = told if isinstance(told, dict) else getattr(told, "__dict__", {})
+        for name in _PATH_ARGUMENTS:
+            if isinstance(arguments.get(name), str) and os.sep in arguments[name]:
+                arguments[name] = None
     for model in models:
         if isinstance(getattr(model, "pt_path", None), str):
             model.pt_path = path.name
