@@ -19,7 +19,8 @@ from specrun.clients.fiftyone.layout import MARK
 from specrun.clients.fiftyone.project_database import Database
 from specrun.clients.fiftyone.writer import BulkWriter, ensure_plain_fields
 from specrun.errors import CredentialsError, NodeError
-from specrun.kinds.captions.providers import Metadata, Pictured, Provider, make_provider
+from specrun.kinds.captions.files import lone_sidecars
+from specrun.kinds.captions.providers import Metadata, Pictured, Provider, Sidecar, make_provider
 from specrun.kinds.captions.spec import (
     ASKED,
     CAPTION,
@@ -102,7 +103,7 @@ def caption_dataset(spec: CaptionsSpec, ctx: Context, db: Database, name: str, l
         ensure_plain_fields(db, name, {CAPTION: "StringField", CAPTION_BY: "StringField"})
         report = _write(work, items, ctx, db, name)
         report.asked = sum(getattr(provider, "asked", 0) for provider in chain)
-        report.notes += [*notes, *standing.notes(), *_refused_notes(refused), *_metadata_notes(chain)]
+        report.notes += [*notes, *standing.notes(), *_refused_notes(refused), *_metadata_notes(chain), *_lone_notes(chain)]
     if items and not any(report.captions):
         raise _none_captioned(spec, ctx, standing)
     report.window = tokens.window
@@ -262,6 +263,13 @@ def _metadata_notes(chain: Sequence[Provider]) -> Iterator[str]:
             for folder, names in provider.files.unused():
                 shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
                 yield f"{folder}: metadata has captions of {len(names)} files that are no image of the dataset: {shown}"
+
+
+def _lone_notes(chain: Sequence[Provider]) -> Iterator[str]:
+    for provider in chain:
+        if isinstance(provider, Sidecar) and (lone := lone_sidecars(provider.folders, provider.suffix)):
+            shown = ", ".join(lone[:3]) + (", …" if len(lone) > 3 else "")
+            yield f"text files beside the images that belong to none of them: {len(lone)}: {shown}"
 
 
 def _none_captioned(spec: CaptionsSpec, ctx: Context, standing: Standing) -> NodeError:

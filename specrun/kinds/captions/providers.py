@@ -66,10 +66,13 @@ class Sidecar:
     kind = key = "sidecar"
 
     def __init__(self, suffix: str, refused: Counter[str]) -> None:
-        self._suffix, self._refused = suffix, refused
+        self.suffix, self._refused = suffix, refused
+        self.folders: set[Path] = set()
+        """Those that it has looked into."""
 
     def caption(self, image: Pictured) -> str | None:
-        return read_sidecar(image.media, self._suffix, self._refused)
+        self.folders.add(image.media.parent)
+        return read_sidecar(image.media, self.suffix, self._refused)
 
     def close(self) -> None:
         pass

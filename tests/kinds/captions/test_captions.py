@@ -117,6 +117,13 @@ def test_a_text_file_beside_the_image_is_its_caption(project: Captioned, databas
     assert made.facts["captions"]["captioned"] == 3
 
 
+def test_text_files_that_belong_to_no_image_are_told(project: Captioned) -> None:
+    samples = project.photos()
+    (samples[0].media.parent / "gone.txt").write_text("a fish that left")
+    made = project.caption(samples, {"kind": "template", "text": "picture {name}"})
+    assert any("belong to none of them: 1: gone.txt" in note for note in made.notes)
+
+
 def test_metadata_files_name_their_images(project: Captioned, database: Database) -> None:
     samples = project.photos()
     folder = samples[0].media.parent
