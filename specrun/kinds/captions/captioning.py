@@ -103,7 +103,13 @@ def caption_dataset(spec: CaptionsSpec, ctx: Context, db: Database, name: str, l
         ensure_plain_fields(db, name, {CAPTION: "StringField", CAPTION_BY: "StringField"})
         report = _write(work, items, ctx, db, name)
         report.asked = sum(getattr(provider, "asked", 0) for provider in chain)
-        report.notes += [*notes, *standing.notes(), *_refused_notes(refused), *_metadata_notes(chain), *_lone_notes(chain)]
+        report.notes += [
+            *notes,
+            *standing.notes(),
+            *_refused_notes(refused),
+            *_metadata_notes(chain),
+            *_lone_notes(chain),
+        ]
     if items and not any(report.captions):
         raise _none_captioned(spec, ctx, standing)
     report.window = tokens.window
