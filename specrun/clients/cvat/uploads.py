@@ -61,8 +61,9 @@ def upload_images(
     check_names(files, names)
     if has_data(api, task_id):
         return []
+    is_resumed = staging.exists()
     links = link_all(files, names, staging)
-    upload = _Upload(api, task_id, links, staging / "sent.json", progress, deadline_s)
+    upload = _Upload(api, task_id, links, staging / "sent.json", progress, deadline_s, is_resumed)
     fields = {
         "image_quality": quality,
         "sorting_method": "predefined",
@@ -165,7 +166,8 @@ def link_all(files: Sequence[Path], names: Sequence[str], staging: Path) -> list
 
 
 class _Upload:
-    """note: names that the server has acknowledged, for this task. doubtful: names that were sent more than once."""
+    """note: names that the server has acknowledged, for this task. doubtful: names that were sent more than once.
+    is_resumed: an earlier run may have been killed with a batch on its way."""
 
     def __init__(
         self,
@@ -175,9 +177,11 @@ class _Upload:
         note: Path,
         progress: Moved | None,
         deadline_s: float | None,
+        is_resumed: bool,
     ) -> None:
         self.api, self.task_id, self._links, self._note = api, task_id, links, note
         self.doubtful: set[str] = set()
+        self._broke_off = is_resumed
         self._progress = progress
         self._until = None if deadline_s is None else time.monotonic() + deadline_s
         self._sent: set[str] = set(self._noted())
@@ -198,20 +202,25 @@ class _Upload:
         self._patiently(SdkUpload.start)
         for batch in batches(waiting):
             self._check()
+            was_sent, self._broke_off = self._broke_off, False
             if len(batch) == 1 and batch[0].stat().st_size > BATCH_BYTES:
                 self._patiently(partial(SdkUpload.send_large, file=batch[0]))
             elif self._patiently(partial(SdkUpload.send, files=batch)) == 500:
-                for file in batch:
-                    self._send_one(file)
+                self._send_each(batch)
+            if was_sent or self._broke_off:
+                self.doubtful.update(file.name for file in batch)
+            self._broke_off = False
             self._acknowledge(batch)
 
-    def _send_one(self, file: Path) -> None:
+    def _send_each(self, batch: Sequence[Path]) -> None:
         """A server that is in trouble answers 500 too, so one of them is no proof that the name is there."""
         from specrun.clients.cvat.sdk import SdkUpload  # loads cvat-sdk
 
-        if self._patiently(partial(SdkUpload.send, files=[file])) == 500:
-            self.doubtful.add(file.name)
+        self._broke_off = True
+        refused = [file for file in batch if self._patiently(partial(SdkUpload.send, files=[file])) == 500]
+        if refused:
             self.api.http.wait(self.api.http.retry.delay_s(1, 0.5))
+        for file in refused:
             self._patiently(partial(SdkUpload.send, files=[file]))
 
     def forget(self, words: str) -> None:
@@ -252,6 +261,7 @@ class _Upload:
                         f"{self.api.connection.host}: the upload to task {self.task_id} broke off: {error}",
                         hint="Run again: what the server has is not sent a second time.",
                     ) from None
+                self._broke_off = True
                 self.api.http.wait(retry.delay_s(failed, 0.5))
         raise TransientError(f"{self.api.connection.host}: the upload to task {self.task_id} did not go through")
 

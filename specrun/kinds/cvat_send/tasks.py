@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from specrun.clients.cvat.api import Api
 from specrun.clients.cvat.catalogue import find_task, frames_of, jobs_of, tasks_marked_with
 from specrun.clients.cvat.things import FrameIndex, Task
-from specrun.clients.cvat.transfer import has_data, upload_images
+from specrun.clients.cvat.transfer import fetch_frames, has_data, upload_images
 from specrun.errors import NodeError, TransientError
 from specrun.kinds.cvat_send.images import looks_alike
 from specrun.kinds.cvat_send.labels import WantedLabel
@@ -125,6 +127,7 @@ class TaskMaking:
         """Frames are known by their names; what does not agree is told and gets no labels. doubtful: frames whose
         pixels are looked at too."""
         there = {frame.name: frame for frame in index.frames}
+        damaged = self._damaged(batch, index, {name: there[name].number for name in doubtful if name in there}, samples)
         failed: dict[str, str] = {}
         for frame in batch.frames:
             found, sample = there.get(frame.name), samples.get(frame.digest)
@@ -133,14 +136,25 @@ class TaskMaking:
             elif sample is not None and (found.width, found.height) != sample.size_wh:
                 size = f"{found.width}x{found.height}"
                 failed[frame.name] = f"CVAT has it as {size}, it is {sample.size_wh[0]}x{sample.size_wh[1]}"
-            elif sample is not None and frame.name in doubtful and self._is_damaged(batch, found.number, sample):
+            elif frame.name in damaged:
                 failed[frame.name] = "CVAT has it damaged after an upload that broke off: delete it there"
         return self.ledger.update(batch, phase=Phase.LOADED, failed=failed)
 
-    def _is_damaged(self, batch: Batch, number: int, sample: Sample) -> bool:
-        path = f"/api/tasks/{batch.task_id}/data"
-        content, _ = self.api.get_bytes(path, type="frame", number=number, quality="original")
-        return not looks_alike(content, sample.media)
+    def _damaged(
+        self, batch: Batch, index: FrameIndex, numbers: Mapping[str, int], samples: Mapping[str, Sample]
+    ) -> set[str]:
+        """Of those frames the ones that do not show their images."""
+        task = find_task(self.api, batch.task_id or 0) if numbers else None
+        if task is None:
+            return set()
+        media = {frame.name: samples[frame.digest].media for frame in batch.frames if frame.digest in samples}
+        with tempfile.TemporaryDirectory(dir=self.ctx.staging) as folder:
+            fetched = fetch_frames(self.api, task, index, numbers.values(), "original", Path(folder))
+            return {
+                name
+                for name, number in numbers.items()
+                if name in media and not looks_alike(fetched[number].read_bytes(), media[name])
+            }
 
     def finish(self, batch: Batch) -> Batch:
         """Say on the task that it is whole, and keep the dates of its jobs."""
