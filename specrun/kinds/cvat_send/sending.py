@@ -27,7 +27,8 @@ from specrun.kinds.cvat_send.planning import Naming, Work, choose, plan_work, re
 from specrun.kinds.cvat_send.prelabels import Prelabels, check_known, label_targets, read_prelabels
 from specrun.kinds.cvat_send.project import Target, ensure_project
 from specrun.kinds.cvat_send.refresh import Differing, Refreshing, differing
-from specrun.kinds.cvat_send.shapes import LabelSending, Refusal, frames_of_jobs, portions
+from specrun.kinds.cvat_send.report import SUMMARY_NAME, Report, counted, notes_of, refusals
+from specrun.kinds.cvat_send.shapes import LabelSending, frames_of_jobs, portions
 from specrun.kinds.cvat_send.spec import CvatProjectSpec, LabelsSpec
 from specrun.kinds.cvat_send.tasks import TaskMaking, gone_batches, restarted, same_images
 from specrun.kinds.cvat_send.webhook import ensure_webhook
@@ -37,18 +38,6 @@ from specrun.model.labels import Sample
 from specrun.model.work import Context
 
 SENT_NAME = "sent.jsonl"
-SUMMARY_NAME = "summary.json"
-
-
-@dataclass
-class Report:
-    """What is told of a run. failed: (name, reason)."""
-
-    records: int = 0
-    uploaded: int = 0
-    skipped: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def connect(spec: CvatProjectSpec, ctx: Context) -> Api:
@@ -275,7 +264,7 @@ class Sending:
         sending = LabelSending(self.api, self.ctx, ledger, defaults_of(targets))
         made = portions(batch, pairs, numbers, samples, prelabels, targets)
         batch = sending.send(batch, made, len(pairs))
-        self.report.notes += _refusals(batch, sending.refused, numbers, labels)
+        self.report.notes += refusals(batch, sending.refused, numbers, labels)
         return batch
 
     def _refresh(
@@ -297,7 +286,7 @@ class Sending:
             refreshing.batch(batch, found)
             if refreshing.refused:
                 numbers = {frame.name: frame.number for frame in frames_of(self.api, batch.task_id).frames}
-                self.report.notes += _refusals(batch, refreshing.refused, numbers, labels)
+                self.report.notes += refusals(batch, refreshing.refused, numbers, labels)
         return found
 
     def _remember_labels(self, target: Target | None) -> None:
@@ -348,7 +337,7 @@ class Sending:
                 Artifact("project", "link", place),
             ),
             facts=facts,
-            notes=(*report.notes, *_notes(report, gone, prelabels, found), f"in CVAT: {place}"),
+            notes=(*report.notes, *notes_of(report, gone, prelabels, found), f"in CVAT: {place}"),
             observation=observed_value(project_id, (), self.spec),
         )
 
@@ -368,42 +357,3 @@ def _concerned(work: Work, samples: Sequence[Sample], prelabels: Prelabels) -> l
         return list(samples)
     digests = {frame.digest for batch in (*work.unfinished, *work.new) for frame in batch.frames}
     return [sample for sample in samples if sample.digest in digests]
-
-
-def _notes(report: Report, gone: Sequence[Batch], prelabels: Prelabels | None, found: Differing) -> list[str]:
-    notes = [f"{name}: {reason}" for name, reason in report.failed[:10]]
-    if len(report.failed) > 10:
-        notes.append(f"{counted(len(report.failed) - 10, 'more image')} failed: {SUMMARY_NAME} tells which")
-    for batch in gone:
-        images = f"{counted(len(batch.frames), 'image')} {'counts' if len(batch.frames) == 1 else 'count'}"
-        notes.append(f"task {batch.task_id} ({batch.name}) is gone from CVAT; its {images} as sent")
-    if prelabels is not None:
-        notes += prelabels.lost.notes()
-        if found.frames and prelabels.spec.refresh == "never":
-            notes.append(f"{counted(found.frames, 'frame')} sent before would get other labels now; sent is sent")
-        elif found.frames:
-            notes.append(
-                f"{counted(found.refreshed, 'frame')} got new labels, "
-                f"{counted(found.touched, 'frame')} kept theirs, since somebody has saved in the job or has it"
-            )
-        notes += found.notes
-    return notes
-
-
-def _refusals(
-    batch: Batch, refused: Sequence[Refusal], numbers: Mapping[str, int], labels: Sequence[LabelDef]
-) -> list[str]:
-    names = {number: name for name, number in numbers.items()}
-    called = {label.id: label.name for label in labels}
-    lines = [
-        f'{names.get(one.frame, one.frame)}: CVAT took no "{called.get(one.label_id, one.label_id)}" ({one.words})'
-        for one in refused[:10]
-    ]
-    more = len(refused) - len(lines)
-    if more:
-        lines.append(f"{counted(more, 'more label')} of {batch.name} {'was' if more == 1 else 'were'} refused")
-    return lines
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
