@@ -71,6 +71,12 @@ _SECTIONS = (
         title="Trained or given models.",
     ),
     Section(
+        "lora_jobs",
+        {"lora": f"{_K}.lora_jobs:LoraJob"},
+        default="lora",
+        title="LoRA weights learnt from images and captions.",
+    ),
+    Section(
         "predictions",
         {"prediction": f"{_K}.predictions:Prediction"},
         default="prediction",

@@ -1,0 +1,186 @@
+"""LoRA weights: learnt from a dataset's images and captions on top of a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio.to_thread
+from pydantic import Field
+
+from specrun.errors import NodeError, SpecrunError
+from specrun.model.artifact import Artifact, Outputs
+from specrun.model.digest import Json
+from specrun.model.node import Resources
+from specrun.model.plan import Estimate
+from specrun.model.state import NodeRecord, Observation
+from specrun.model.work import Context, Look
+from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref, Strict
+from specrun.training.lora import estimates
+from specrun.training.lora.base import FAMILY_TITLES, FamilyName, family_of, is_local, local_place
+from specrun.training.lora.rules import rule_problems
+from specrun.training.lora.settings import LoraTraining
+
+
+class DiffusersBackend(Strict):
+    """Trained on this machine with diffusers."""
+
+    kind: Literal["diffusers"] = "diffusers"
+    """diffusers."""
+
+
+class LoraJobSpec(LoraTraining):
+    """LoRA weights on top of a base model."""
+
+    backend: Annotated[DiffusersBackend, Field()] = DiffusersBackend()
+    """Where it is trained."""
+
+
+class LoraJob(Kind):
+    Spec = LoraJobSpec
+    worker = "process"
+    uses_seed = True
+    keeps = 2
+    resources: ClassVar[Resources] = Resources(gpus=1, cpus=8.0)
+    packages = ("diffusers", "peft", "transformers", "torch", "safetensors")
+
+    def check(self, spec: LoraJobSpec, lookup: Lookup) -> Sequence[Problem]:
+        return [*rule_problems(spec), *_dataset_problems(spec, lookup), *_base_problems(spec, lookup)]
+
+    def inputs(self, spec: LoraJobSpec) -> Sequence[Need]:
+        masks = (f"field:{spec.masked_loss.label_field}",) if spec.masked_loss is not None else ()
+        return [Need("dataset", Ref("datasets").address(spec.dataset), ("media", "split", "captions", *masks))]
+
+    async def observe(self, spec: LoraJobSpec, look: Look) -> Observation:
+        """The content of a local base model; how many steps there will be."""
+        notes = [f"preset {spec.preset}: {_preset_values(spec)}"] if spec.preset else []
+        notes += _steps_note(spec, look)
+        if not is_local(spec.base_model, look.project_dir):
+            return Observation(value={"base_model": spec.base_model}, notes=tuple(notes))
+        place = local_place(spec.base_model, look.project_dir)
+        if place.is_dir():
+            include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
+            digest: Json = (await anyio.to_thread.run_sync(look.listing, place, include)).digest
+        else:
+            digest = await anyio.to_thread.run_sync(look.file_digest, place)
+        before = look.record.observation if look.record else None
+        changed = isinstance(before, dict) and before.get("base_model") != digest
+        differences = (f"base_model: {spec.base_model} changed",) if changed else ()
+        return Observation(value={"base_model": digest}, differences=differences, notes=tuple(notes))
+
+    def estimate(self, spec: LoraJobSpec, last: NodeRecord | None) -> Estimate:
+        """The last duration in proportion to the steps, or else by rule; memory always by rule."""
+        family = _family(last.facts if last else {}, spec)
+        memory = estimates.needed_mib(spec, family)
+        steps = last.facts.get("steps") if last else None
+        if last is not None and isinstance(steps, int) and steps:
+            now = spec.max_steps or steps
+            return Estimate(last.duration_s * now / steps, f"last run: {steps} steps", memory)
+        if spec.max_steps is None:
+            return Estimate(gpu_memory_mib=memory, source=estimates.RULE)
+        return Estimate(estimates.needed_seconds(spec, family, spec.max_steps), estimates.RULE, memory)
+
+    def resume_key(self, spec: LoraJobSpec) -> Json:
+        """All that decides the weights: a checkpoint goes on only under the settings that it began with."""
+        return result_config(spec)
+
+    def adopt(self, spec: LoraJobSpec, place: Path, staging: Path) -> Outputs:
+        raise NodeError(
+            f"{place} cannot be adopted: weights made elsewhere do not say how they were trained.",
+            hint="Name the file where it is used: generations take a path.",
+        )
+
+    def run(self, spec: LoraJobSpec, ctx: Context) -> Outputs:
+        # torch and diffusers come with it.
+        from specrun.kinds.lora_run import trained_here
+
+        return trained_here(spec, ctx)
+
+
+def result_config(spec: LoraJobSpec) -> dict[str, Any]:
+    """What decides the weights, as JSON: not what only changes the speed or what is told."""
+    without = {*LoraTraining.__base__.model_fields, "backend", "save_every", "compile", "resume", "preset"}  # type: ignore[union-attr]
+    return spec.model_dump(mode="json", exclude=without)
+
+
+def artifacts(folder: Path) -> tuple[Artifact, ...]:
+    """Of a finished job's folder."""
+    found = [
+        Artifact("lora", "checkpoint", "lora.safetensors"),
+        Artifact("kohya", "checkpoint", "lora_kohya.safetensors"),
+        Artifact("model", "file", "lora.json"),
+        Artifact("metrics", "file", "metrics.csv"),
+    ]
+    if (folder / "samples").is_dir():
+        found += [Artifact("samples", "folder", "samples")]
+        found += [Artifact("contact_sheet", "file", "samples/contact_sheet.png")]
+    return tuple(one for one in found if (folder / one.place).exists())
+
+
+def _dataset_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
+    dataset = lookup.spec(Ref("datasets").address(spec.dataset))
+    if dataset is None or spec.uncaptioned == "trigger":
+        return []
+    if getattr(dataset, "captions", None) is None and isinstance(getattr(dataset, "from_", None), str):
+        message = f"{spec.dataset} declares no captions; images without one cannot be learnt."
+        hint = "Add captions: to the dataset, or write uncaptioned: trigger."
+        return [Problem("dataset", message, hint, warning=True)]
+    return []
+
+
+def _base_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
+    project = Path(lookup.project_dir)
+    problems = []
+    if spec.base_config is not None and is_local(spec.base_config, project):
+        place = local_place(spec.base_config, project)
+        if not (place / "model_index.json").is_file():
+            message = f"{spec.base_config} has no model_index.json."
+            problems.append(Problem("base_config", message, "Give a folder that save_pretrained wrote."))
+    if not is_local(spec.base_model, project):
+        return problems
+    place = local_place(spec.base_model, project)
+    if not place.exists():
+        hint = "Paths are relative to the spec; a model of the Hub is written owner/name."
+        return [*problems, Problem("base_model", f"There is no file or folder {spec.base_model}.", hint)]
+    try:
+        family = family_of(place, spec.base_model)
+    except SpecrunError as error:
+        return [*problems, Problem("base_model", error.message.removeprefix("base_model: "), error.hint)]
+    if (wanted := {"sd15": "sd", "sdxl": "sdxl"}.get(spec.preset or "")) not in (None, family):
+        message = f"The preset is for {FAMILY_TITLES[str(wanted)]}; {spec.base_model} is {FAMILY_TITLES[family]}."
+        problems.append(Problem("preset", message, "Write the other preset."))
+    if place.is_file() and spec.base_config is None:
+        message = "The configuration of a single file is fetched from the Hub."
+        hint = "Without network write base_config: a folder with the configuration of its family."
+        problems.append(Problem("base_model", message, hint, warning=True))
+    return problems
+
+
+def _family(facts: Mapping[str, Json], spec: LoraJobSpec) -> FamilyName:
+    told = facts.get("family")
+    if told == "sd":
+        return "sd"
+    return "sdxl" if told == "sdxl" else estimates.guess_family(f"{spec.base_model} {spec.preset or ''}")
+
+
+def _preset_values(spec: LoraJobSpec) -> str:
+    from specrun.training.lora.presets import PRESETS
+
+    values = {name: getattr(spec, name) for name in PRESETS[spec.preset or ""]}
+    return ", ".join(f"{name} {list(value) if isinstance(value, tuple) else value}" for name, value in values.items())
+
+
+def _steps_note(spec: LoraJobSpec, look: Look) -> list[str]:
+    """Told where the dataset was made already; by area, since shapes are not looked at here."""
+    family = _family(look.record.facts if look.record else {}, spec)
+    facts = look.facts(Ref("datasets").address(spec.dataset)) or {}
+    images = facts.get("images")
+    if not isinstance(images, int) or not images:
+        return []
+    share = spec.validation.split if spec.validation is not None else 0.0
+    learnt = max(1, images - round(images * share))
+    steps = spec.max_steps or -(-learnt // (spec.batch * spec.gradient_accumulation)) * spec.epochs
+    minutes = estimates.needed_seconds(spec, family, steps) / 60
+    rule = f"about {max(1, round(minutes))} min by a {estimates.RULE}"
+    return [f"about {steps:,} steps of {spec.batch * spec.gradient_accumulation} images, {rule}"]

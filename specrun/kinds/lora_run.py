@@ -1,0 +1,96 @@
+"""The work of a LoRA job that is trained on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from specrun.clients import fiftyone
+from specrun.errors import MissingDependency
+from specrun.kinds.lora_jobs import LoraJobSpec, artifacts, result_config
+from specrun.kinds.lora_pixels import pixels
+from specrun.model.artifact import Outputs
+from specrun.model.digest import Json, json_digest
+from specrun.model.work import Context
+from specrun.training.lora import checkpoints, formats
+from specrun.training.lora.base import Base, find_base
+from specrun.training.lora.finishing import save_lora
+from specrun.training.lora.records import Records, choose
+from specrun.training.lora.rules import installed
+from specrun.training.lora.trainer import Job, Training, train
+
+_PACKAGES = ("diffusers", "peft", "transformers")
+
+
+def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
+    if missing := [name for name in _PACKAGES if not installed(name)]:
+        hint = "Install the extra: pip install 'specrun[lora]'."
+        raise MissingDependency(f"LoRA training needs {', '.join(missing)}.", hint=hint)
+    torch.set_num_threads(max(1, ctx.cpus))
+    records = read_records(spec, ctx)
+    ctx.progress(0, None, "steps", "looking at the base model")
+    base = find_base(spec.base_model, spec.base_config, ctx.project_dir)
+    on_gpu = bool(ctx.gpus)
+    key = training_key(spec, base, records, ctx.seed, on_gpu=on_gpu)
+    job = Job(
+        spec=spec,
+        base=base,
+        records=records,
+        pixels=pixels(),
+        folder=ctx.staging,
+        cache=ctx.cache_dir,
+        key=key,
+        seed=ctx.seed,
+        on_gpu=on_gpu,
+    )
+    count = f"{len(records.train)} images to learn, {len(records.validation)} for validation"
+    ctx.log(f"{count}, base model {spec.base_model} ({base.family})")
+    training = train(job, ctx)
+    ctx.progress(training.steps, training.steps, "steps", "finishing")
+    return _finished(job, training, ctx)
+
+
+def read_records(spec: LoraJobSpec, ctx: Context) -> Records:
+    made = ctx.input("dataset")
+    field = spec.masked_loss.label_field if spec.masked_loss is not None else None
+    with fiftyone.database(ctx) as database:
+        samples = list(database.samples(str(made.facts["name"]), field))
+    return choose(samples, spec, ctx.seed)
+
+
+def training_key(spec: LoraJobSpec, base: Base, records: Records, seed: int, *, on_gpu: bool) -> str:
+    parts = [result_config(spec), base.digest, records.digest, seed, on_gpu]
+    return json_digest(parts)
+
+
+def _finished(job: Job, training: Training, ctx: Context) -> Outputs:
+    spec = job.spec
+    weights = formats.packed(training.weights())
+    described: dict[str, Any] = {
+        "family": job.base.family,
+        "base_model": spec.base_model,
+        "base_digest": job.base.digest,
+        "trigger": spec.trigger,
+        "rank": spec.rank,
+        "alpha": int(spec.alpha) if spec.alpha.is_integer() else spec.alpha,
+        "rslora": spec.rslora,
+        "network": spec.network,
+        "resolution": list(spec.resolution),
+        "target_modules": spec.target_modules if isinstance(spec.target_modules, str) else list(spec.target_modules),
+        "text_encoders": [name for name in training.learning if name != "unet"],
+        "prediction": training.diffusion.predicts,
+        "steps": training.progress.step,
+        "dataset_digest": job.records.digest,
+        "seed": job.seed,
+    }
+    scale = spec.alpha / spec.rank if spec.network == "lokr" else spec.scale
+    save_lora(ctx.staging, weights, described, scale=scale, adapter_metadata=training.adapter_metadata())
+    (ctx.staging / checkpoints.LAST).unlink(missing_ok=True)
+    losses = [row["val/loss"] for row in training.progress.rows if "val/loss" in row]
+    facts: dict[str, Json] = {
+        name: described[name] for name in ("family", "base_model", "trigger", "rank", "alpha", "steps")
+    }
+    facts |= {"validation_loss": losses[-1] if losses else None, "network": spec.network}
+    facts |= {"images": len(job.records.train)}
+    return Outputs(artifacts=artifacts(ctx.staging), facts=facts, notes=training.records.notes)

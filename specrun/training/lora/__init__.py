@@ -1,0 +1,1 @@
+"""Training LoRA weights with diffusers and peft, in a loop of our own."""

@@ -1,0 +1,164 @@
+"""The base model: where it lies, of which family it is, and what its files are. Light: no torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from specrun.errors import FormatError, NodeError
+from specrun.model.digest import file_digest, json_digest
+from specrun.spec.suggest import listed
+
+FamilyName = Literal["sd", "sdxl"]
+PIPELINES: dict[str, FamilyName] = {
+    "StableDiffusionPipeline": "sd",
+    "StableDiffusionImg2ImgPipeline": "sd",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionXLImg2ImgPipeline": "sdxl",
+}
+"""Classes in model_index.json."""
+FAMILY_TITLES = {"sd": "Stable Diffusion 1.x or 2.x", "sdxl": "Stable Diffusion XL"}
+_LOOKED_AT = (
+    "model_index.json",
+    "unet",
+    "vae",
+    "text_encoder",
+    "text_encoder_2",
+    "tokenizer",
+    "tokenizer_2",
+    "scheduler",
+)
+_SINGLE = (".safetensors", ".ckpt")
+_MAX_HEADER = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """place: a folder in the layout of diffusers, or a single file. written: as the spec names it.
+    digest: of the files that decide the result. config: with a single file, where its configuration lies."""
+
+    place: Path
+    written: str
+    family: FamilyName
+    digest: str
+    config: str | None = None
+
+    @property
+    def single_file(self) -> bool:
+        return self.place.is_file()
+
+
+def is_local(written: str, project_dir: Path) -> bool:
+    """Whether a path is meant, not a model of the Hub (`owner/name`)."""
+    looks_like_one = written.startswith((".", "/", "~")) or written.endswith(_SINGLE) or written.count("/") != 1
+    return looks_like_one or (project_dir / written).exists()
+
+
+def local_place(written: str, project_dir: Path) -> Path:
+    return (project_dir / Path(written).expanduser()).resolve()
+
+
+def family_of(place: Path, written: str) -> FamilyName:
+    """Raises FormatError: no base model, or one of a family that is not supported."""
+    if place.is_file():
+        return _family_of_file(place, written)
+    index = place / "model_index.json"
+    try:
+        name = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        hint = "Give a folder that save_pretrained of a diffusers pipeline wrote."
+        raise FormatError(f"base_model: {written}: has no readable model_index.json.", hint=hint) from None
+    if name not in PIPELINES:
+        raise FormatError(f"base_model: {written} is of {name}.", hint=_supported())
+    _require_plain(place, written)
+    return PIPELINES[name]
+
+
+def find_base(written: str, config: str | None, project_dir: Path, *, token: str | None = None) -> Base:
+    """The base model on this machine, fetched from the Hub where it must be.
+
+    Raises NodeError: it is not here and cannot be fetched; FormatError: it is no base model that can be trained.
+    """
+    if is_local(written, project_dir):
+        place = local_place(written, project_dir)
+        if not place.exists():
+            raise NodeError(f"base_model: {written}: there is no such file or folder.", hint=_HOW_TO_GIVE)
+    else:
+        place = _from_hub(written, token)
+    family = family_of(place, written)
+    local_config = config and (str(local_place(config, project_dir)) if is_local(config, project_dir) else config)
+    return Base(place, written, family, base_digest(place), local_config or None)
+
+
+def base_digest(place: Path) -> str:
+    """Of the contents of all files that a training reads."""
+    if place.is_file():
+        return file_digest(place)
+    files = [path for name in _LOOKED_AT for path in sorted([place / name, *(place / name).rglob("*")])]
+    return json_digest({str(path.relative_to(place)): file_digest(path) for path in files if path.is_file()})
+
+
+_HOW_TO_GIVE = (
+    "Give a folder in the layout of diffusers (base_model: ./models/sdxl), a single .safetensors file, or a model "
+    "of the Hub that this machine can reach or has in its cache."
+)
+
+
+def _from_hub(written: str, token: str | None) -> Path:
+    from huggingface_hub import snapshot_download  # only where the Hub is meant
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["model_index.json", *(f"{name}/*" for name in _LOOKED_AT if "." not in name)]
+    ignored = ["*.bin", "*.msgpack", "*.onnx*", "*.pb", "*fp16*", "*non_ema*", "*.xml"]
+    try:
+        return Path(snapshot_download(written, allow_patterns=wanted, ignore_patterns=ignored, token=token))
+    except LocalEntryNotFoundError:
+        message = f"base_model: {written} is not on this machine, and the Hub cannot be reached."
+        raise NodeError(message, hint=_HOW_TO_GIVE) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NodeError(f"base_model: {written} cannot be fetched from the Hub: {reason}", hint=_HOW_TO_GIVE) from None
+
+
+def _family_of_file(place: Path, written: str) -> FamilyName:
+    if place.suffix != ".safetensors":
+        hint = "Convert it to .safetensors: other formats may run code when they are read."
+        raise FormatError(f"base_model: {written} is no .safetensors file.", hint=hint)
+    keys = _tensor_shapes(place, written)
+    if any(key.startswith("lora_") or ".lora_" in key for key in keys):
+        hint = "Give the base model that they belong to."
+        raise FormatError(f"base_model: {written} holds LoRA weights.", hint=hint)
+    first = keys.get("model.diffusion_model.input_blocks.0.0.weight")
+    if first is None:
+        raise FormatError(f"base_model: {written} holds no UNet of Stable Diffusion.", hint=_supported())
+    if first[1] != 4:
+        raise FormatError(f"base_model: {written} takes {first[1]} channels: it is made for inpainting or the like.")
+    return "sdxl" if any(key.startswith("conditioner.embedders.1.") for key in keys) else "sd"
+
+
+def _tensor_shapes(place: Path, written: str) -> dict[str, list[int]]:
+    try:
+        with place.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > _MAX_HEADER:
+                raise ValueError("the header is too long")
+            header: dict[str, Any] = json.loads(file.read(size))
+        return {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        raise FormatError(f"base_model: {written} is no readable .safetensors file.", hint=_HOW_TO_GIVE) from None
+
+
+def _require_plain(place: Path, written: str) -> None:
+    try:
+        channels = json.loads((place / "unet" / "config.json").read_text(encoding="utf-8"))["in_channels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise FormatError(f"base_model: {written}: has no readable unet/config.json.", hint=_HOW_TO_GIVE) from None
+    if channels != 4:
+        raise FormatError(f"base_model: {written} takes {channels} channels: it is made for inpainting or the like.")
+
+
+def _supported() -> str:
+    return f"LoRA jobs train on {listed(list(FAMILY_TITLES.values()))}."

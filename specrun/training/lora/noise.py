@@ -1,0 +1,94 @@
+"""Diffusion: noise, timesteps, what is to be predicted, and how much each timestep counts.
+
+Source of the weights: "Efficient Diffusion Training via Min-SNR Weighting Strategy" (2023); of the rescaled
+schedule: "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from specrun.errors import NodeError
+from specrun.training.lora.settings import LoraTraining
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """A generator that the numbers decide; always on the CPU, so that a GPU changes nothing about the noise."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 0x9E37_79B9) & 0x7FFF_FFFF_FFFF_FFFF
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """scheduler: a DDPMScheduler. predicts: epsilon or v_prediction."""
+
+    scheduler: Any
+    predicts: str
+    min_snr_gamma: float | None
+    noise_offset: float
+
+    def draw(self, shape: torch.Size, source: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise and timesteps, on the CPU, float32 and int64."""
+        noise = torch.randn(shape, generator=source)
+        if self.noise_offset:
+            noise += self.noise_offset * torch.randn((shape[0], shape[1], 1, 1), generator=source)
+        steps = int(self.scheduler.config.num_train_timesteps)
+        return noise, torch.randint(0, steps, (shape[0],), generator=source)
+
+    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.scheduler.add_noise(latents, noise, timesteps)
+        return found
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        if self.predicts == "epsilon":
+            return noise
+        found: torch.Tensor = self.scheduler.get_velocity(latents, noise, timesteps)
+        return found
+
+    def weights(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """(n,) how much each timestep counts."""
+        if self.min_snr_gamma is None:
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
+        snr = kept / (1 - kept)
+        least = snr.clamp(max=self.min_snr_gamma)
+        return least / (snr + 1) if self.predicts == "v_prediction" else least / snr
+
+    def loss(
+        self,
+        predicted: torch.Tensor,
+        target: torch.Tensor,
+        timesteps: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(n,) float32. mask: (n, 1, h, w), the weight of each latent pixel."""
+        squares = (predicted.float() - target.float()) ** 2
+        if mask is None:
+            each = squares.mean(dim=(1, 2, 3))
+        else:
+            counted = mask.sum(dim=(1, 2, 3)) * squares.shape[1]
+            each = (squares * mask).sum(dim=(1, 2, 3)) / counted.clamp(min=1e-6)
+        return each * self.weights(timesteps)
+
+
+def make_diffusion(base_scheduler: Any, spec: LoraTraining) -> Diffusion:
+    """Raises NodeError: the base predicts what cannot be trained."""
+    from diffusers import DDPMScheduler
+
+    config = dict(base_scheduler.config)
+    predicts = spec.prediction if spec.prediction != "auto" else str(config.get("prediction_type", "epsilon"))
+    if predicts not in ("epsilon", "v_prediction"):
+        raise NodeError(f"the base model predicts {predicts}, which cannot be trained.", hint="Write prediction.")
+    rescaled = config.get("rescale_betas_zero_snr", False) if spec.zero_terminal_snr is None else spec.zero_terminal_snr
+    if rescaled and predicts == "epsilon":
+        raise NodeError(
+            "zero_terminal_snr: the last timestep holds no picture, so its noise teaches nothing.",
+            hint="Write prediction: v_prediction for a base that predicts it, or zero_terminal_snr: false.",
+        )
+    changed = {"prediction_type": predicts, "rescale_betas_zero_snr": rescaled}
+    return Diffusion(DDPMScheduler.from_config(config, **changed), predicts, spec.min_snr_gamma, spec.noise_offset)

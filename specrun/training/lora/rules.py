@@ -1,0 +1,81 @@
+"""Settings that exclude each other, each with the reason. Light: asked at validation time."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+from specrun.spec.kind import Problem
+from specrun.training.lora.settings import LoraTraining
+
+
+def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
+    yield from _cache_problems(spec)
+    yield from _optimizer_problems(spec)
+    yield from _network_problems(spec)
+    if spec.uncaptioned == "trigger" and spec.trigger is None:
+        yield Problem("uncaptioned", "There is no trigger to learn images with.", "Write trigger, or skip.")
+    gpus = spec.resources.gpus
+    count = gpus if isinstance(gpus, int) else max((gpus or {}).values(), default=0)
+    if count > 1:
+        message = f"A LoRA job trains on one GPU, not on {count}."
+        yield Problem("resources.gpus", message, "Write gpus: 1; several jobs run beside each other.")
+    if not spec.bucketing and any(side % 8 for side in spec.resolution):
+        yield Problem("resolution", "Sides must be multiples of 8: the VAE makes one latent of 8x8 pixels.")
+    if spec.bucketing and min(spec.resolution) < spec.bucket_step:
+        yield Problem("bucket_step", f"{spec.bucket_step} is more than a side of the resolution.")
+
+
+def _cache_problems(spec: LoraTraining) -> Iterator[Problem]:
+    if spec.cache_latents:
+        for name in ("random_flip", "random_crop", "color_jitter"):
+            if getattr(spec, name):
+                message = f"cache_latents puts each picture through the VAE once, so {name} would have no effect."
+                yield Problem(name, message, f"Write cache_latents: false, or remove {name}.")
+    if spec.cache_text_embeddings:
+        for name in ("caption_shuffle", "caption_dropout", "train_text_encoder"):
+            if getattr(spec, name):
+                message = f"cache_text_embeddings puts each caption through the text encoder once, so {name} cannot be."
+                yield Problem(name, message, f"Write cache_text_embeddings: false, or remove {name}.")
+    if spec.text_encoder_learning_rate is not None and not spec.train_text_encoder:
+        message = "Nothing is learnt in the text encoders."
+        yield Problem("text_encoder_learning_rate", message, "Write train_text_encoder: true, or remove it.")
+
+
+def _optimizer_problems(spec: LoraTraining) -> Iterator[Problem]:
+    if spec.optimizer == "adamw8bit" and not installed("bitsandbytes"):
+        message = "adamw8bit needs bitsandbytes, which is not installed."
+        yield Problem("optimizer", message, "Install bitsandbytes, or write optimizer: adamw.")
+    if spec.optimizer == "prodigy":
+        if not installed("prodigyopt"):
+            message = "prodigy needs prodigyopt, which is not installed."
+            yield Problem("optimizer", message, "Install prodigyopt, or write optimizer: adamw.")
+        if spec.learning_rate < 0.1:
+            message = f"prodigy finds the rate itself and takes 1.0; {spec.learning_rate:g} would learn nothing."
+            yield Problem("learning_rate", message, "Write learning_rate: 1.0.", warning=True)
+    if spec.fused_backward:
+        if spec.optimizer != "adafactor":
+            yield Problem("fused_backward", "fused_backward is of adafactor alone.", "Write optimizer: adafactor.")
+        if spec.gradient_accumulation > 1:
+            message = "A fused backward pass keeps no gradients, so there is nothing to accumulate."
+            yield Problem("gradient_accumulation", message, "Write gradient_accumulation: 1.")
+        if spec.max_grad_norm is not None:
+            message = "A fused backward pass keeps no gradients, so their length is not known."
+            yield Problem("max_grad_norm", message, "Write max_grad_norm: null.")
+        if spec.mixed_precision == "fp16":
+            message = "A fused backward pass takes gradients before they are scaled back from fp16."
+            yield Problem("mixed_precision", message, "Write mixed_precision: bf16.")
+
+
+def _network_problems(spec: LoraTraining) -> Iterator[Problem]:
+    if spec.network == "lokr" and spec.rslora:
+        yield Problem("rslora", "lokr has no rsLoRA.", "Remove rslora.")
+    if isinstance(spec.target_modules, list) and not spec.target_modules:
+        yield Problem("target_modules", "No module is named, so nothing would be learnt.")
+    if spec.max_steps is not None and spec.warmup_steps >= spec.max_steps:
+        message = f"The learning rate would grow for all of the {spec.max_steps} steps."
+        yield Problem("warmup_steps", message, "Write fewer warmup_steps.", warning=True)
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,125 @@
+"""Pictures that show what has been learnt, always from the same noise, and a sheet of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+
+from specrun.training.lora.encoding import LatentEncoder
+from specrun.training.lora.families import Family, Text
+from specrun.training.lora.noise import generator
+
+SHEET = "contact_sheet.png"
+_LATENT_PIXELS = 8
+_CELL = 256
+_MARGIN = 56
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One picture: what the text encoders say of its prompt and of what it should not show, each for one caption."""
+
+    wanted: Text
+    unwanted: Text
+    size_wh: tuple[int, int]
+    seed: int
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Makes pictures with the parts that are being trained.
+
+    schedule: of the training. cast: a context for mixed precision.
+    """
+
+    family: Family
+    denoiser: Any
+    encoder: LatentEncoder
+    schedule: Any
+    device: torch.device
+    cast: Callable[[], Any]
+
+    @torch.no_grad()
+    def paint(self, wish: Wish, check_stop: Callable[[], None]) -> Image.Image:
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler.from_config(self.schedule.config, clip_sample=False, timestep_spacing="trailing")
+        scheduler.set_timesteps(wish.steps)
+        width, height = (side // _LATENT_PIXELS for side in wish.size_wh)
+        channels = int(self.denoiser.config.in_channels)
+        latents = torch.randn((1, channels, height, width), generator=generator(wish.seed)).to(self.device)
+        both = {name: torch.cat([wish.unwanted[name], wish.wanted[name]]).to(self.device) for name in wish.wanted}
+        sizes = torch.tensor([[wish.size_wh[1], wish.size_wh[0], 0, 0]], device=self.device)
+        for step in scheduler.timesteps:
+            check_stop()
+            with self.cast():
+                moment = step.to(self.device).expand(2)
+                said = self.family.predict(
+                    self.denoiser, latents.expand(2, -1, -1, -1), moment, both, sizes.expand(2, -1)
+                )
+            without, with_prompt = said.float().chunk(2)
+            predicted = without + wish.guidance * (with_prompt - without)
+            latents = scheduler.step(predicted, step, latents).prev_sample
+        return self._decoded(latents)
+
+    def _decoded(self, latents: torch.Tensor) -> Image.Image:
+        vae = self.encoder.vae
+        home = vae.device
+        vae.to(self.device)
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        plain = latents / float(vae.config.scaling_factor) + shift
+        pixels = vae.decode(plain.to(vae.dtype)).sample.float()
+        if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
+            vae.to(dtype=torch.float32)
+            pixels = vae.decode(plain.float()).sample.float()
+        vae.to(home)
+        values = ((pixels[0].nan_to_num(0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return Image.fromarray(values.permute(1, 2, 0).cpu().numpy())
+
+
+def picture_name(step: int, number: int) -> str:
+    return f"step_{step:06d}_{number:02d}.png"
+
+
+def save_sheet(folder: Path, prompts: Sequence[str]) -> Path:
+    """A row for each step at which pictures were made, a column for each prompt."""
+    found: dict[int, dict[int, Path]] = {}
+    for path in sorted(folder.glob("step_*_*.png")):
+        _, at, place = path.stem.split("_")
+        found.setdefault(int(at), {})[int(place)] = path
+    cells = {step: [_cell(row.get(number)) for number in range(len(prompts))] for step, row in sorted(found.items())}
+    sheet = Image.new("RGB", (_MARGIN + _CELL * len(prompts), 20 + _CELL * max(1, len(cells))), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, prompt in enumerate(prompts):
+        draw.text((_MARGIN + _CELL * number + 4, 4), _latin(prompt)[:40], fill="black")
+    for row, (step, pictures) in enumerate(cells.items()):
+        draw.text((4, 20 + _CELL * row + _CELL // 2), f"{step:,}", fill="black")
+        for number, picture in enumerate(pictures):
+            sheet.paste(picture, (_MARGIN + _CELL * number, 20 + _CELL * row))
+    path = folder / SHEET
+    partial = folder / f".{SHEET}.part"
+    sheet.save(partial, format="PNG")
+    partial.replace(path)
+    return path
+
+
+def _cell(path: Path | None) -> Image.Image:
+    cell = Image.new("RGB", (_CELL, _CELL), "lightgray")
+    if path is not None:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail((_CELL, _CELL))
+        cell.paste(small, ((_CELL - small.width) // 2, (_CELL - small.height) // 2))
+    return cell
+
+
+def _latin(text: str) -> str:
+    """PIL's own font knows no other letters."""
+    return text.encode("latin-1", "replace").decode("latin-1")

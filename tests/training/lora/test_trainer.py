@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from specrun.errors import FormatError, NodeError, StopRequested
+from specrun.model.event import LogLine
+from specrun.training.lora import checkpoints, network
+from specrun.training.lora.buckets import epoch_batches
+from specrun.training.lora.trainer import Training, train
+from tests.support.lora_training import make_job, pictures, small_spec
+
+
+def weights_of(training: Training) -> dict[str, torch.Tensor]:
+    return {f"{part}.{name}": value for part, state in training.weights().items() for name, value in state.items()}
+
+
+def assert_same(first: Training, second: Training) -> None:
+    one, other = weights_of(first), weights_of(second)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def stopping_at(monkeypatch: pytest.MonkeyPatch, ctx: Any, step: int) -> None:
+    asked = iter(range(1, 1000))
+    monkeypatch.setattr(type(ctx), "stop_requested", lambda self: next(asked) == step)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dropout": 0.3, "random_flip": True, "cache_latents": False, "ema": 0.9},
+        {"gradient_accumulation": 2, "lr_scheduler": "cosine", "caption_shuffle": True, "min_snr_gamma": 5.0},
+    ],
+    ids=["dropout, flips, averages", "accumulation, cosine, shuffled captions"],
+)
+def test_going_on_after_a_stop_equals_no_interruption(
+    sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    samples = pictures(tmp_path / "images")
+    spec = small_spec(sd, max_steps=5, **fields)
+    whole = train(*make_job(tmp_path / "whole", spec, samples))
+
+    job, ctx = make_job(tmp_path / "parts", spec, samples)
+    for stop in (2, 1):
+        with monkeypatch.context() as patch:
+            stopping_at(patch, ctx, stop)
+            with pytest.raises(StopRequested):
+                train(job, ctx)
+    resumed = train(job, ctx)
+    told = [event.text for event in ctx.events if isinstance(event, LogLine)]
+    assert [line for line in told if "going on" in line] == ["going on from step 2 of 5", "going on from step 3 of 5"]
+    assert resumed.progress.step == 5
+    assert_same(resumed, whole)
+    assert resumed.progress.rows[-1]["train/loss"] == pytest.approx(whole.progress.rows[-1]["train/loss"], abs=0)
+
+
+def test_other_settings_start_over(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = pictures(tmp_path / "images")
+    job, ctx = make_job(tmp_path, small_spec(sd, max_steps=3), samples)
+    with monkeypatch.context() as patch:
+        stopping_at(patch, ctx, 1)
+        with pytest.raises(StopRequested):
+            train(job, ctx)
+    job, ctx = make_job(tmp_path, small_spec(sd, max_steps=3, learning_rate=2e-3), samples)
+    training = Training(job, ctx)
+    assert not training.take_up()
+    assert not (job.folder / checkpoints.LAST).exists()
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_cached_and_fresh_latents_give_the_same_gradients(
+    family: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    samples = pictures(tmp_path / "images")
+    gradients = []
+    for cached in (True, False):
+        spec = small_spec(request.getfixturevalue(family), cache_latents=cached, cache_text_embeddings=cached)
+        training = Training(*make_job(tmp_path / str(cached), spec, samples))
+        batch = [training.records.train[index] for index in epoch_batches(training.sizes, 2, 42, 0)[0]]
+        training.batch_loss(batch, (1, 0, 0), learning=True).sum().backward()
+        gradients.append([parameter.grad for parameter in training.parameters])
+    assert any(gradient.abs().max() > 0 for gradient in gradients[0])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-4)
+
+
+def test_an_epoch_takes_every_picture_once(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = pictures(tmp_path / "images", ((64, 64), (64, 64), (64, 64), (128, 64), (64, 200)))
+    spec = small_spec(sd, max_steps=None, epochs=2)
+    seen: list[str] = []
+    whole = Training.batch_loss
+
+    def noted(self: Training, records: Any, numbers: Any, *, learning: bool) -> torch.Tensor:
+        seen.extend(record.name for record in records)
+        return whole(self, records, numbers, learning=learning)
+
+    monkeypatch.setattr(Training, "batch_loss", noted)
+    training = train(*make_job(tmp_path, spec, samples))
+    assert training.steps == 8
+    assert Counter(seen[:5]) == Counter(seen[5:]) == Counter(sample.name for sample in samples)
+
+
+@pytest.mark.parametrize(("family", "text"), [("sd", True), ("sdxl", True), ("sdxl", False)])
+def test_learnt_matrices_have_the_rank_that_was_asked(
+    family: str, text: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    spec = small_spec(request.getfixturevalue(family), rank=3, train_text_encoder=text, max_steps=1)
+    training = train(*make_job(tmp_path, spec, pictures(tmp_path / "images")))
+    weights = weights_of(training)
+    assert {min(value.shape) for value in weights.values()} == {3}
+    ups = {name: value for name, value in weights.items() if ".lora_B." in name}
+    parts = {name.split(".")[0] for name, value in ups.items() if value.abs().max() > 0}
+    assert parts == ({"unet", *(part.name for part in training.parts.text)} if text else {"unet"})
+
+
+@pytest.mark.parametrize("kind", ["dora", "locon", "lokr"])
+def test_every_network_learns(sd: Path, tmp_path: Path, kind: str) -> None:
+    training = train(*make_job(tmp_path, small_spec(sd, network=kind, max_steps=2), pictures(tmp_path / "images")))
+    first = Training(*make_job(tmp_path / "first", small_spec(sd, network=kind), pictures(tmp_path / "images")))
+    before, after = weights_of(first), weights_of(training)
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    if kind == "locon":
+        assert any(value.dim() == 4 for value in after.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"optimizer": "adafactor"},
+        {"optimizer": "adafactor", "fused_backward": True, "max_grad_norm": None},
+        {"prior_preservation": {"class_prompt": "a reef", "images": 2}},
+        {"random_crop": True, "color_jitter": 0.2, "cache_latents": False, "caption_dropout": 0.5},
+        {"noise_offset": 0.1, "gradient_checkpointing": True, "train_text_encoder": True, "clip_skip": 1},
+        {"lr_scheduler": "polynomial", "warmup_steps": 1, "target_modules": "all"},
+    ],
+    ids=["adafactor", "fused", "prior", "changes", "checkpointing", "polynomial"],
+)
+def test_options_train(sd: Path, tmp_path: Path, fields: dict[str, Any]) -> None:
+    training = train(*make_job(tmp_path, small_spec(sd, **fields), pictures(tmp_path / "images")))
+    assert training.progress.finished
+    assert any(value.abs().max() > 0 for name, value in weights_of(training).items() if ".lora_B." in name)
+
+
+def test_what_is_not_learnt_stays_as_it_was(sd: Path, tmp_path: Path) -> None:
+    spec = small_spec(sd, max_steps=2)
+    training = train(*make_job(tmp_path, spec, pictures(tmp_path / "images")))
+    fresh = training.family.load(training.job.base, torch.float32).denoiser.state_dict()
+    now = {name.replace(".base_layer", ""): value for name, value in training.parts.denoiser.state_dict().items()}
+    assert all(torch.equal(now[name], value) for name, value in fresh.items())
+
+
+def test_pictures_and_validation_take_part_in_the_same_noise(sd: Path, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "validation": {"split": 0.4, "every": 2},
+        "samples": {"prompts": ["a", "b"], "every": 2, "steps": 2},
+        "max_steps": 4,
+    }
+    job, ctx = make_job(tmp_path, small_spec(sd, **fields), pictures(tmp_path / "images"))
+    training = train(job, ctx)
+    losses = [row for row in training.progress.rows if "val/loss" in row]
+    assert [row["step"] for row in losses] == [0, 2, 4]
+    assert training.validation_loss() == losses[-1]["val/loss"]
+    names = sorted(path.name for path in (job.folder / "samples").iterdir())
+    assert names == [
+        "contact_sheet.png",
+        *(f"step_{step:06d}_{number:02d}.png" for step in (0, 2, 4) for number in (0, 1)),
+    ]
+
+
+def test_kept_weights_are_the_best_ones(sd: Path, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "keep_weights": 2,
+        "save_every": 1,
+        "max_steps": 4,
+        "validation": {"every": 1, "split": 0.4},
+    }
+    job, ctx = make_job(tmp_path, small_spec(sd, **fields), pictures(tmp_path / "images"))
+    training = train(job, ctx)
+    losses = {
+        int(row["step"]): row["val/loss"] for row in training.progress.rows if row.get("step") and "val/loss" in row
+    }
+    best = sorted(losses, key=lambda step: losses[step])[:2]
+    kept = {path.name for path in (job.folder / checkpoints.KEPT).iterdir()}
+    assert kept == {f"step_{step:06d}.safetensors" for step in best}
+
+
+def test_latents_that_are_no_numbers_stop_the_job(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from specrun.training.lora import encoding
+
+    whole = encoding.LatentEncoder._encode
+    monkeypatch.setattr(encoding.LatentEncoder, "_encode", lambda self, pixels: whole(self, pixels) * float("nan"))
+    with pytest.raises(NodeError, match=r"0\.png: the VAE of the base model gives no numbers"):
+        Training(*make_job(tmp_path, small_spec(sd), pictures(tmp_path / "images")))
+
+
+def test_a_vae_that_overflows_in_half_precision_goes_on_in_float32(
+    sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specrun.training.lora import encoding
+
+    training = Training(*make_job(tmp_path, small_spec(sd), pictures(tmp_path / "images")))
+    told: list[str] = []
+    whole = encoding.LatentEncoder._encode
+
+    def overflowing(self: Any, pixels: torch.Tensor) -> torch.Tensor:
+        found = whole(self, pixels)
+        return found if self.vae.dtype == torch.float32 else found * float("inf")
+
+    monkeypatch.setattr(encoding.LatentEncoder, "_encode", overflowing)
+    encoder = encoding.LatentEncoder(training.parts.vae, torch.bfloat16, told.append)
+    found = encoder.moments(torch.zeros(1, 3, 64, 64), ["a.png"])
+    assert torch.isfinite(found).all()
+    assert told == ["the VAE overflows in bfloat16; it goes on in float32"]
+
+
+def test_a_loss_that_is_no_number_stops_the_job(sd: Path, tmp_path: Path) -> None:
+    training = Training(*make_job(tmp_path, small_spec(sd), pictures(tmp_path / "images")))
+    with torch.no_grad():
+        training.parameters[0].fill_(float("nan"))
+    with pytest.raises(NodeError, match="step 1: the loss is not a number"):
+        training.step()
+
+
+def test_a_caption_above_the_window_is_refused_or_cut(sd: Path, tmp_path: Path) -> None:
+    samples = pictures(tmp_path / "images")
+    samples[1].fields["caption"] = "coral " * 40  # type: ignore[index]
+    with pytest.raises(FormatError, match=r"1 captions have more than 77 tokens, that of 1\.png has 202"):
+        Training(*make_job(tmp_path, small_spec(sd), samples))
+    training = Training(*make_job(tmp_path, small_spec(sd, long_captions="cut"), samples))
+    assert training.records.notes == ("1 captions have more than 77 tokens, that of 1.png has 202: they are cut",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_one_picture_is_learnt_by_heart(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    spec = small_spec(
+        request.getfixturevalue(family), max_steps=150, rank=16, alpha=16, target_modules="all",
+        network="locon", learning_rate=3e-3, batch=1,
+    )  # fmt: skip
+    job, ctx = make_job(tmp_path, spec, pictures(tmp_path / "images", ((64, 64),)))
+    training = Training(job, ctx)
+
+    def fixed_loss() -> float:
+        with torch.no_grad():
+            records = list(training.records.train)
+            return sum(float(training.batch_loss(records, (9, k, k % 4), learning=False)) for k in range(16)) / 16
+
+    before = fixed_loss()
+    while training.progress.step < training.steps:
+        training.step()
+        training.progress.step += 1
+    assert fixed_loss() < 0.8 * before
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_steps(sd: Path, tmp_path: Path) -> None:
+    import gc
+
+    spec = small_spec(sd, max_steps=60)
+    training = Training(*make_job(tmp_path, spec, pictures(tmp_path / "images")))
+
+    def held() -> int:
+        gc.collect()
+        return sum(1 for one in gc.get_objects() if isinstance(one, torch.Tensor))
+
+    counts = []
+    for step in range(60):
+        training.step()
+        training.progress.step += 1
+        if step in (5, 59):
+            counts.append(held())
+    assert counts[0] == counts[1]
+
+
+def test_averages_follow_the_weights(sd: Path) -> None:
+    from specrun.training.lora.optimizing import Average
+
+    weight = torch.nn.Parameter(torch.zeros(2))
+    average = Average([weight], 0.5)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    average.update()
+    with average:
+        assert weight.tolist() == pytest.approx([9 / 11, 9 / 11])
+    assert weight.tolist() == [1.0, 1.0]
+
+
+def test_a_wrong_name_in_a_checkpoint_is_told(sd: Path, tmp_path: Path) -> None:
+    training = Training(*make_job(tmp_path, small_spec(sd), pictures(tmp_path / "images")))
+    with pytest.raises(NodeError, match="do not fit"):
+        network.load_adapter(training.parts.denoiser, {"nothing.lora_A.weight": torch.zeros(1)}, "unet")
