@@ -10,7 +10,7 @@ from specrun.views.text import clean
 
 _SHOWN = (
     *("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps"),
-    *("records", "uploaded", "skipped", "failed"),
+    *("records", "chosen", "uploaded", "labels_sent", "skipped", "failed"),
 )
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
 _SCORES = {
@@ -27,6 +27,7 @@ _SCORES = {
     "top5": "top-5",
     "f1": "F1",
 }
+_SPLITS = ("train", "val", "test")
 _SETTINGS = frozenset({"threshold", "confidence"})
 """Numbers that somebody chose: no scores."""
 
@@ -42,20 +43,32 @@ def _fact(key: str, value: Json) -> str:
         case bool() | None | str() | float():
             return ""
         case int():
-            return count(value, name.removesuffix("s") if name.endswith("s") else name, name)
+            return count(value, _one(name), name)
         case list():
             return count(len(value), name.removesuffix("es") if name == "classes" else name.removesuffix("s"), name)
         case dict():
             return _breakdown(key, name, value)
 
 
+def _one(name: str) -> str:
+    """`labels sent` → `label sent`"""
+    noun, space, rest = name.partition(" ")
+    return noun.removesuffix("s") + space + rest
+
+
 def _breakdown(key: str, name: str, amounts: Mapping[str, Json]) -> str:
     whole = {clean(k): v for k, v in amounts.items() if isinstance(v, int) and not isinstance(v, bool)}
+    if key == "labels" and not amounts:
+        return "0 labels"
     if not whole or len(whole) != len(amounts):
         return ""
     if key == "splits":
-        return ", ".join(f"{split} {amount:,}" for split, amount in whole.items())
+        return ", ".join(f"{split} {whole[split]:,}" for split in sorted(whole, key=_split_rank))
     return count(sum(whole.values()), name.removesuffix("s"), name)
+
+
+def _split_rank(split: str) -> tuple[int, str]:
+    return (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split)
 
 
 def scores(facts: Mapping[str, Json]) -> dict[str, float]:

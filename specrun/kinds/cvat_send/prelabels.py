@@ -47,6 +47,17 @@ class Prelabels:
         scores = [row["score"] for row in self.rows.get(digest, ()) if row.get("score") is not None]
         return sum(scores) / len(scores) if scores else None
 
+    def why_none(self, images: Iterable[str]) -> str:
+        """Of images of which no label is sent. images: their contents."""
+        rows = [row for digest in images for row in self.rows.get(digest, ())]
+        if not rows:
+            return f"{self.spec.from_} has no labels for these images"
+        scores = [row["score"] for row in rows if row.get("score") is not None]
+        if len(scores) == len(rows) and max(scores) < self.confidence.min:
+            return f"{self.spec.from_} has no label above {self.confidence.min:g}; the best has {max(scores):.2f}"
+        few = f"the {len(rows):,} labels" if len(rows) > 1 else "the one label"
+        return f"{few} that {self.spec.from_} has for these images are left out by prelabels or refused by CVAT"
+
     def digest_of(self, sample: Sample) -> str:
         """Of what would be sent; NONE_SENT without any."""
         rows = [label_to_json(label) for label in self.labels(sample)]

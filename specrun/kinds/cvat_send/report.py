@@ -16,10 +16,12 @@ SUMMARY_NAME = "summary.json"
 
 @dataclass
 class Report:
-    """What is told of a run. failed: (name, reason)."""
+    """What is told of a run. chosen: of the records, where only some are wanted. failed: (name, reason)."""
 
     records: int = 0
+    chosen: int | None = None
     uploaded: int = 0
+    labels_sent: int = 0
     skipped: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

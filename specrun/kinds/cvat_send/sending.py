@@ -71,6 +71,7 @@ class Sending:
             check_known(prelabels, _concerned(work, samples, prelabels), known, str(ctx.address), deleted)
         making = self._making(target, labels or (), ledger)
         self._make(work, making, samples, prelabels, target, tasks)
+        self._count_labels(work, ledger, prelabels)
         found = self._refresh(ledger, samples, prelabels, target)
         self._remember_labels(target)
         if spec.webhook is not None and target is not None:
@@ -154,6 +155,10 @@ class Sending:
             scores = {s.digest: prelabels.mean_score(s.digest) for s in samples} if prelabels else {}
             seed = self.ctx.seed if tasks.choose.seed is None else tasks.choose.seed
             samples = choose(samples, tasks.choose.strategy, seed, scores)
+            self.report.chosen = min(limit, len({sample.digest for sample in samples}))
+            self.report.notes.append(
+                f"{self.report.chosen:,} of {counted(len(samples), 'image')} chosen ({tasks.choose.strategy})"
+            )
         broken = self._broken(samples, ledger, limit)
         work = plan_work([s for s in samples if s.digest not in broken], ledger, naming, tasks.size, limit)
         self.report.skipped = work.known
@@ -267,6 +272,14 @@ class Sending:
         self.report.notes += refusals(batch, sending.refused, numbers, labels)
         return batch
 
+    def _count_labels(self, work: Work, ledger: Ledger, prelabels: Prelabels | None) -> None:
+        """Of this run's tasks, by what CVAT said that it took: those of an earlier, killed run of them included."""
+        made = [ledger[batch.id] for batch in (*work.unfinished, *work.new) if batch.id in ledger]
+        self.report.labels_sent = sum(len(ids) for batch in made for ids in batch.ours.values())
+        images = {frame.digest for batch in made for frame in batch.frames}
+        if prelabels is not None and images and not self.report.labels_sent:
+            self.report.notes.append(f"no prelabels: {prelabels.why_none(images)}")
+
     def _refresh(
         self, ledger: Ledger, samples: Sequence[Sample], prelabels: Prelabels | None, target: Target | None
     ) -> Differing:
@@ -322,7 +335,9 @@ class Sending:
             "label_names": [label.name for label in labels] if labels is not None else None,
             "label_ids": dict(target.label_ids) if target else None,
             "records": report.records,
+            **({"chosen": report.chosen} if report.chosen is not None else {}),
             "uploaded": report.uploaded,
+            "labels_sent": report.labels_sent,
             "skipped": report.skipped,
             "failed": [{"name": name, "reason": reason} for name, reason in report.failed],
             "in_cvat": sum(len(b.frames) - len(b.failed) for b in ledger if b.task_id in set(ids)),

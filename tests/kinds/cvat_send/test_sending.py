@@ -292,3 +292,29 @@ def test_shapes_that_a_label_does_not_allow_are_left_out_and_told(work, server):
     outputs = work.run(spec_of(prelabels=polygons(shape=None), labels=[{"name": "coral", "type": "rectangle"}]))
     assert work.shapes() == {}
     assert any("with a label of type rectangle" in note for note in outputs.notes)
+
+
+def test_how_many_were_chosen_and_how_many_labels_went_with_them_is_told(work):
+    for name, score in (("a.png", 0.9), ("b.png", 0.5), ("c.png", 0.7)):
+        work.add_image(name, square(10, 10, score=score), square(40, 40, score=score))
+    tasks = {"from": "sources.photos", "size": 2, "choose": {"strategy": "uncertain", "n": 2}}
+    outputs = work.run(spec_of(tasks=tasks, prelabels=polygons()))
+    assert (outputs.facts["records"], outputs.facts["chosen"], outputs.facts["labels_sent"]) == (3, 2, 4)
+    assert "2 of 3 images chosen (uncertain)" in outputs.notes
+    again = work.run(spec_of(tasks=tasks, prelabels=polygons()))
+    assert again.facts["labels_sent"] == 0
+    assert not any("no prelabels" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ((), "predictions.masks has no labels for these images"),
+        ((square(10, 10, score=0.2),), "predictions.masks has no label above 0.25; the best has 0.20"),
+    ],
+)
+def test_prelabels_that_were_asked_for_and_are_not_there_are_told(work, labels, why):
+    work.add_image("a.png", *labels)
+    outputs = work.run(spec_of(prelabels=polygons(confidence=0.25)))
+    assert outputs.facts["labels_sent"] == 0
+    assert f"no prelabels: {why}" in outputs.notes
