@@ -56,6 +56,7 @@ class LoraJob(Kind):
         """The content of a local base model; how many steps there will be."""
         notes = [f"preset {spec.preset}: {_preset_values(spec)}"] if spec.preset else []
         notes += _steps_note(spec, look)
+        notes += memory_notes(spec, _family(look.record.facts if look.record else {}, spec), gpu_sizes_mib())
         if not is_local(spec.base_model, look.project_dir):
             return Observation(value={"base_model": spec.base_model}, notes=tuple(notes))
         place = local_place(spec.base_model, look.project_dir)
@@ -162,6 +163,28 @@ def _family(facts: Mapping[str, Json], spec: LoraJobSpec) -> FamilyName:
     if told == "sd":
         return "sd"
     return "sdxl" if told == "sdxl" else estimates.guess_family(f"{spec.base_model} {spec.preset or ''}")
+
+
+def gpu_sizes_mib() -> list[float]:
+    """Memory of this machine's GPUs; empty where there are none or nobody can say."""
+    try:
+        import pynvml  # a driver's library comes with it
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20 for handle in handles]
+    except Exception:  # pynvml's own tree, its absence, a driver that is not there
+        return []
+
+
+def memory_notes(spec: LoraJobSpec, family: FamilyName, gpus_mib: Sequence[float]) -> list[str]:
+    """What would have to change for the job to fit on the largest GPU."""
+    needed = estimates.needed_mib(spec, family)
+    if not gpus_mib or needed <= max(gpus_mib):
+        return []
+    largest = max(gpus_mib)
+    advice = estimates.advice(spec, family, fits_mib=largest)
+    return [f"needs {needed / 1024:.0f} GiB by rule, the GPU has {largest / 1024:.0f} GiB. {advice}"]
 
 
 def _preset_values(spec: LoraJobSpec) -> str:

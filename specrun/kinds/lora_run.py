@@ -16,9 +16,10 @@ from specrun.model.work import Context
 from specrun.training.lora import checkpoints, formats
 from specrun.training.lora.base import Base, find_base
 from specrun.training.lora.finishing import save_lora
+from specrun.training.lora.loop import train
 from specrun.training.lora.records import Records, choose
 from specrun.training.lora.rules import installed
-from specrun.training.lora.trainer import Job, Training, train
+from specrun.training.lora.trainer import Job, Training
 
 _PACKAGES = ("diffusers", "peft", "transformers")
 

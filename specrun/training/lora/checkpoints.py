@@ -24,13 +24,14 @@ KEPT = "checkpoints"
 @dataclass
 class Progress:
     """key: digest of all that decides the result. step: of the optimizer. rows: one a report. kept: (what is low when
-    good, step) of weights in checkpoints/."""
+    good, step) of weights in checkpoints/. reported: the last step whose validation and pictures are done."""
 
     key: str
     step: int = 0
     finished: bool = False
     rows: list[dict[str, float]] = field(default_factory=list)
     kept: list[tuple[float, int]] = field(default_factory=list)
+    reported: int = -1
     loss_sum: float = 0.0
     loss_count: int = 0
 

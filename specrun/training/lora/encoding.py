@@ -29,11 +29,7 @@ def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
     for name, value in sorted(state.items()):
         plain = value.detach().to("cpu").contiguous()
         found.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
-        found.update(
-            plain.view(torch.uint8).numpy().tobytes()
-            if plain.dim()
-            else plain.reshape(1).view(torch.uint8).numpy().tobytes()
-        )
+        found.update(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
     return found.hexdigest()
 
 
@@ -121,11 +117,11 @@ class TextCache:
         self.clip_skip = clip_skip
         digests = [weights_digest(part.encoder.state_dict()) for part in parts.text]
         self.key = json_digest([digests, clip_skip, 1])
-        self._held: dict[str, Text] = {}
 
     def fill(self, captions: Sequence[str], told: Callable[[int, int], None]) -> None:
-        for number, caption in enumerate(sorted(set(captions))):
-            told(number, len(captions))
+        wanted = sorted(set(captions))
+        for number, caption in enumerate(wanted):
+            told(number, len(wanted))
             path = self.path(caption)
             if not path.is_file():
                 with torch.no_grad():

@@ -81,9 +81,12 @@ def to_kohya(weights: Mapping[str, torch.Tensor], *, family: FamilyName, scale: 
         if ending == "lora_magnitude_vector":
             value = value.reshape(-1, *([1] * (_dimensions(weights, layer) - 1)))
         found[f"{kohya}.{_ENDINGS[ending]}"] = value.contiguous()
-        if ending == "lora_A.weight" or ending.endswith("_b"):
-            ranks[kohya] = min(ranks.get(kohya, value.shape[0]), value.shape[0])
-        ranks.setdefault(kohya, 1)
+        if ending in ("lora_A.weight", "lokr_w1_b", "lokr_w2_b"):
+            ranks[kohya] = int(value.shape[0])
+    for name in [name for name in found if name.endswith(".lokr_w1") and name.partition(".")[0] not in ranks]:
+        # Both factors are whole, so there is no rank to divide by: readers take such a product as it is.
+        found[name] = found[name] * scale
+        found[f"{name.partition('.')[0]}.alpha"] = torch.tensor(1.0)
     for kohya, rank in ranks.items():
         found[f"{kohya}.alpha"] = torch.tensor(float(scale * rank))
     return dict(sorted(found.items()))

@@ -54,13 +54,17 @@ def choose(samples: Sequence[Sample], spec: LoraTraining, seed: int) -> Records:
     notes: list[str] = []
     captioned = _captioned(wanted, spec, notes)
     records = [_record(sample, caption, spec) for sample, caption in captioned]
-    held = [record for record, (sample, _) in zip(records, captioned, strict=True) if sample.split == "val"]
-    train = [record for record in records if record not in held]
+    in_val = [sample.split == "val" for sample, _ in captioned]
+    held = [record for record, val in zip(records, in_val, strict=True) if val]
+    train = [record for record, val in zip(records, in_val, strict=True) if not val]
     if spec.validation is not None and spec.validation.split and not held and len(train) > 1:
         count = max(1, round(len(train) * spec.validation.split))
-        order = sorted(train, key=lambda record: hashlib.sha256(f"{seed}/{record.digest}".encode()).digest())
-        held = sorted(order[: min(count, len(train) - 1)], key=lambda record: record.name)
-        train = [record for record in train if record not in held]
+        order = sorted(
+            range(len(train)), key=lambda i: hashlib.sha256(f"{seed}/{train[i].digest}/{i}".encode()).digest()
+        )
+        chosen = set(order[: min(count, len(train) - 1)])
+        held = [record for i, record in enumerate(train) if i in chosen]
+        train = [record for i, record in enumerate(train) if i not in chosen]
     if not train:
         raise NodeError(f"{spec.dataset}: all images are in the split val.", hint="Put some into train.")
     if spec.validation is None:

@@ -45,12 +45,6 @@ class Report:
         self._since = time.monotonic()
         self._from = training.progress.step
 
-    def start(self) -> None:
-        """Before anything is learnt."""
-        self._validate()
-        self._pictures()
-        self._since = time.monotonic()
-
     def losses(self) -> None:
         progress = self.training.progress
         speed = (progress.step - self._from) / max(time.monotonic() - self._since, 1e-9)
@@ -72,12 +66,15 @@ class Report:
             self._validate()
         if spec.samples is not None and (step % spec.samples.every == 0 or step == last):
             self._pictures()
-        if spec.keep_weights and (step % spec.save_every == 0 or step == last):
+        if step and spec.keep_weights and (step % spec.save_every == 0 or step == last):
             self._keep()
         self._since += time.monotonic() - began
 
     def _validate(self) -> None:
-        if self.training.records.validation:
+        done = any(
+            row["step"] == self.training.progress.step and "val/loss" in row for row in self.training.progress.rows
+        )
+        if self.training.records.validation and not done:
             loss = self.training.validation_loss()
             self._add({"step": float(self.training.progress.step), "val/loss": loss})
 
@@ -146,4 +143,4 @@ def write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
 
 def _text(training: Training, prompt: str) -> Text:
     with torch.no_grad():
-        return training.text_of([prompt])
+        return training.losses.text_of([prompt])

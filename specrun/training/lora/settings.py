@@ -118,7 +118,7 @@ class LoraTraining(NodeSpec):
     train_text_encoder: bool = False
     """Learns in the text encoders too."""
     clip_skip: int = Field(default=0, ge=0, le=11)
-    """Last layers of the text encoder that are left out (SD 1.x and 2.x)."""
+    """Last layers of the text encoder that are left out."""
     gradient_accumulation: int = Field(default=4, ge=1)
     """Batches for each step of the optimizer."""
     gradient_checkpointing: bool = True

@@ -1,4 +1,4 @@
-"""The training: from records and a base model to weights; going on exactly where an earlier attempt ended.
+"""A training that is under way: what it is made of, its steps, and where it stands.
 
 Each step of the optimizer takes `gradient_accumulation` batches. What is random in it (noise, timesteps, dropout,
 changes of pictures and captions) is drawn from the seed and the number of its batch.
@@ -16,26 +16,23 @@ from typing import Any
 
 import torch
 
-from specrun.errors import NodeError, OutOfMemory, StopRequested
+from specrun.errors import NodeError
 from specrun.model.work import Context
 from specrun.training.lora import checkpoints, network, prior, reporting
 from specrun.training.lora.base import Base
 from specrun.training.lora.buckets import batches_an_epoch, epoch_batches
 from specrun.training.lora.checkpoints import Progress
 from specrun.training.lora.encoding import LatentCache, LatentEncoder, TextCache, weights_digest
-from specrun.training.lora.estimates import advice, needed_mib
-from specrun.training.lora.families import Parts, Text, family
+from specrun.training.lora.families import Parts, family
 from specrun.training.lora.families.parts import token_count, window
+from specrun.training.lora.losses import VALIDATION_TIMESTEPS, Losses
 from specrun.training.lora.noise import generator, make_diffusion
 from specrun.training.lora.optimizing import Average, make_optimizer, make_schedule, step_in_backward
-from specrun.training.lora.pictures import Picture, Pixels, prepare
-from specrun.training.lora.records import Record, Records, changed_caption, require_short
+from specrun.training.lora.pictures import Pixels, prepare
+from specrun.training.lora.records import Records, require_short
 from specrun.training.lora.sampling import Painter
 from specrun.training.lora.settings import LoraTraining
-from specrun.training.oom import is_out_of_memory
 
-_REPORT_EVERY = 10
-_VALIDATION_TIMESTEPS = 4
 _LATENTS, _TEXTS, _PRIORS = "lora/latents", "lora/texts", "lora/priors"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
 
@@ -76,16 +73,28 @@ class Training:
         self.records = self._checked(job.records)
         self.diffusion = make_diffusion(self.parts.scheduler, self.spec)
         self.encoder = LatentEncoder(self.parts.vae, self.dtype, ctx.log)
-        self.latents = LatentCache(job.cache / _LATENTS, weights_digest(self.parts.vae.state_dict()))
         self._place_parts()
-        self.texts = TextCache(job.cache / _TEXTS, self.family, self.parts, self.spec.clip_skip)
         self.priors = prior.class_records(self, job.cache / _PRIORS)
-        self._fill_caches()
+        latents, texts = self._fill_caches()
         self.configs = self._inject()
         self.sizes = [record.fit.size_wh for record in self.records.train]
         self.steps, self.steps_an_epoch = total_steps(self.spec, self.sizes)
         self._make_optimizer()
-        self.run_denoiser: Any = torch.compile(self.parts.denoiser) if self.spec.compile else self.parts.denoiser
+        self.losses = Losses(
+            spec=self.spec,
+            seed=job.seed,
+            pixels=job.pixels,
+            family=self.family,
+            parts=self.parts,
+            diffusion=self.diffusion,
+            encoder=self.encoder,
+            latents=latents,
+            texts=texts,
+            run_denoiser=torch.compile(self.parts.denoiser) if self.spec.compile else self.parts.denoiser,
+            device=self.device,
+            dtype=self.dtype,
+            cast=self.cast,
+        )
         self.progress = Progress(job.key)
 
     # What the training is made of
@@ -103,25 +112,23 @@ class Training:
             module.to(self.device)
         self.parts.vae.to(self.device)
 
-    def _fill_caches(self) -> None:
+    def _fill_caches(self) -> tuple[LatentCache | None, TextCache | None]:
+        spec, latents, texts = self.spec, None, None
         records = [*self.records.train, *self.records.validation, *self.priors]
-        if self.spec.cache_latents:
-            self.latents.fill(
-                records,
-                lambda record: prepare(record, self.spec, self.job.pixels, None),
-                self.encoder,
-                self._told("encoding pictures"),
-            )
-        captions: list[str] = ["", *(record.caption for record in records)]
-        if self.spec.caches_text:
-            told = self._told("encoding captions")
-            self.texts.fill([*captions, *reporting.sample_captions(self.spec)], told)
+        if spec.cache_latents:
+            latents = LatentCache(self.job.cache / _LATENTS, weights_digest(self.parts.vae.state_dict()))
+            told = self._told("encoding pictures")
+            latents.fill(records, lambda record: prepare(record, spec, self.job.pixels, None), self.encoder, told)
+            self.parts.vae.to("cpu")
+        if spec.caches_text:
+            texts = TextCache(self.job.cache / _TEXTS, self.family, self.parts, spec.clip_skip)
+            captions = [*(record.caption for record in records), *reporting.sample_captions(spec)]
+            texts.fill(captions, self._told("encoding captions"))
             for part in self.parts.text:
                 part.encoder.to("cpu")
-        if self.spec.cache_latents:
-            self.parts.vae.to("cpu")
         if self.job.on_gpu:
             torch.cuda.empty_cache()
+        return latents, texts
 
     def _told(self, phase: str) -> Any:
         def told(done: int, total: int) -> None:
@@ -179,77 +186,6 @@ class Training:
         for module in self.learning.values():
             module.train(learning)
 
-    # One step
-
-    def text_of(self, captions: Sequence[str]) -> Text:
-        if self.spec.caches_text:
-            said = self.texts.load(captions)
-        else:
-            with torch.set_grad_enabled(self.spec.train_text_encoder and torch.is_grad_enabled()), self.cast():
-                said = self.family.encode(self.parts, captions, self.spec.clip_skip)
-        return {name: value.to(self.device) for name, value in said.items()}
-
-    def batch_loss(self, records: Sequence[Record], numbers: tuple[int, ...], *, learning: bool) -> torch.Tensor:
-        """(n,) the loss of each record. numbers: what decides noise, timesteps and changes. learning: with changes."""
-        source = generator(self.job.seed, *numbers)
-        order = random.Random(source.initial_seed()) if learning else None
-        pictures, moments = self._moments(records, order)
-        latents = self.encoder.drawn(moments, source)
-        noise, timesteps = self.diffusion.draw(latents.shape, source)
-        if not learning:
-            timesteps = self._fixed_timesteps(numbers[-1]).expand(len(records))
-        return self._loss_at(records, pictures, (latents, noise, timesteps), order)
-
-    def _moments(self, records: Sequence[Record], order: random.Random | None) -> tuple[list[Picture], torch.Tensor]:
-        """Pictures are read only where something else than their latents is asked of them."""
-        cached = self.spec.cache_latents
-        if cached and self.spec.masked_loss is None:
-            return [], torch.stack([self.latents.load(record) for record in records])
-        pictures = [prepare(record, self.spec, self.job.pixels, None if cached else order) for record in records]
-        if cached:
-            return pictures, torch.stack([self.latents.load(record) for record in records])
-        pixels = torch.stack([picture.pixels for picture in pictures])
-        return pictures, self.encoder.moments(pixels, [record.name for record in records])
-
-    def _loss_at(
-        self,
-        records: Sequence[Record],
-        pictures: Sequence[Picture],
-        drawn: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        order: random.Random | None,
-    ) -> torch.Tensor:
-        latents, noise, timesteps = (value.to(self.device) for value in drawn)
-        noisy = self.diffusion.noisy(latents, noise, timesteps)
-        target = self.diffusion.target(latents, noise, timesteps)
-        captions = [record.caption for record in records]
-        if order is not None:
-            captions = [changed_caption(caption, self.spec, order) for caption in captions]
-        text = self.text_of(captions)
-        sizes = torch.tensor(self._sizes(records, pictures), device=self.device)
-        with self.cast():
-            denoiser = self.run_denoiser if order is not None else self.parts.denoiser
-            predicted = self.family.predict(denoiser, noisy.to(self.dtype), timesteps, text, sizes)
-        masks = [picture.mask for picture in pictures if picture.mask is not None]
-        mask = torch.stack(masks).to(self.device) if masks else None
-        return self.diffusion.loss(predicted, target, timesteps, mask)
-
-    def _sizes(self, records: Sequence[Record], pictures: Sequence[Picture]) -> list[tuple[int, int, int, int]]:
-        if pictures:
-            return [picture.sizes for picture in pictures]
-        return [
-            (
-                record.size_wh[1],
-                record.size_wh[0],
-                (record.fit.resize_wh[1] - record.fit.size_wh[1]) // 2,
-                (record.fit.resize_wh[0] - record.fit.size_wh[0]) // 2,
-            )
-            for record in records
-        ]
-
-    def _fixed_timesteps(self, number: int) -> torch.Tensor:
-        count = int(self.diffusion.scheduler.config.num_train_timesteps)
-        return torch.tensor([(2 * number + 1) * count // (2 * _VALIDATION_TIMESTEPS)])
-
     def step(self) -> float:
         """One step of the optimizer; returns the mean loss. Raises NodeError: it is not a number."""
         spec, number = self.spec, self.progress.step
@@ -257,14 +193,16 @@ class Training:
         batches = epoch_batches(self.sizes, spec.batch, self.job.seed, epoch)
         wanted = batches[group * spec.gradient_accumulation : (group + 1) * spec.gradient_accumulation]
         images = sum(len(batch) for batch in wanted)
-        mean = 0.0
+        summed = torch.zeros((), device=self.device)
         for place, batch in enumerate(wanted):
             numbers = (1, number, place)
             torch.manual_seed(generator(self.job.seed, 2, *numbers).initial_seed())
-            loss = self.batch_loss([self.records.train[i] for i in batch], numbers, learning=True).sum() / images
+            loss = self.losses.of([self.records.train[i] for i in batch], numbers, learning=True).sum() / images
             self.scaler.scale(loss).backward()
-            mean += float(loss.detach())
-            mean += self._prior_step(len(batch), images, numbers)
+            summed += loss.detach()
+            if self.priors:
+                summed += self._prior_step(len(batch), images, numbers)
+        mean = float(summed)
         if not math.isfinite(mean):
             raise NodeError(
                 f"step {number + 1}: the loss is not a number.",
@@ -277,16 +215,15 @@ class Training:
             self.average.update()
         return mean
 
-    def _prior_step(self, count: int, images: int, numbers: tuple[int, ...]) -> float:
+    def _prior_step(self, count: int, images: int, numbers: tuple[int, ...]) -> torch.Tensor:
         """As many pictures of the class as of the subject."""
-        if not self.priors or self.spec.prior_preservation is None:
-            return 0.0
+        assert self.spec.prior_preservation is not None
         order = random.Random(generator(self.job.seed, 3, *numbers).initial_seed())
         chosen = [order.choice(self.priors) for _ in range(count)]
-        each = self.batch_loss(chosen, (4, *numbers), learning=True)
+        each = self.losses.of(chosen, (4, *numbers), learning=True)
         loss = self.spec.prior_preservation.weight * each.sum() / images
         self.scaler.scale(loss).backward()
-        return float(loss.detach())
+        return loss.detach()
 
     def _apply_gradients(self) -> None:
         self.scaler.unscale_(self.optimizer)
@@ -303,11 +240,11 @@ class Training:
         total = 0.0
         with self.averaged():
             for index, record in enumerate(self.records.validation):
-                for number in range(_VALIDATION_TIMESTEPS):
+                for number in range(VALIDATION_TIMESTEPS):
                     self.ctx.check_stop()
-                    total += float(self.batch_loss([record], (5, index, number), learning=False))
+                    total += float(self.losses.of([record], (5, index, number), learning=False))
         self.set_learning(True)
-        return total / (len(self.records.validation) * _VALIDATION_TIMESTEPS)
+        return total / (len(self.records.validation) * VALIDATION_TIMESTEPS)
 
     # Where it stands
 
@@ -345,54 +282,3 @@ class Training:
             self.average.load(states["average"])
         self.ctx.log(f"going on from step {self.progress.step:,} of {self.steps:,}")
         return True
-
-
-def train(job: Job, ctx: Context) -> Training:
-    """To the end. Raises StopRequested (a checkpoint stays), OutOfMemory, FormatError, NodeError."""
-    _require_memory(job)
-    try:
-        training = Training(job, ctx)
-        training.take_up()
-        _run(training)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        place = "the GPU" if job.on_gpu else "the CPU"
-        raise OutOfMemory(f"out of memory on {place}.", hint=advice(job.spec, job.base.family)) from error
-    return training
-
-
-def _run(training: Training) -> None:
-    report = reporting.Report(training)
-    progress = training.progress
-    if progress.step == 0:
-        report.start()
-    training.set_learning(True)
-    for step in range(progress.step, training.steps):
-        loss = training.step()
-        progress.step = step + 1
-        progress.loss_sum += loss
-        progress.loss_count += 1
-        if progress.step % _REPORT_EVERY == 0 or progress.step == training.steps:
-            report.losses()
-        report.at_step()
-        stop = training.ctx.stop_requested() and progress.step < training.steps
-        if stop or progress.step % training.spec.save_every == 0:
-            training.save()
-        if stop:
-            raise StopRequested("stopped because the run was asked to stop; training goes on from here")
-    progress.finished = True
-    training.save()
-
-
-def _require_memory(job: Job) -> None:
-    """Raises OutOfMemory before anything is loaded: the GPU is smaller than what the settings need by rule."""
-    if not job.on_gpu:
-        return
-    total = torch.cuda.get_device_properties(0).total_memory / 2**20
-    needed = needed_mib(job.spec, job.base.family)
-    if needed > 1.25 * total:
-        raise OutOfMemory(
-            f"the GPU has {total / 1024:.0f} GiB; by rule these settings need {needed / 1024:.0f} GiB.",
-            hint=advice(job.spec, job.base.family, fits_mib=total),
-        )

@@ -47,13 +47,17 @@ class Trained:
                 change = torch.randn_like(parameter) * 0.1
                 parameter.data = parameter.data * (1 + change) if "magnitude" in key else parameter.data + change
         self.weights = formats.packed({name: network.adapter_state(module) for name, module in parts.items()})
-        self.layers = {name.rsplit(".lora_", 1)[0] for name in self.weights}
+        self.layers = {name.rsplit(".lo", 1)[0] for name in self.weights}
         described = {
             "family": family, "base_model": "b", "base_digest": "d", "trigger": "reefx", "rank": self.spec.rank,
             "alpha": self.spec.alpha, "network": self.spec.network, "resolution": [64, 64], "steps": 3,
         }  # fmt: skip
         save_lora(folder, self.weights, described, scale=self.spec.scale, adapter_metadata=network.metadata(configs))
         self.peft_file, self.kohya_file = folder / formats.PEFT_NAME, folder / formats.KOHYA_NAME
+
+    def unet_metadata(self) -> Any:
+        with safe_open(self.peft_file, "pt") as file:
+            return json.loads(file.metadata()["lora_adapter_metadata"])
 
     def fresh(self) -> Any:
         return PIPELINES[self.family].from_pretrained(self.base, local_files_only=True)
@@ -112,6 +116,32 @@ def test_every_loader_gives_the_output_that_was_trained(
         by_kohya.load_lora_weights(found.kohya_file)
         assert layers_with_lora(by_kohya.unet) == len(found.layers)
         torch.testing.assert_close(found.output(by_kohya), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rank", [2, 8])
+def test_kronecker_products_are_the_same_in_both_files(trained: Any, rank: int) -> None:
+    found = trained("sd", network="lokr", rank=rank, alpha=1.0)
+    wanted = found.output(found.pipe)
+    pipe = found.fresh()
+    pipe.unet.load_lora_adapter(load_file(found.peft_file), prefix="unet", metadata=found.unet_metadata())
+    torch.testing.assert_close(found.output(pipe), wanted, atol=1e-5, rtol=0)
+
+    weights, by_hand = load_file(found.kohya_file), found.fresh()
+    layers = dict(by_hand.unet.named_modules())
+    assert len(found.layers) == 48
+    for layer in found.layers:
+        name = formats._layer_to_kohya(layer, "sd")
+        scale = 1.0
+        factors = []
+        for factor in ("lokr_w1", "lokr_w2"):
+            whole = weights.get(f"{name}.{factor}")
+            if whole is None:
+                down = weights[f"{name}.{factor}_b"]
+                whole = weights[f"{name}.{factor}_a"] @ down
+                scale = float(weights[f"{name}.alpha"]) / down.shape[0]
+            factors.append(whole)
+        layers[layer.removeprefix("unet.")].weight.data += scale * torch.kron(*factors)
+    torch.testing.assert_close(found.output(by_hand), wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl"])

@@ -11,7 +11,9 @@ from specrun.errors import FormatError, NodeError, StopRequested
 from specrun.model.event import LogLine
 from specrun.training.lora import checkpoints, network
 from specrun.training.lora.buckets import epoch_batches
-from specrun.training.lora.trainer import Training, train
+from specrun.training.lora.loop import train
+from specrun.training.lora.losses import Losses
+from specrun.training.lora.trainer import Training
 from tests.support.lora_training import make_job, pictures, small_spec
 
 
@@ -82,7 +84,7 @@ def test_cached_and_fresh_latents_give_the_same_gradients(
         spec = small_spec(request.getfixturevalue(family), cache_latents=cached, cache_text_embeddings=cached)
         training = Training(*make_job(tmp_path / str(cached), spec, samples))
         batch = [training.records.train[index] for index in epoch_batches(training.sizes, 2, 42, 0)[0]]
-        training.batch_loss(batch, (1, 0, 0), learning=True).sum().backward()
+        training.losses.of(batch, (1, 0, 0), learning=True).sum().backward()
         gradients.append([parameter.grad for parameter in training.parameters])
     assert any(gradient.abs().max() > 0 for gradient in gradients[0])
     for one, other in zip(*gradients, strict=True):
@@ -93,13 +95,13 @@ def test_an_epoch_takes_every_picture_once(sd: Path, tmp_path: Path, monkeypatch
     samples = pictures(tmp_path / "images", ((64, 64), (64, 64), (64, 64), (128, 64), (64, 200)))
     spec = small_spec(sd, max_steps=None, epochs=2)
     seen: list[str] = []
-    whole = Training.batch_loss
+    whole = Losses.of
 
-    def noted(self: Training, records: Any, numbers: Any, *, learning: bool) -> torch.Tensor:
+    def noted(self: Losses, records: Any, numbers: Any, *, learning: bool) -> torch.Tensor:
         seen.extend(record.name for record in records)
         return whole(self, records, numbers, learning=learning)
 
-    monkeypatch.setattr(Training, "batch_loss", noted)
+    monkeypatch.setattr(Losses, "of", noted)
     training = train(*make_job(tmp_path, spec, samples))
     assert training.steps == 8
     assert Counter(seen[:5]) == Counter(seen[5:]) == Counter(sample.name for sample in samples)
@@ -249,7 +251,7 @@ def test_one_picture_is_learnt_by_heart(family: str, tmp_path: Path, request: py
     def fixed_loss() -> float:
         with torch.no_grad():
             records = list(training.records.train)
-            return sum(float(training.batch_loss(records, (9, k, k % 4), learning=False)) for k in range(16)) / 16
+            return sum(float(training.losses.of(records, (9, k, k % 4), learning=False)) for k in range(16)) / 16
 
     before = fixed_loss()
     while training.progress.step < training.steps:

@@ -41,7 +41,7 @@ class StableDiffusionXL:
         target = torch.tensor([side * _LATENT_PIXELS for side in noisy.shape[-2:]], device=sizes.device)
         added = {
             "text_embeds": text["pooled"],
-            "time_ids": torch.cat([sizes, target.expand(len(sizes), 2)], dim=1).to(text["pooled"].dtype),
+            "time_ids": torch.cat([sizes, target.expand(len(sizes), 2)], dim=1).float(),
         }
         found: torch.Tensor = denoiser(
             noisy,
