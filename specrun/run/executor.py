@@ -49,6 +49,7 @@ class Executor:
     """One run. emit: called with every event, on the event loop.
 
     stays: asked when nothing is left to do; while it says yes the run waits to be amended.
+    last_call: asked before it ends for whatever people want that was not heard yet.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Executor:
         gpus: Gpus,
         secrets: Secrets,
         stays: Callable[[], bool] = lambda: False,
+        last_call: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
         self.ledger = Ledger(job, paths, state.records())
@@ -69,6 +71,7 @@ class Executor:
         self._emit = emit
         self._gpus = gpus
         self._stays = stays
+        self._last_call = last_call
         self._codes: dict[Address, int] = {}
         self._unchanged: set[Address] = set()
         self._prints: dict[Address, str] = {}
@@ -93,6 +96,7 @@ class Executor:
         self._going: dict[Address, Making] = {}
         self._wake = anyio.Event()
         self._stopping = False
+        self._over = False
 
     def _capacity(self) -> Capacity:
         settings = self.job.settings.get("executor", {})
@@ -115,24 +119,33 @@ class Executor:
             tasks.start_soon(self._publisher.run)
             await self._warm_up()
             try:
-                while not self._ended:
+                while not await self._is_over():
                     for node in self._scheduler.start():
                         making = self._going[node.address] = Making(node, self.job, self._shop)
                         tasks.start_soon(self._run_node, making)
-                    if self._scheduler.finished and not self._ended:
-                        await self._pool.close()
-                    if not self._ended:
-                        await self._wake.wait()
-                        self._wake = anyio.Event()
+                    await self._wake.wait()
+                    self._wake = anyio.Event()
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._pool.close()
                     self._publisher.close()
             tasks.cancel_scope.cancel()
 
+    async def _is_over(self) -> bool:
+        """Ending the workers takes seconds in which people may ask for more: only then is it decided, for good."""
+        if not self._scheduler.finished:
+            return False
+        await self._pool.close()
+        self._last_call()
+        self._over = self._scheduler.finished and (self._stopping or not self._stays())
+        return self._over
+
     @property
-    def _ended(self) -> bool:
-        return self._scheduler.finished and (self._stopping or not self._stays())
+    def _closed(self) -> str:
+        """Why nothing more is taken in, or ""."""
+        if self._over:
+            return "the run has just ended"
+        return "the run is being stopped" if self._stopping else ""
 
     async def _warm_up(self) -> None:
         """FiftyOne takes seconds to import: its first worker starts while other nodes run."""
@@ -176,7 +189,9 @@ class Executor:
         return ""
 
     def retry(self, address: Address) -> str:
-        revived = [] if self._stopping else self._scheduler.retry(address)
+        if self._closed:
+            return f"{address} is not tried again: {self._closed}"
+        revived = self._scheduler.retry(address)
         if not revived:
             return f"{address} did not fail"
         for again in revived:
@@ -195,14 +210,15 @@ class Executor:
 
     def ask_again(self) -> None:
         """Try anew what found, when it ran, that people are waited for."""
-        if not self._stopping:
+        if not self._closed:
             for address in self._scheduler.revive_waiting():
                 self._emit(NodeQueued(address=str(address)))
             self._wake.set()
 
     def amend(self, wanted: Job) -> bool:
         """Go on with another plan; False: nothing follows from it."""
-        if self._stopping:
+        if self._closed:
+            self.notice(f"the new plan is not taken in: {self._closed}")
             return False
         before = self._standing()
         self.ledger.renew(wanted)

@@ -122,6 +122,7 @@ def look_around(
     """Everything that the planner needs to know. state: None for a project that was never applied.
     looked_at: is told what the observations depend on. environ: where secrets are looked up besides the spec's
     .env files; None: this process's. known: what need not be asked again."""
+    busy = others_run(paths)
     records = dict(state.records()) if state else {}
     attempts = dict(state.attempts()) if state else {}
     cache = ListingCache(paths.cache_db)
@@ -169,8 +170,9 @@ def look_around(
 
     with closing(cache):
         anyio.run(observe_all)
-    # While somebody else's run goes on, its staging folders say nothing about a crash.
-    names = set() if others_run(paths) else begun_names(paths)
+    # While somebody else's run goes on, its staging folders say nothing about a crash; when it ended during the
+    # look, what it said of them came after the attempts were read.
+    names = set() if busy or others_run(paths) else begun_names(paths)
     for node in nodes:
         address = node.address
         if (address.section, address.name) in names and address not in attempts and begun(paths, address):

@@ -116,6 +116,7 @@ class _Run:
         self._gpus = how.gpus if how.gpus is not None else find_gpus(job.settings)
         self._stopped_by: ExitCode | None = None
         self._interrupts = 0
+        self._control = ControlReader(paths.run(job.run))
 
     def emit(self, event: Event) -> None:
         """Never raises: a full disk stops the run gracefully instead of tearing it apart."""
@@ -140,14 +141,21 @@ class _Run:
         environ = with_env_files(self._job.project_dir, self._how.environ or os.environ)
         secrets = Secrets(self._job.settings, environ, self._job.project_dir)
         executor = self._executor = Executor(
-            self._job, self._paths, self._state, self.emit, gpus=self._gpus, secrets=secrets, stays=self._stays
+            self._job,
+            self._paths,
+            self._state,
+            self.emit,
+            gpus=self._gpus,
+            secrets=secrets,
+            stays=self._stays,
+            last_call=self._hear_people,
         )
         self._say_no_gpu(executor)
         old_runs = forget_old_runs(self._state, self._paths, self._job)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, sweep_trash, old_runs)
             tasks.start_soon(self._listen_to_signals, executor)
-            tasks.start_soon(self._listen_to_people, executor)
+            tasks.start_soon(self._listen_to_people)
             tasks.start_soon(self._sample)
             if self._job.poll_s is not None:
                 tasks.start_soon(self._wait_for_people, executor, self._job.poll_s)
@@ -231,16 +239,19 @@ class _Run:
         self._stopped_by = self._stopped_by or code
         executor.stop("the run was stopped", at_once=at_once)
 
-    async def _listen_to_people(self, executor: Executor) -> None:
-        reader = ControlReader(self._paths.run(self._job.run))
+    async def _listen_to_people(self) -> None:
         while True:
             await anyio.sleep(CONTROL_INTERVAL_S)
-            for wanted in reader.poll():
-                self._obey(wanted, executor)
+            self._hear_people()
             try:
                 self._journal.flush()
             except StateError as error:
                 self._in_trouble(error)
+
+    def _hear_people(self) -> None:
+        if self._executor is not None:
+            for wanted in self._control.poll():
+                self._obey(wanted, self._executor)
 
     def _obey(self, wanted: Wanted, executor: Executor) -> None:
         answer = ""

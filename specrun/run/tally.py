@@ -12,7 +12,7 @@ from specrun.run.scheduler import Status
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """codes: exit codes of the nodes that failed."""
+    """codes: exit codes of the nodes that failed. left: nodes that have not ended."""
 
     finished: int
     unchanged: int
@@ -20,6 +20,7 @@ class Tally:
     stopped: int
     skipped: int
     waiting: int
+    left: int
     codes: tuple[int, ...]
 
 
@@ -37,6 +38,7 @@ def tally_of(
         stopped=ended.count(Status.STOPPED),
         skipped=ended.count(Status.SKIPPED),
         waiting=ended.count(Status.WAITING) + waiting_before,
+        left=sum(not how.settled for how in ended),
         codes=tuple(codes.get(address, ExitCode.NODE_FAILED) for address in failed),
     )
 
@@ -44,6 +46,7 @@ def tally_of(
 def exit_code(tally: Tally, *, stopped_by: ExitCode | None) -> ExitCode:
     """The highest of what holds: interrupted, then 3, 1, 5 (only if nothing else failed), 130 for a node that somebody
     stopped, 6."""
+    assert not tally.left, "a run ended with nodes that have not"
     if stopped_by is not None:
         return stopped_by
     if ExitCode.OUR_FAULT in tally.codes:

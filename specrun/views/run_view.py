@@ -156,10 +156,10 @@ class RunView:
             node.version += 1
             if node.state is NodeState.QUEUED:
                 node.state = NodeState.SKIPPED
-                node.reason = "the run crashed before it began" if crashed else "its journal does not say"
+                node.reason = "the run crashed before it began" if crashed else "the run ended before it began"
             else:
                 node.state, node.ended_at, node.retry_at = NodeState.STOPPED, event.time, None
-                node.cause = "the run crashed while it ran" if crashed else "its journal does not say how it ended"
+                node.cause = "the run crashed while it ran" if crashed else "the run ended while it ran"
 
     def _add(self, planned: PlannedNode, history: Mapping[str, float]) -> None:
         node = NodeView(

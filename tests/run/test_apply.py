@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+import pytest
+
 from specrun.model.address import parse_address
 from specrun.model.event import (
     ArtifactMade,
@@ -13,10 +16,12 @@ from specrun.model.event import (
     Metric,
     NodeFailed,
     NodeFinished,
+    NodeQueued,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
     Progress,
+    RunAmended,
     RunFinished,
     RunStarted,
 )
@@ -24,6 +29,7 @@ from specrun.model.plan import Action
 from specrun.planner.compile import Wish
 from specrun.run.control import Ask, Wanted, send
 from specrun.run.supervisor import Supervision, supervise
+from specrun.run.workers import WorkerPool
 from specrun.store.paths import ProjectPaths
 from tests.support.jobs import apply, plan_job, python, step
 
@@ -182,3 +188,55 @@ def test_a_node_that_waits_can_be_cancelled_too(tmp_path: Path) -> None:
     supervise(slow, Supervision(listeners=[cancel_second]))
     skipped = {event.address: event.reason for event in events if isinstance(event, NodeSkipped)}
     assert skipped == {"steps.b": "cancelled", "steps.c": "needs steps.b, which did not run"}
+
+
+ONCE_BROKEN = "import os, sys\nif not os.path.exists(sys.argv[1]):\n    open(sys.argv[1], 'w')\n    sys.exit('no')\n"
+
+
+def test_a_retry_that_comes_as_a_run_ends_is_taken_up(tmp_path: Path) -> None:
+    flaky = step("flaky", [*python(ONCE_BROKEN), str(tmp_path / "tried")])
+    below = step("below", python("open('x', 'w')"), inputs={"from": "steps.flaky"})
+    job = plan_job(tmp_path, [flaky, below])
+    events: list[Event] = []
+
+    def try_again_at_once(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, NodeFailed):
+            folder = ProjectPaths(tmp_path, tmp_path / "outputs").run(job.run)
+            send(folder, Wanted(Ask.RETRY, flaky.address))
+
+    assert supervise(job, Supervision(listeners=[try_again_at_once])) == 0
+    end = events[-1]
+    assert isinstance(end, RunFinished)
+    assert (end.status, end.finished, end.failed) == ("done", 2, 0)
+
+
+@pytest.mark.parametrize("ask", [Ask.RETRY, Ask.AMEND])
+def test_what_is_asked_while_the_workers_end_is_done_before_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    flaky = step("flaky", [*python(ONCE_BROKEN), str(tmp_path / "tried")])
+    mended = step("flaky", python("open('x', 'w')"))
+    job, other = plan_job(tmp_path, [flaky]), plan_job(tmp_path, [mended])
+    folder = ProjectPaths(tmp_path, tmp_path / "outputs").run(job.run)
+    events: list[Event] = []
+    close, closing, heard = WorkerPool.close, [], anyio.Event()
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, NodeQueued | RunAmended):
+            heard.set()
+
+    async def close_slowly(pool: WorkerPool) -> None:
+        if not closing:
+            closing.append(pool)
+            send(folder, Wanted(ask, flaky.address, other.save_amendment(folder)))
+            with anyio.fail_after(30):
+                await heard.wait()
+        await close(pool)
+
+    monkeypatch.setattr(WorkerPool, "close", close_slowly)
+    assert supervise(job, Supervision(listeners=[hear])) == 0
+    end = events[-1]
+    assert isinstance(end, RunFinished)
+    assert (end.status, end.finished, end.failed, end.stopped) == ("done", 1, 0, 0)
