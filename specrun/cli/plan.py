@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         show(planned, verbose=arguments.verbose)
     if arguments.out:
         save(planned, arguments, Path(arguments.out))
+    if any(why.exit_code == ExitCode.CREDENTIALS for why in planned.world.unreachable.values()):
+        return ExitCode.CREDENTIALS
     if arguments.detailed_exitcode and planned.plan.has_changes:
         return ExitCode.CHANGES
     return ExitCode.DONE

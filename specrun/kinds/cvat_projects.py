@@ -45,16 +45,19 @@ class CvatProject(Kind):
         return [*images, Need("predicted", spec.tasks.from_, _NOTHING), *prelabels]
 
     async def observe(self, spec: CvatProjectSpec, look: Look) -> Observation:
-        if look.record is None:
-            return Observation()
+        """Of a node that was never made: what an apply would make, and whether the server lets us in."""
         # The wire: loaded where a server is asked.
         from specrun.clients.cvat.api import Api
         from specrun.clients.cvat.connection import Connection
         from specrun.clients.http import Retry
+        from specrun.kinds.cvat_send.foretelling import foretold
         from specrun.kinds.cvat_send.observing import differing_note, observe_project
 
-        connection = Connection.from_declaration(look.declarations[connection_address(spec)], look.secret)
+        declared = look.declarations[connection_address(spec)]
+        connection = await anyio.to_thread.run_sync(partial(Connection.from_declaration, declared, look.secret))
         with Api(connection, retry=Retry.from_settings(look.settings)) as api:
+            if look.record is None:
+                return Observation(notes=await anyio.to_thread.run_sync(partial(foretold, api, spec, look)))
             seen = await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))
         notes = await anyio.to_thread.run_sync(partial(differing_note, spec, look))
         return replace(seen, notes=(*seen.notes, *notes))

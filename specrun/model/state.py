@@ -45,6 +45,10 @@ class Unreachable:
         return (CredentialsError if refused else NodeError)(self.cause, hint=self.hint or None)
 
 
+PASSING_NOTES = "passing_notes"
+"""A fact: those of the notes that say what one run did, and no plan repeats."""
+
+
 class Outcome(StrEnum):
     """How the last attempt at a node ended."""
 
@@ -77,6 +81,12 @@ class NodeRecord:
     duration_s: float
     notes: tuple[str, ...] = ()
     accepted: str | None = None
+
+    @property
+    def lasting_notes(self) -> tuple[str, ...]:
+        """What is still worth saying after the run that made it."""
+        passing = self.facts.get(PASSING_NOTES)
+        return tuple(note for note in self.notes if note not in passing) if isinstance(passing, list) else self.notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _plan_node(
 def _notes(record: NodeRecord | None, observed: Observation | None, action: Action) -> tuple[str, ...]:
     """What is seen now, and of a node that stays as it is, what its last run said."""
     seen = observed.notes if observed else ()
-    said = record.notes if record and action is Action.NONE else ()
+    said = record.lasting_notes if record and action is Action.NONE else ()
     return (*seen, *(note for note in said if note not in seen))
 
 
@@ -89,7 +89,9 @@ def _decide(
     held = [a for a in node.needs if a in planned and planned[a].action is Action.DISABLED and a not in world.records]
     if held:
         return Action.DISABLED, [Reason(Cause.DISABLED, f"needs {held[0]}, which is not run", address=held[0])], None
-    observed = world.observations.get(node.address, Observation())
+    # What could not be looked at is taken for what it was.
+    unseen = Observation(record.observation) if record and node.address in world.unreachable else Observation()
+    observed = world.observations.get(node.address, unseen)
     if observed.missing:
         return Action.WAIT, [Reason(Cause.PEOPLE, line) for line in observed.missing], None
     waiting = [a for a in node.needs if a in planned and planned[a].action is Action.WAIT]
@@ -128,7 +130,7 @@ def _asked_reasons(node: Node, record: NodeRecord | None, world: World, wish: Wi
     if node.address in wish.replace:
         reasons.append(explain.replaced_reason())
     if node.address in world.unreachable:
-        reasons.append(explain.unreachable_reason(world.unreachable[node.address].cause))
+        reasons.append(explain.unreachable_reason(world.unreachable[node.address]))
     if record is not None and node.address in world.gone:
         reasons.append(explain.gone_reason(world.gone[node.address]))
     return reasons

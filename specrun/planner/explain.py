@@ -8,7 +8,7 @@ from specrun.model.address import Address
 from specrun.model.diagnostic import Position
 from specrun.model.node import Input, Node
 from specrun.model.plan import Cause, Reason
-from specrun.model.state import NodeRecord, Observation
+from specrun.model.state import NodeRecord, Observation, Unreachable
 from specrun.planner.difference import changes, short
 from specrun.planner.fingerprint import input_key
 from specrun.planner.world import World
@@ -91,8 +91,10 @@ def replaced_reason() -> Reason:
     return Reason(Cause.REPLACE, "asked for with --replace")
 
 
-def unreachable_reason(why: str) -> Reason:
-    return Reason(Cause.OBSERVATION, f"could not be looked at: {why}")
+def unreachable_reason(why: Unreachable) -> Reason:
+    """With what to do about it: nothing else can be said of such a node."""
+    told = f"{why.cause.rstrip('.')}. {why.hint.rstrip('.')}" if why.hint else why.cause.rstrip(".")
+    return Reason(Cause.OBSERVATION, f"could not be looked at: {told}")
 
 
 def new_reason(node: Node) -> Reason:

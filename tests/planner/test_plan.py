@@ -145,3 +145,16 @@ def test_what_cannot_be_looked_at_says_why_and_what_needs_it_is_open() -> None:
     plan = make_plan("p", [A, B], World(records=made(A, B), unreachable={A.address: Unreachable("no such folder")}))
     assert plan.nodes[0].reasons[0].text == "could not be looked at: no such folder"
     assert actions(plan) == {"steps.a": Action.UPDATE, "steps.b": Action.UNKNOWN}
+
+
+def test_what_cannot_be_looked_at_says_that_alone_and_what_to_do() -> None:
+    records = made(A, observations={A.address: Observation({"project": 1, "missing": []})})
+    refused = Unreachable("lab: the token is not accepted.", "Make a new one.", 5)
+    plan = make_plan("p", [A], World(records=records, unreachable={A.address: refused}))
+    texts = [reason.text for reason in plan.nodes[0].reasons]
+    assert texts == ["could not be looked at: lab: the token is not accepted. Make a new one"]
+
+
+def test_notes_that_concern_one_run_are_not_repeated() -> None:
+    record = replace(made(A)[A.address], notes=("3 moved", "2 images are broken"), facts={"passing_notes": ["3 moved"]})
+    assert make_plan("p", [A], World(records={A.address: record})).nodes[0].notes == ("2 images are broken",)

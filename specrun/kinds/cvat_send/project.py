@@ -41,7 +41,7 @@ def ensure_project(
 
     Raises NodeError: a name that several projects have, an unknown id, a label that cannot be brought in line.
     """
-    found = _known_project(api, wanted, ctx) or _existing_project(api, wanted)
+    found = _known_project(api, wanted, ctx) or existing_project(api, wanted)
     notes: list[str] = []
     if found is None and (found := _marked_project(api, ctx)) is not None:
         notes.append(f'the project "{found.name}" ({found.id}) was found by the marks on its tasks, not by its name')
@@ -90,7 +90,8 @@ def _known_project(api: Api, wanted: str | int, ctx: Context) -> Project | None:
         raise
 
 
-def _existing_project(api: Api, wanted: str | int) -> Project | None:
+def existing_project(api: Api, wanted: str | int) -> Project | None:
+    """None: there is no project of that name, so that it is made. Raises NodeError: several, or an unknown id."""
     if isinstance(wanted, int):
         return find_project(api, wanted)
     named = [one for one in map(Project.from_json, api.pages("/api/projects", name=wanted)) if one.name == wanted]
@@ -102,7 +103,7 @@ def _make_project(api: Api, name: str, labels: Sequence[WantedLabel], ctx: Conte
         body = {"name": name, "labels": [label.to_json() for label in labels]}
         return Project.from_json(api.post("/api/projects", body))
 
-    return make_once(lambda: _existing_project(api, name), make, look_first=False, check_stop=ctx.check_stop)
+    return make_once(lambda: existing_project(api, name), make, look_first=False, check_stop=ctx.check_stop)
 
 
 def _bring_in_line(

@@ -16,7 +16,8 @@ SUMMARY_NAME = "summary.json"
 
 @dataclass
 class Report:
-    """What is told of a run. chosen: of the records, where only some are wanted. failed: (name, reason)."""
+    """What is told of a run. chosen: of the records, where only some are wanted. failed: (name, reason).
+    passing: notes that say what this run did, and that no plan repeats."""
 
     records: int = 0
     chosen: int | None = None
@@ -25,6 +26,7 @@ class Report:
     skipped: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passing: list[str] = field(default_factory=list)
 
 
 def notes_of(report: Report, gone: Sequence[Batch], prelabels: Prelabels | None, found: Differing) -> list[str]:

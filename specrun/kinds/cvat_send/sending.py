@@ -35,6 +35,7 @@ from specrun.kinds.cvat_send.webhook import ensure_webhook
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.labels import Sample
+from specrun.model.state import PASSING_NOTES
 from specrun.model.work import Context
 
 SENT_NAME = "sent.jsonl"
@@ -93,9 +94,9 @@ class Sending:
         self.ctx.progress(0, None, "", "project and labels")
         target = ensure_project(self.api, self.spec.project, labels, rename, self.ctx)
         if target.made:
-            self.report.notes.append(f'the project "{target.project.name}" was made')
+            self.report.passing.append(f'the project "{target.project.name}" was made')
         else:
-            self.report.notes += target.plan.sentences()
+            self.report.passing += target.plan.sentences()
         self.report.notes += target.notes
         return target
 
@@ -133,7 +134,7 @@ class Sending:
             lost = f", {unknown} without an image here" if unknown else ""
             if not same_images(batch):
                 lost += "; its images are taken for sent by name and size alone, so one with other content is not sent"
-            self.report.notes.append(f"{what} was found by its mark: {counted(len(frames), 'frame')}{lost}")
+            self.report.passing.append(f"{what} was found by its mark: {counted(len(frames), 'frame')}{lost}")
 
     def _own(self, task: Task) -> Marker | None:
         """The mark of this node, which every copy of the project uses."""
@@ -156,7 +157,7 @@ class Sending:
             seed = self.ctx.seed if tasks.choose.seed is None else tasks.choose.seed
             samples = choose(samples, tasks.choose.strategy, seed, scores)
             self.report.chosen = min(limit, len({sample.digest for sample in samples}))
-            self.report.notes.append(
+            self.report.passing.append(
                 f"{self.report.chosen:,} of {counted(len(samples), 'image')} chosen ({tasks.choose.strategy})"
             )
         broken = self._broken(samples, ledger, limit)
@@ -324,6 +325,7 @@ class Sending:
         ids = sorted(b.task_id for b in ledger if b.task_id is not None and b.task_id not in gone_ids)
         project_id = target.project.id if target else None
         place = f"{api.connection.url}/projects/{project_id}" if target else f"{api.connection.url}/tasks"
+        passing = (*report.passing, f"in CVAT: {place}")
         facts: dict[str, Json] = {
             "host": api.connection.host,
             "organization": api.connection.organization,
@@ -343,6 +345,7 @@ class Sending:
             "in_cvat": sum(len(b.frames) - len(b.failed) for b in ledger if b.task_id in set(ids)),
             "differing": found.frames,
             "refreshed": found.refreshed,
+            PASSING_NOTES: [*passing],
         }
         self._write(facts, ledger)
         return Outputs(
@@ -352,7 +355,7 @@ class Sending:
                 Artifact("project", "link", place),
             ),
             facts=facts,
-            notes=(*report.notes, *notes_of(report, gone, prelabels, found), f"in CVAT: {place}"),
+            notes=(*report.passing, *report.notes, *notes_of(report, gone, prelabels, found), passing[-1]),
             observation=observed_value(project_id, (), self.spec),
         )
 

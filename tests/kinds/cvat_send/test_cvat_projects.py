@@ -1,11 +1,13 @@
 """What is checked before a server is asked, what makes the node stale, what CVAT is asked in a plan."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from pydantic import ValidationError
 
+from specrun.errors import CredentialsError, NodeError
 from specrun.kinds.cvat_projects import CvatProject
 from specrun.kinds.cvat_send.sending import connect
 from specrun.kinds.cvat_send.spec import CvatProjectSpec
@@ -18,6 +20,7 @@ from specrun.model.state import NodeRecord
 from specrun.spec.kind import Need
 from tests.doubles.cvat.server import CvatDouble
 from tests.support.cvat_sending import ADDRESS, QUICK, Round, polygons, spec_of, square
+from tests.support.look import make_look
 
 NUMBER = {"name": "n", "input_type": "number"}
 
@@ -197,3 +200,73 @@ def test_a_plan_says_how_many_frames_a_new_model_would_draw_otherwise(tmp_path, 
     assert seen.notes == (
         "1 frame that was sent would get other labels from predictions.masks now; sent is sent (refresh: never)",
     )
+
+
+SOURCE = {"sources.photos": {"images": 7, "classes": ["coral"], "splits": {"train": 5, "val": 2}}}
+
+
+def first_look(work, spec=None, facts=None, password=None):
+    declarations = work.context().declarations
+    asked = make_look(work.folder, ADDRESS, declarations=declarations, facts=facts or {},
+                      environ={"CVAT_PASSWORD": password or work.server.password})  # fmt: skip
+    return anyio.run(CvatProject().observe, spec or spec_of(), replace(asked, settings=QUICK)).notes
+
+
+def test_a_first_plan_says_what_will_be_made(tmp_path, server):
+    work = Round(tmp_path, server)
+    host = server.url.removeprefix("http://")
+    assert first_look(work, facts=SOURCE) == (
+        f'{host}: a new project "reef" with the labels coral, sand',
+        "images: 7 of sources.photos, in 4 tasks",
+    )
+    tasks = {"from": "sources.photos", "size": 2, "choose": {"strategy": "random", "n": 3}}
+    assert first_look(work, spec_of(tasks=tasks), SOURCE)[1] == "images: 3 of 7 of sources.photos, in 2 tasks or more"
+    assert first_look(work, spec_of(tasks=tasks))[1] == "images: at most 3 of sources.photos, in tasks of 2"
+    assert server.state.projects == {}
+
+
+def test_a_first_plan_names_the_labels_that_a_project_gets_and_those_that_look_like_a_slip(tmp_path, server):
+    work = Round(tmp_path, server)
+    with connect(spec_of(), work.context()) as api:
+        api.post("/api/projects", {"name": "reef", "labels": [{"name": "corals", "type": "polygon"}]})
+    host = server.url.removeprefix("http://")
+    assert first_look(work)[:2] == (
+        f'{host}: project "reef" (1, 0 tasks): new labels coral, sand',
+        'the new label "coral" is close to "corals", which is there: it cannot be taken away again',
+    )
+    assert first_look(work, spec_of(project="reefs"))[0].endswith('; did you mean "reef"?')
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"project": 12}, "there is no project 12"),
+        ({"project": "weeds", "labels": "keep"}, 'there is no project "weeds"'),
+        ({"tasks": {"from": "sources.photos", "assignee": "nobody"}}, 'there is no user "nobody"'),
+    ],
+)
+def test_a_first_plan_refuses_what_would_fail_the_run(tmp_path, server, spec, words):
+    with pytest.raises(NodeError, match=words):
+        first_look(Round(tmp_path, server), spec_of(**spec))
+
+
+def test_a_first_plan_asks_with_the_password(tmp_path, server):
+    with pytest.raises(CredentialsError):
+        first_look(Round(tmp_path, server), password="wrong")
+
+
+def test_a_first_plan_without_the_server_says_so_and_does_not_fail(tmp_path):
+    with CvatDouble(anonymous_per_minute=None) as server:
+        work = Round(tmp_path, server)
+        work.context()
+    (note,) = first_look(work)
+    assert note.startswith("what would be made is not known: ")
+
+
+def test_what_a_run_did_is_told_once(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png")
+    outputs = work.run()
+    assert 'the project "reef" was made' in outputs.notes
+    record = replace(Looking(work, outputs).record, notes=outputs.notes)
+    assert record.lasting_notes == ()
