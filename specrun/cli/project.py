@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specrun.cli.github import as_text
 from specrun.errors import UsageError
 from specrun.graph import with_needs
 from specrun.kinds.registry import REGISTRY
@@ -19,11 +20,13 @@ from specrun.planner.compile import Wish, make_plan
 from specrun.planner.world import World
 from specrun.run.estimates import estimate_of
 from specrun.run.job import SPEC_MEMORY
+from specrun.run.patience import Patience
 from specrun.run.refresh import Known, LookedAt, look_around
 from specrun.spec.compiled import load_compiled
 from specrun.spec.project import Project
 from specrun.store.paths import ProjectPaths
 from specrun.store.state import State
+from specrun.views.text import clean
 
 SPEC_NAMES = ("project.yaml", "project.yml", "specrun.yaml", "specrun.yml")
 
@@ -134,15 +137,25 @@ def plan_project(
     *,
     looked_at: LookedAt | None = None,
     known: Known | None = None,
+    patience: Patience | None = None,
 ) -> Planned:
     """Observe and plan; writes caches at most. looked_at: is told which files and folders the plan depends on.
-    known: what need not be observed again."""
+    known: what need not be observed again. patience: with what does not answer; None: standard error says it."""
     paths = paths_of(project)
     wish = wish_of(project, arguments)
     state = State.open(paths.state_db, read_only=True) if paths.state_db.exists() else None
     try:
         wanted = [n for n in project.nodes if wish.targets is None or n.address in wish.targets]
-        world = look_around(wanted, paths, state, project.settings, REGISTRY, looked_at=looked_at, known=known)
+        world = look_around(
+            wanted,
+            paths,
+            state,
+            project.settings,
+            REGISTRY,
+            looked_at=looked_at,
+            known=known,
+            patience=patience or Patience(say=on_stderr),
+        )
         digest = state.digest() if state else ""
         if state:
             check_folder(project, state)
@@ -151,6 +164,12 @@ def plan_project(
             state.close()
     plan = make_plan(project.name, project.nodes, world, wish, estimate=estimate_of(REGISTRY), state=digest)
     return Planned(project, paths, world, plan, wish)
+
+
+def on_stderr(text: str) -> None:
+    # What a spec names may hold anything.
+    sys.stderr.write(as_text(f"{clean(text)}\n"))
+    sys.stderr.flush()
 
 
 def check_folder(project: Project, state: State) -> None:

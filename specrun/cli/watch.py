@@ -29,6 +29,7 @@ from specrun.model.event import RunAmended
 from specrun.model.plan import Action, Plan
 from specrun.run.notifier import Notifier
 from specrun.run.ongoing import Ongoing
+from specrun.run.patience import Patience
 from specrun.run.places import places_of
 from specrun.run.refresh import Known, LookedAt
 from specrun.run.watching import Debounce, Said, hold_back, mark_of_attempt, said_of, what_to_say
@@ -88,6 +89,10 @@ def heard(listener: signal._HANDLER) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class LookLeft(Exception):
+    """The watch ends while it looks."""
+
+
 class Watch:
     """One loop: wait for news, follow the run, look, say what is new, amend the run or start one."""
 
@@ -115,6 +120,7 @@ class Watch:
         self._failed: dict[Address, str] = {}
         self._mistakes = ""
         self._status = ""
+        self._away: set[str] = set()
         self._next_poll = 0.0
 
     def signalled(self, number: int, _frame: object) -> None:
@@ -178,14 +184,20 @@ class Watch:
         if self._ongoing is None or self._printer is None:
             return
         gone = self._ongoing.ended
+        if not self._pass_on() and gone:
+            self._settle(self._ongoing, self._printer)
+
+    def _pass_on(self) -> bool:
+        """Print what happened in the run; whether anything did."""
+        if self._ongoing is None or self._printer is None:
+            return False
         events = self._ongoing.poll()
         for event in events:
             self._printer.handle(event)
             if isinstance(event, RunAmended):
                 self._say_news(Plan.from_json(event.plan))
         self._printer.tick()
-        if gone and not events:
-            self._settle(self._ongoing, self._printer)
+        return bool(events)
 
     def _settle(self, ongoing: Ongoing, printer: Printer) -> None:
         """The run is over: look again, for it may have been overtaken."""
@@ -225,13 +237,17 @@ class Watch:
             project = self._load()
             known = self._known(project, called)
             looked_at = self._looked_at if known is not None else LookedAt()
-            planned = plan_project(project, self._arguments, looked_at=looked_at, known=known)
+            patience = Patience(say=self._voice.say, check=self._meanwhile)
+            planned = plan_project(project, self._arguments, looked_at=looked_at, known=known, patience=patience)
+        except LookLeft:
+            return
         except (SpecError, UsageError) as error:
             self._broken(error)
             return
         if self._mistakes:
             self._mistakes = ""
             self._voice.say("the spec has no mistakes any more")
+        self._tell_servers(patience)
         self._files, self._looked_at = project.files, looked_at
         self._listen(project, looked_at)
         for text in self._hooks.follow(project):
@@ -241,6 +257,22 @@ class Watch:
         self._start_or_say(planned)
         debounce = self._debounce if known is None else self._hook_debounce
         debounce.looked(began, time.monotonic())
+
+    def _meanwhile(self) -> None:
+        """While a look goes on. Raises LookLeft: the watch ends."""
+        if self._signals:
+            raise LookLeft
+        self._pass_on()
+
+    def _tell_servers(self, patience: Patience) -> None:
+        """When a server stops answering, and when it answers again."""
+        for server, why in patience.away.items():
+            if server not in self._away:
+                self._away.add(server)
+                self._voice.say(f"{server} does not answer since {time.strftime('%H:%M')}: {why}")
+        for server in sorted((self._away & patience.asked) - patience.away.keys()):
+            self._away.discard(server)
+            self._voice.say(f"{server} answers again")
 
     def _known(self, project: Project, called: frozenset[str]) -> Known | None:
         """What the last look saw; None: everything is looked at."""

@@ -24,6 +24,7 @@ BLOCK = 1 << 16
 MAX_REDIRECTS = 5
 WAIT_SLICE_S = 0.2
 """A wait is cut into these, so that a run that is asked to stop does."""
+LOOK_ATTEMPTS = 2
 BUSY = frozenset({429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,6 +47,12 @@ class Retry:
             initial_delay_s=duration_s(given.get("initial_delay", "1s")),
             max_delay_s=duration_s(given.get("max_delay", "60s")),
         )
+
+    @classmethod
+    def for_a_look(cls, settings: Mapping[str, Any]) -> Retry:
+        """While planning somebody waits for the answer: one more attempt, and soon."""
+        given = cls.from_settings(settings)
+        return cls(min(given.max_attempts, LOOK_ATTEMPTS), min(given.initial_delay_s, 1.0), min(given.max_delay_s, 2.0))
 
     def delay_s(self, failed: int, share: float) -> float:
         """After that many failed attempts. share: in [0, 1), random; half of the delay is left to it."""

@@ -49,13 +49,12 @@ class CvatProject(Kind):
         # The wire: loaded where a server is asked.
         from specrun.clients.cvat.api import Api
         from specrun.clients.cvat.connection import Connection
-        from specrun.clients.http import Retry
         from specrun.kinds.cvat_send.foretelling import foretold
         from specrun.kinds.cvat_send.observing import differing_note, observe_project
 
         declared = look.declarations[connection_address(spec)]
         connection = await anyio.to_thread.run_sync(partial(Connection.from_declaration, declared, look.secret))
-        with Api(connection, retry=Retry.from_settings(look.settings)) as api:
+        with Api.for_a_look(connection, look.settings) as api:
             if look.record is None:
                 return Observation(notes=await anyio.to_thread.run_sync(partial(foretold, api, spec, look)))
             seen = await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from specrun.errors import SpecrunError
+from specrun.errors import SpecrunError, TransientError
 from specrun.model.address import Address, parse_address
 from specrun.model.artifact import MANIFEST_NAME
 from specrun.model.digest import Json
@@ -20,6 +20,7 @@ from specrun.model.node import Node
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.model.work import Listing
 from specrun.planner.world import World
+from specrun.run.patience import SAY_AFTER_S, Patience, asking_text, servers_of
 from specrun.run.secrets import Revealing
 from specrun.spec.kind import Kind, Registry, kind_of
 from specrun.store.listing import ListingCache
@@ -118,10 +119,11 @@ def look_around(
     looked_at: LookedAt | None = None,
     environ: Mapping[str, str] | None = None,
     known: Known | None = None,
+    patience: Patience | None = None,
 ) -> World:
     """Everything that the planner needs to know. state: None for a project that was never applied.
     looked_at: is told what the observations depend on. environ: where secrets are looked up besides the spec's
-    .env files; None: this process's. known: what need not be asked again."""
+    .env files; None: this process's. known: what need not be asked again. patience: with what does not answer."""
     busy = others_run(paths)
     records = dict(state.records()) if state else {}
     attempts = dict(state.attempts()) if state else {}
@@ -132,6 +134,8 @@ def look_around(
     observations, unreachable = kept.observations, kept.unreachable
 
     reveal = Revealing(paths.project_dir, environ)
+    patient = patience or Patience()
+    waiting: dict[Address, Node] = {}
 
     def look_of(node: Node) -> NodeLook:
         return NodeLook(
@@ -151,25 +155,40 @@ def look_around(
 
     async def observe(node: Node, kind: Kind, limit: anyio.CapacityLimiter) -> None:
         async with limit:
+            waiting[node.address] = node
             try:
                 spec = kind.Spec.model_validate(dict(node.config))
                 observations[node.address] = await kind.observe(spec, look_of(node))
             except SpecrunError as error:
                 unreachable[node.address] = Unreachable(error.message, error.hint or "", int(error.exit_code))
+                if isinstance(error, TransientError):
+                    patient.away.update(dict.fromkeys(servers_of(node), error.message))
             except OSError as error:
                 unreachable[node.address] = Unreachable(f"{error.filename or node.address}: {error.strerror}")
+            del waiting[node.address]
+            patient.asked.update(servers_of(node))
+
+    async def say_what_takes_long() -> None:
+        await anyio.sleep(SAY_AFTER_S)
+        patient.say(asking_text([*waiting.values()]))
 
     async def observe_all() -> None:
         limit = anyio.CapacityLimiter(PARALLEL)
-        async with anyio.create_task_group() as tasks:
-            for node in nodes:
-                kind = kind_of(node.kind, registry)
-                asked = node.address not in observations and node.address not in unreachable
-                if node.enabled and asked and observes(kind):
-                    tasks.start_soon(observe, node, kind, limit)
+        async with anyio.create_task_group() as teller:
+            teller.start_soon(say_what_takes_long)
+            async with anyio.create_task_group() as tasks:
+                for node in nodes:
+                    kind = kind_of(node.kind, registry)
+                    asked = node.address not in observations and node.address not in unreachable
+                    if node.enabled and asked and observes(kind):
+                        tasks.start_soon(observe, node, kind, limit)
+            teller.cancel_scope.cancel()
 
-    with closing(cache):
-        anyio.run(observe_all)
+    def look() -> None:
+        with closing(cache):
+            anyio.run(observe_all)
+
+    patient.wait_for(look)
     # While somebody else's run goes on, its staging folders say nothing about a crash; when it ended during the
     # look, what it said of them came after the attempts were read.
     names = set() if busy or others_run(paths) else begun_names(paths)

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import anyio
 import anyio.to_thread
 import psutil
 
-from specrun.errors import ExitCode, SpecrunError, StateError
+from specrun.errors import ExitCode, SpecrunError, StateError, StopRequested
 from specrun.model.event import Event, MachineSample, Notice, RunFinished, RunStarted
 from specrun.model.state import RunRecord
 from specrun.run.control import Ask, ControlReader, Wanted
@@ -31,6 +32,7 @@ from specrun.run.gpu import Gpus, load_nvml
 from specrun.run.job import JOB_NAME, SPEC_MEMORY, Job
 from specrun.run.listeners import UNHURRIED, Listener, Listeners
 from specrun.run.old_runs import forget_old_runs
+from specrun.run.patience import Patience
 from specrun.run.replanning import replan
 from specrun.run.secrets import Secrets
 from specrun.run.tally import exit_code
@@ -311,7 +313,7 @@ class _Run:
                 continue
             polls += 1
             try:
-                wanted = await anyio.to_thread.run_sync(replan, executor.job, self._paths)
+                wanted = await self._replan(executor.job)
             except (SpecrunError, OSError) as error:
                 executor.notice(f"nobody could be asked: {error}; it is tried again in {poll_s:g} s", "warning")
                 continue
@@ -320,6 +322,21 @@ class _Run:
                 pause = min(2 * pause, ASK_MOST_POLLS)
                 ask_at = polls + pause
                 executor.ask_again()
+
+    async def _replan(self, job: Job) -> Job:
+        """The run does not stay for a server that does not answer."""
+        leaving = threading.Event()
+
+        def check() -> None:
+            if leaving.is_set():
+                raise StopRequested("the run ends")
+
+        try:
+            return await anyio.to_thread.run_sync(
+                replan, job, self._paths, Patience(check=check), abandon_on_cancel=True
+            )
+        finally:
+            leaving.set()
 
     async def _sample(self) -> None:
         psutil.cpu_percent()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,8 @@ __all__ = ["Api", "Progress", "Refused"]
 
 JSON_TYPE = "application/vnd.cvat+json"
 LARGEST_PAGE = 500
+LOOK_TIMEOUT_S = 20.0
+"""Longest silence while planning."""
 
 
 class Api(AbstractContextManager["Api"]):
@@ -50,6 +53,12 @@ class Api(AbstractContextManager["Api"]):
         self.http = Http(
             connection.url, timeouts=timeouts, retry=retry, verify_tls=connection.verify_tls, check_stop=check_stop
         )
+
+    @classmethod
+    def for_a_look(cls, connection: Connection, settings: Mapping[str, Any]) -> Api:
+        """For `observe`: a server that does not answer is given up sooner than in work."""
+        timeout_s = min(connection.timeout_s, LOOK_TIMEOUT_S)
+        return cls(replace(connection, timeout_s=timeout_s), retry=Retry.for_a_look(settings))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

@@ -84,12 +84,11 @@ def _observe(spec: CvatExportSpec, look: Look) -> Observation:
     from specrun.clients.cvat.api import Api
     from specrun.clients.cvat.catalogue import formats, tasks_of
     from specrun.clients.cvat.connection import Connection
-    from specrun.clients.http import Retry
 
     made = look.facts(spec.from_) if spec.from_.startswith("cvat_projects.") else None
     connection = Connection.from_declaration(declared(look.declarations), look.secret)
     try:
-        with Api(connection, retry=Retry.from_settings(look.settings)) as api:
+        with Api.for_a_look(connection, look.settings) as api:
             if spec.format != BACKUP:
                 check_format(spec.format, [found.name for found in formats(api) if found.enabled], connection.host)
             tasks = tasks_of(api, ids=made.get("task_ids") or ()) if made else []

@@ -73,7 +73,6 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
     # urllib3 takes 40 ms, which a spec without CVAT does not pay.
     from specrun.clients.cvat.api import Api
     from specrun.clients.cvat.connection import Connection
-    from specrun.clients.http import Retry
     from specrun.kinds.cvat_pull.ask import ask
     from specrun.kinds.cvat_pull.choose import check_wanted, choose, missing, standing
 
@@ -82,7 +81,7 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
     if spec.from_ and made is None:
         return Observation(value=before)
     connection = Connection.from_declaration(declared(look.declarations), look.secret)
-    with Api(connection, retry=Retry.from_settings(look.settings)) as api:
+    with Api.for_a_look(connection, look.settings) as api:
         asked = ask(api, spec, made, before)
     choices = choose(spec, asked.tasks, asked.jobs)
     project = asked.project.id if asked.project else None
