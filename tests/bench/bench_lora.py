@@ -219,8 +219,10 @@ def main() -> None:
                 if not lines:
                     raise SystemExit(done.stdout + done.stderr)
                 found[case].append(json.loads(lines[-1][7:]))
+                print(f"{case}: {lines[-1][7:]}", file=sys.stderr)
     print(
-        f"\nLoRA training, {options.base}, batch {options.batch}, {options.size} pixels (budget: no slower than the example)"
+        f"\nLoRA training, {options.base}, batch {options.batch}, {options.size} pixels "
+        "(budget: no slower than the example)"
     )
     for case, rows in found.items():
         steps, cpu, mib = (statistics.median(row[key] for row in rows) for key in ("steps_s", "cpu_s", "mib"))
