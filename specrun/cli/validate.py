@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from specrun.cli.project import add_spec, find_spec, pairs
 from specrun.errors import ExitCode, SpecError
 from specrun.kinds.registry import REGISTRY
-from specrun.model.diagnostic import Diagnostic
+from specrun.model.diagnostic import Diagnostic, Severity
 from specrun.spec.diagnostics import diagnostic_json, render_diagnostics, wants_color
+from specrun.spec.environment import with_env_files
 from specrun.spec.project import Project, load_project
 
 
@@ -32,15 +33,34 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         _print_json(None, error.diagnostics)
         return error.exit_code
+    warnings = (*project.warnings, *_unset(project))
     if arguments.json:
-        _print_json(project, project.warnings)
+        _print_json(project, warnings)
         return ExitCode.DONE
-    if project.warnings:
+    if warnings:
         color = wants_color(sys.stderr.isatty(), os.environ)
-        sys.stderr.write(render_diagnostics(project.warnings, color=color))
+        sys.stderr.write(render_diagnostics(warnings, color=color))
     count = len(project.nodes)
     print(f"{project.name} is valid: {count} {'node' if count == 1 else 'nodes'}")
     return ExitCode.DONE
+
+
+def _unset(project: Project) -> Iterator[Diagnostic]:
+    """Secrets of connections that are variables of the environment and not set here: they may be where it is run."""
+    environ = with_env_files(project.project_dir, os.environ)
+    connections = {
+        address: resolved
+        for node in project.nodes
+        for address, resolved in node.declarations.items()
+        if address.startswith("connections.") and isinstance(resolved, Mapping)
+    }
+    for address, resolved in connections.items():
+        for field, value in resolved.items():
+            name = value.get("env") if isinstance(value, Mapping) else None
+            if isinstance(name, str) and not environ.get(name):
+                message = f"{address}.{field}: the environment variable {name} is not set"
+                hint = "Set it, or put it into .env beside the spec."
+                yield Diagnostic(None, message, hint, Severity.WARNING)
 
 
 def _print_json(project: Project | None, found: Sequence[object]) -> None:

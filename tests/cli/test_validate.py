@@ -52,3 +52,24 @@ def test_variables_of_the_command_line_count(tmp_path: Path, capsys: pytest.Capt
     path = write_spec(tmp_path, 'vars: {program: python}\nsteps: {a: {argv: ["${vars.program}"]}}\n')
     assert main(["validate", str(path), "--var", "program=no-such-program"]) == 2
     assert 'there is no program "no-such-program"' in capsys.readouterr().err
+
+
+CONNECTED = """\
+connections:
+  lab: {kind: cvat, url: "http://localhost:1", username: {env: LAB_USER}, password: {env: LAB_PASSWORD}}
+sources:
+  reef: {kind: cvat, connection: lab, project: reef}
+"""
+
+
+def test_a_secret_that_is_not_set_is_a_warning_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_USER", "ann")
+    path = write_spec(tmp_path, CONNECTED)
+    assert main(["validate", str(path)]) == 0
+    warning = "connections.lab.password: the environment variable LAB_PASSWORD is not set"
+    assert capsys.readouterr().err == f"warning: {warning} Set it, or put it into .env beside the spec.\n"
+    (tmp_path / ".env").write_text("LAB_PASSWORD=x\n")
+    assert main(["validate", str(path)]) == 0
+    assert capsys.readouterr().err == ""

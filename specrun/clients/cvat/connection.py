@@ -43,12 +43,12 @@ class Connection:
     @classmethod
     def from_declaration(cls, resolved: Mapping[str, Any], secret: ReadSecret) -> Connection:
         """resolved: `ctx.declarations["connections.lab"]`. Raises CredentialsError: a secret cannot be read."""
-        token, password = resolved.get("access_token"), resolved.get("password")
+        token, user, password = (resolved.get(key) for key in ("access_token", "username", "password"))
         return cls(
             url=str(resolved["url"]).rstrip("/"),
             organization=resolved.get("organization"),
             token=secret(token) if token else None,
-            username=resolved.get("username"),
+            username=secret(user) if isinstance(user, Mapping) else user,
             password=secret(password) if password else None,
             timeout_s=duration_s(resolved.get("timeout", "60s")),
             requests_deadline_s=duration_s(resolved.get("requests_deadline", "30m")),

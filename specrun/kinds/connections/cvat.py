@@ -22,8 +22,8 @@ class CvatConnectionSpec(Strict):
     """Address of the server, for example https://app.cvat.ai."""
     access_token: SecretRef | None = Field(default=None, json_schema_extra=NOT_RESULT)
     """A personal access token, made in CVAT under Profile, Security; by reference."""
-    username: str | None = Field(default=None, json_schema_extra=NOT_RESULT)
-    """Instead of a token; with `password`."""
+    username: str | SecretRef | None = Field(default=None, json_schema_extra=NOT_RESULT)
+    """Instead of a token; with `password`. As text, or by reference: then it is covered in logs as a secret is."""
     password: SecretRef | None = Field(default=None, json_schema_extra=NOT_RESULT)
     """The user's password, by reference."""
     organization: str | None = Field(default=None, json_schema_extra=NOT_RESULT)

@@ -109,3 +109,14 @@ def test_observing_sees_what_another_node_told(tmp_path: Path) -> None:
     look = make_look(tmp_path, "sources.reef", facts={"cvat_projects.round1": {"project_id": 7}})
     assert look.facts("cvat_projects.round1") == {"project_id": 7}
     assert look.facts("cvat_projects.round2") is None
+
+
+def test_a_user_name_is_text_or_a_reference() -> None:
+    fields = {"url": "https://cvat.org", "access_token": None, "password": {"env": "P"}}
+
+    def told(reference: Any) -> str:
+        return {"U": "ann", "P": "hush"}[reference["env"]]
+
+    for given in ("ann", {"env": "U"}):
+        connection = Connection.from_declaration(resolved(**fields, username=given), told)
+        assert (connection.username, connection.password) == ("ann", "hush")
