@@ -69,7 +69,7 @@ def _from_cvat(arguments: argparse.Namespace, folder: Path) -> int:
     text = spec_text(found, name if re.fullmatch(NAME_PATTERN, name) else "annotations")
     _write({folder / "project.yaml": text.encode()}, folder)
     print(f"wrote {folder / 'project.yaml'} for project {found.number}: {len(found.labels)} labels")
-    print("Next: look at it, then `specrun doctor` and `specrun plan` there.")
+    print("Next: look at it, then `specrun doctor`, `specrun plan` and, for editors, `specrun schema` there.")
     return ExitCode.DONE
 
 

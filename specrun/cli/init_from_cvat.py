@@ -30,6 +30,7 @@ HEAD = """\
 #
 # The project "{title}" ({number}) of {url}.
 #
+#     specrun schema      for editors: the file that the first line names
 #     specrun doctor      whether the server can be asked, and what is there
 #     specrun plan        which tasks are in, which are out and why
 #     specrun apply       pull what people have finished
@@ -92,7 +93,7 @@ def split_place(text: str) -> tuple[str, str | int]:
 
 def _account(place: str, arguments: Namespace, folder: Path) -> tuple[Connection, dict[str, Any]]:
     """The connection, and how to write it without its secrets."""
-    from specrun.cli.cvat import PASSWORD, TOKEN, connection_by_url
+    from specrun.cli.cvat import PASSWORD, TOKEN, USER, connection_by_url
 
     if "://" in place:
         connection = connection_by_url(place, arguments.organization)
@@ -100,11 +101,12 @@ def _account(place: str, arguments: Namespace, folder: Path) -> tuple[Connection
         if connection.token:
             declared["access_token"] = {"env": TOKEN}
         else:
-            declared |= {"username": connection.username, "password": {"env": PASSWORD}}
+            declared |= {"username": f"${{env.{USER}}}", "password": {"env": PASSWORD}}
         return connection, _with_organization(declared, connection.organization)
     # Loads the whole spec.
     from specrun.cli.connections import load_servers
 
+    _check_spec(arguments, place)
     servers = load_servers(arguments)
     connection = servers.connection(place)
     given = servers.declared[place.removeprefix("connections.")]
@@ -112,9 +114,22 @@ def _account(place: str, arguments: Namespace, folder: Path) -> tuple[Connection
     for key in ("access_token", "username", "password"):
         if given.get(key) is not None:
             declared[key] = _moved(given[key], servers.path.parent, folder)
+    if declared.get("username") == os.environ.get(USER):
+        declared["username"] = f"${{env.{USER}}}"
     if not connection.verify_tls:
         declared["verify_tls"] = False
     return connection, _with_organization(declared, connection.organization)
+
+
+def _check_spec(arguments: Namespace, place: str) -> None:
+    """Raises UsageError: no spec declares the connection."""
+    from specrun.cli.project import find_spec
+
+    try:
+        find_spec(arguments.spec)
+    except UsageError as error:
+        hint = f"Name the spec that declares {place} with --spec, or write the server's address: https://HOST/PROJECT."
+        raise UsageError(f"--from-cvat {arguments.from_cvat}: {error.message}", hint=hint) from None
 
 
 def _with_organization(declared: dict[str, Any], organization: str | None) -> dict[str, Any]:
@@ -141,6 +156,8 @@ def spec_text(found: Found, project_name: str) -> str:
         "specrun": 1,
         "project": {"name": project_name, "output_root": "outputs"},
         "connections": {found.connection: dict(found.declared)},
+    }
+    told = {
         **_classes(found.labels, name),
         "sources": {name: _source(found, notes)},
         **_datasets(found, name, notes),
@@ -149,10 +166,10 @@ def spec_text(found: Found, project_name: str) -> str:
     yaml.default_flow_style = None
     yaml.width = 110
     stream = io.StringIO()
-    yaml.dump(_escaped(spec), stream)
+    yaml.dump({**spec, **_escaped(told)}, stream)
     body = re.sub(r"(?m)^(?=[a-z_]+:)(?!specrun:)", "\n", stream.getvalue())
-    told = "".join(f"#\n# {note}\n" for note in notes)
-    head = HEAD.format(title=_one_line(found.title), number=found.number, url=found.declared["url"], notes=told)
+    remarks = "".join(f"#\n# {note}\n" for note in notes)
+    head = HEAD.format(title=_one_line(found.title), number=found.number, url=found.declared["url"], notes=remarks)
     return head.rstrip("\n") + "\n\n" + body
 
 

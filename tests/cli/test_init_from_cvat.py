@@ -165,3 +165,28 @@ def test_an_unknown_project_is_told_with_the_nearest(
     add_project(server, "reef survey")
     assert main(["init", str(tmp_path), "--from-cvat", f"{server.url}/reef_survey"]) == 1
     assert 'Did you mean "reef survey"?' in capsys.readouterr().err
+
+
+def test_the_user_name_of_the_environment_stays_there(
+    server: CvatDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_project(server, "reef", labelled(WantedLabel("${vars.x}", "polygon")))
+    monkeypatch.delenv("CVAT_ACCESS_TOKEN")
+    monkeypatch.setenv("CVAT_USERNAME", server.user)
+    monkeypatch.setenv("CVAT_PASSWORD", server.password)
+    assert main(["init", str(tmp_path / "a"), "--from-cvat", f"{server.url}/reef"]) == 0
+    assert written(tmp_path / "a")["connections"]["lab"]["username"] == "${env.CVAT_USERNAME}"
+    assert plan(tmp_path / "a", capsys)["sources.reef"] == "wait"
+    again = ["init", str(tmp_path / "b"), "--from-cvat", "lab/reef", "--spec", str(tmp_path / "a")]
+    assert main(again) == 0
+    assert written(tmp_path / "b")["connections"]["lab"]["username"] == "${env.CVAT_USERNAME}"
+
+
+def test_a_connection_without_its_spec_says_how_to_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "there", "--from-cvat", "lab/reef"]) == 2
+    said = capsys.readouterr().err
+    assert "--from-cvat lab/reef: no project spec here" in said
+    assert "Name the spec that declares lab with --spec" in said
