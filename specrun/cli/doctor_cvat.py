@@ -17,8 +17,13 @@ from specrun.clients.cvat.things import LabelDef, Project
 from specrun.clients.http import Retry
 from specrun.errors import CredentialsError, NodeError, SpecrunError
 from specrun.kinds.connections.cvat import is_near
+from specrun.kinds.cvat_send.declared import wanted_labels
+from specrun.kinds.cvat_send.foretelling import near_labels
+from specrun.kinds.cvat_send.people import user_id
+from specrun.kinds.cvat_send.spec import CvatProjectSpec
 from specrun.model.node import Node
 from specrun.model.taxonomy import ResolvedTaxonomy, UnmappedLabel
+from specrun.spec.suggest import did_you_mean
 
 ONCE = Retry(max_attempts=2, initial_delay_s=0.5, max_delay_s=5.0)
 """A person waits for the answer."""
@@ -46,6 +51,9 @@ def cvat_findings(servers: Servers) -> Iterator[Finding]:
                         yield from _node(api, node, servers.project.nodes)
         except SpecrunError as error:
             yield wrong(about, "connection", error)
+            left = [str(node.address) for node in servers.project.nodes if about in node.declarations and node.enabled]
+            if left:
+                yield note(about, "not looked at", f"{_listed(left)}: projects, labels and people")
 
 
 def _connection(about: str, api: Api) -> Iterator[Finding]:
@@ -109,6 +117,7 @@ def _role(api: Api, me: Mapping[str, Any]) -> str:
 def _node(api: Api, node: Node, nodes: Sequence[Node]) -> Iterator[Finding]:
     about = str(node.address)
     wanted = node.config.get("project")
+    yield from _assignee(about, api, node)
     makes = node.address.section == "cvat_projects"
     if isinstance(webhook := node.config.get("webhook"), Mapping):
         host = urlsplit(str(webhook["url"])).hostname or ""
@@ -124,12 +133,48 @@ def _node(api: Api, node: Node, nodes: Sequence[Node]) -> Iterator[Finding]:
         project = find_project(api, wanted)
     except SpecrunError as error:
         if makes and isinstance(wanted, str) and "there is no project" in error.message:
-            yield fine(about, "project", f'"{wanted}" will be made')
+            meant = error.hint if error.hint and error.hint.startswith("Did you mean") else ""
+            made = f'"{wanted}" will be made'
+            yield note(about, "project", made, meant) if meant else fine(about, "project", made)
+            yield from _targets(about, node, ())
         else:
             yield wrong(about, "project", error)
         return
     yield fine(about, "project", f'"{project.name}" is project {project.id} with {project.task_count} tasks')
-    yield from _labels(about, project, labels_of(api, project_id=project.id), node, nodes)
+    labels = labels_of(api, project_id=project.id)
+    yield from _labels(about, project, labels, node, nodes)
+    yield from _targets(about, node, [label.name for label in labels])
+
+
+def _assignee(about: str, api: Api, node: Node) -> Iterator[Finding]:
+    asked = node.config.get("tasks" if node.address.section == "cvat_projects" else "select")
+    name = asked.get("assignee") if isinstance(asked, Mapping) else None
+    if not isinstance(name, str):
+        return
+    try:
+        user_id(api, name)
+        yield fine(about, "assignee", f"{name} has an account")
+    except SpecrunError as error:
+        yield wrong(about, "assignee", error)
+
+
+def _targets(about: str, node: Node, there: Sequence[str]) -> Iterator[Finding]:
+    """Labels that prelabels are mapped to. there: those of the project."""
+    if node.address.section != "cvat_projects":
+        return
+    spec = CvatProjectSpec.model_validate(dict(node.config))
+    if spec.prelabels is None:
+        return
+    try:
+        wanted = wanted_labels(spec.labels, node.declarations)
+    except NodeError:  # a taxonomy that takes its classes from what was labelled
+        return
+    known = {*there, *(label.name for label in wanted or ())}
+    for key, target in spec.prelabels.label_map.items():
+        if target is not None and "{value}" not in target and target not in known:
+            near = did_you_mean(target, sorted(known), otherwise="Labels are")
+            error = NodeError(f'prelabels.label_map.{key}: "{target}" is none of the labels', hint=near)
+            yield wrong(about, "prelabels", error)
 
 
 def _labels(
@@ -146,6 +191,7 @@ def _labels(
             if one is node:
                 added = f"{_listed(missing)} will be added" if missing else "all there"
                 yield fine(about, "labels", f"of {address}: {added}")
+                yield from (note(about, "labels", text) for text in near_labels(missing, names))
                 continue
             yield _read_by(about, f"{one.address} by {address}", taxonomy, names, missing)
 

@@ -207,3 +207,48 @@ cvat_projects:
     found = findings(out)["cvat_projects.round1", "webhook"]
     assert found[0] == verdict
     assert "private network" in found[1]
+
+
+SENDING = """\
+cvat_projects:
+  round:
+    connection: lab
+    project: {project}
+    labels: {{from: taxonomies.reef}}
+    tasks: {{from: sources.pictures, assignee: {assignee}}}
+    prelabels: {{from: sources.pictures, label_map: {{a: coral, b: corall}}}}
+"""
+
+
+def write_sending(url: str, project: str, assignee: str) -> None:
+    text = SPEC.format(url=url, project="reef", more="")
+    pictures = "  pictures: {kind: images, path: .}\ndatasets:"
+    Path("project.yaml").write_text(
+        text.replace("datasets:", pictures) + SENDING.format(project=project, assignee=assignee)
+    )
+
+
+def test_an_unknown_assignee_a_target_that_is_no_label_and_a_likely_slip_are_found(run: Run) -> None:
+    with CvatDouble() as server:
+        with api_of(server) as api:
+            make_project(api, "reef", ("corals", "sand"))
+        write_sending(server.url, "reef", "adm")
+        code, out, _ = run("doctor", "--json")
+        found = [(f["what"], f["verdict"], f["text"]) for f in json.loads(out)["findings"]
+                 if f["about"] == "cvat_projects.round"]  # fmt: skip
+        assert code == 1
+        assert ("prelabels", "wrong", 'prelabels.label_map.b: "corall" is none of the labels') in found
+        assert any(what == "assignee" and verdict == "wrong" for what, verdict, _ in found)
+        assert any('"coral" is close to "corals"' in text for _, verdict, text in found if verdict == "note")
+        write_sending(server.url, "refe", "admin")
+        _, out, _ = run("doctor", "--json")
+        (project,) = [f for f in json.loads(out)["findings"] if (f["about"], f["what"]) == ("cvat_projects.round", "project")]
+        assert (project["verdict"], project["hint"]) == ("note", 'Did you mean "reef"?')
+
+
+def test_what_an_unset_password_leaves_unseen_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_PASSWORD")
+    write_spec("http://localhost:1")
+    code, out, _ = run("doctor", "--json")
+    assert code == 5
+    assert findings(out)["connections.lab", "not looked at"] == ("note", "sources.photos: projects, labels and people")
