@@ -6,8 +6,10 @@ of what a sender writes goes any further. Bodies, their number at a time and how
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +18,8 @@ from typing import Any
 SIGNATURE_HEADER = "X-Signature-256"
 LARGEST_BODY = 1 << 20
 SLOWEST_S = 10.0
+FAREWELL_S = 1.0
+"""For the rest of a message that is not read: who is cut off while sending never sees the answer."""
 AT_A_TIME = 16
 _PREFIX = "sha256="
 
@@ -112,6 +116,16 @@ class _Message(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.send_header("Connection", "close")
         self.end_headers()
+        self._let_send()
+
+    def _let_send(self) -> None:
+        """Take what is still on its way, a bounded amount of it, until the sender has read the answer and hangs up."""
+        left = LARGEST_BODY
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(FAREWELL_S)
+            while left > 0 and (taken := self.connection.recv(min(left, 1 << 16))):
+                left -= len(taken)
 
     def _received(self, hooks: HookServer) -> int:
         """The status to answer with."""

@@ -51,7 +51,7 @@ class Applied:
             )
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.read_text().splitlines() if line.endswith("}")]
+        return [json.loads(line) for line in self.out.read_text().splitlines(True) if line.endswith("}\n")]
 
     def of(self, kind: str, address: str | None = None) -> list[dict[str, Any]]:
         return [x for x in self.lines() if x["type"] == kind and address in (None, x.get("address"))]

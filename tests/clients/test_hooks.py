@@ -32,7 +32,7 @@ def server(heard):
 
 def send(server: HookServer, method: str = "POST", body: bytes = BODY, **headers: str) -> int:
     """Its status."""
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     line.request(method, "/any/path", body, {name.replace("_", "-"): value for name, value in headers.items()})
     status = line.getresponse().status
     line.close()
@@ -79,11 +79,22 @@ def test_only_messages_of_a_bounded_size_are_read(server, heard, monkeypatch):
     monkeypatch.setattr(hooks, "LARGEST_BODY", len(BODY))
     assert send(server, body=BODY + b" ", X_Signature_256=signature(BODY + b" ", "s3cret")) == 413
     assert send(server, X_Signature_256=signature(BODY, "s3cret")) == 204
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     line.request("POST", "/", iter([BODY]), {"X-Signature-256": signature(BODY, "s3cret")}, encode_chunked=True)
     assert line.getresponse().status == 411
     line.close()
     assert all_of(heard) == ["round1"]
+
+
+def test_who_is_refused_before_the_end_of_the_message_can_send_all_of_it(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
+        line.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert line.recv(1 << 16).startswith(b"HTTP/1.0 411")
+        for _ in range(3):
+            line.sendall(b"1\r\n{\r\n")
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(1 << 16):
+            pass
 
 
 def test_a_sender_that_hangs_up_or_waits_keeps_nobody_else_out(server, heard, monkeypatch):

@@ -62,7 +62,7 @@ def holder(root: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(30)
+        process.wait(60)
 
 
 def server_process(root: Path) -> psutil.Process:
@@ -130,7 +130,7 @@ def test_a_killed_user_does_not_take_the_server_from_others(root: Path) -> None:
     with shared_server(root) as uri:
         with holder(root) as user:
             user.kill()
-            user.wait(30)
+            user.wait(60)
         assert insert_and_count(uri) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_killed_guard_is_replaced_by_the_next_user(root: Path) -> None:
             assert server_process(root) == server
             assert guard_process(root) != guard
             user.kill()
-            user.wait(30)
+            user.wait(60)
             second.kill()
             await_end(server)
 

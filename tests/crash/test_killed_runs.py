@@ -60,6 +60,7 @@ def test_a_run_killed_again_and_again_still_gets_there_and_repeats_nothing_finis
             assert (folder / "half").read_text() == "half"
     with State.open(paths.state_db) as state:
         finished = {record.address.name for record in state.records().values()}
+    until(lambda: not _workers_and_programs(tmp_path), "the end of what the killed runs had begun")
     made = (tmp_path / "made.txt").read_text().split()
     ran = apply(tmp_path, nodes)
     assert ran.code == 0
@@ -76,6 +77,7 @@ def test_workers_and_their_programs_die_with_the_supervisor(tmp_path: Path) -> N
     place = tmp_path / "pid"
     until(lambda: place.exists() and place.read_text() != "", "the program's start")
     program = psutil.Process(int(place.read_text()))
+    until(lambda: bool(events_of(job, NodeStarted)), "word of it")
     worker = events_of(job, NodeStarted)[0].pid
     supervisor.kill()
     supervisor.wait()
@@ -122,7 +124,7 @@ def test_a_second_sigint_ends_a_program_that_will_not_stop(tmp_path: Path) -> No
     supervisor.send_signal(signal.SIGINT)
     until(lambda: bool(events_of(job, RunStopping)), "the answer to the first")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(STOP_GRACE_S / 2) == 130
+    assert supervisor.wait(0.8 * STOP_GRACE_S) == 130
 
 
 SAVES_ON_SIGTERM = """
@@ -226,6 +228,14 @@ def test_a_program_that_left_the_group_of_its_worker_dies_with_it(tmp_path: Path
         supervisor.kill()
     supervisor.wait(DEADLINE_S)
     until(lambda: not running(_number(tmp_path / "pid")), "the end of the program in another session")
+
+
+def _workers_and_programs(project: Path) -> list[psutil.Process]:
+    """Programs inherit what their worker was told."""
+    state_dir = str(ProjectPaths(project, project / "outputs").state_dir)
+    return [
+        p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("SPECRUN_STATE_DIR") == state_dir
+    ]
 
 
 def _number(path: Path) -> int:

@@ -253,7 +253,7 @@ def test_a_webhook_tells_signed_what_a_person_changed(server: CvatDouble) -> Non
         created(server, "webhooks", hook)
         server.person.finish_task(task.id)
         for call in server.webhook_calls:
-            call.join(timeout=10)
+            call.join(timeout=60)
     assert {json.loads(body)["event"] for _, body in calls} == {"update:task", "update:job"}
     for signature, body in calls:
         assert signature == "sha256=" + hmac.new(b"s3", body, hashlib.sha256).hexdigest()
@@ -313,4 +313,4 @@ def test_the_server_is_gone_after_its_block() -> None:
     with CvatDouble() as server:
         port = int(server.url.rsplit(":", 1)[1])
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=60)

@@ -241,14 +241,18 @@ def test_the_journal_says_at_once_that_the_run_is_stopping(tmp_path: Path) -> No
 
 def test_no_worker_is_left_of_a_node_that_was_dropped(tmp_path: Path) -> None:
     with going_on(tmp_path, waits("a"), waits("b")) as (job, supervisor):
-        happened(job, NodeStarted, "a")
-        happened(job, NodeStarted, "b")
+        until(lambda: all(_programs_of(tmp_path, name) for name in ("a", "b")), "the start of both programs")
         amend(tmp_path, job, [waits("b")])
         happened(job, NodeFailed, "a")
-        program = [p for p in psutil.Process(supervisor.pid).children(recursive=True) if p.cmdline()[-3:-2] == ["a"]]
-        assert program == []
+        until(lambda: not _programs_of(tmp_path, "a"), "the end of its program")
+        assert _programs_of(tmp_path, "b")
         (tmp_path / "go-b-old").touch()
         assert supervisor.wait(DEADLINE_S) == 0
+
+
+def _programs_of(project: Path, name: str) -> list[psutil.Process]:
+    found = psutil.process_iter(["cmdline"])
+    return [p for p in found if (p.info["cmdline"] or [])[-3:] == [name, "old", str(project)]]
 
 
 def test_a_resumed_node_took_as_long_as_all_its_attempts(tmp_path: Path) -> None:

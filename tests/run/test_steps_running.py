@@ -12,7 +12,7 @@ from specrun.model.plan import Action
 from specrun.run.context import LONGEST_LINE
 from specrun.store.paths import ProjectPaths
 from tests.support.jobs import apply, plan_job, python, step
-from tests.support.processes import running
+from tests.support.processes import running, until
 
 
 def test_a_process_left_behind_does_not_hold_up_its_node(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_process_left_behind_does_not_hold_up_its_node(tmp_path: Path) -> None
     assert ran.code == 0
     first, second = [line.text for line in ran.of(LogLine)]
     assert {first, second} == {"end", "(it left a process behind that holds its output; no more of it is read)"}
-    assert not running(int((tmp_path / "pid").read_text()))
+    until(lambda: not running(int((tmp_path / "pid").read_text())), "its end")
 
 
 def test_a_program_may_close_its_output_and_go_on(tmp_path: Path) -> None:

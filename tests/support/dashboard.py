@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 from specrun.model.event import Event
 from specrun.tui.app import Dashboard
 from specrun.tui.opening import Opening
+from tests.support.processes import DEADLINE_S
 from tests.support.synthetic_run import START, coral_run
 
 NOON = START + 600
@@ -55,6 +57,15 @@ class NotedControl:
         return self.answer
 
 
+async def settle(pilot: Pilot[Any]) -> None:
+    """Until what was told to a widget is done, and what came of that. Textual's own pause takes a process that gets
+    no processor for one that has nothing to do."""
+    for _ in range(4):
+        await pilot.pause(0)
+    await pilot.wait_for_scheduled_animations()
+    await pilot.pause()
+
+
 class Shown:
     """The app with its pilot, and questions that tests ask of it."""
 
@@ -65,15 +76,25 @@ class Shown:
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.pilot.press(key)
-            await self.pilot.pause()
+            await self.settle()
         await self.app.workers.wait_for_complete()
-        await self.pilot.pause()
+        await self.settle()
 
     async def give(self, *events: Event) -> None:
         """More events, drawn at once instead of at the next tick."""
         self.feed.waiting += events
         await self.app.tick()
-        await self.pilot.pause()
+        await self.settle()
+
+    async def settle(self) -> None:
+        await settle(self.pilot)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """For what comes later by design, such as the answers to what is being typed."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.text}"
+            await self.pilot.pause(0.02)
 
     @property
     def text(self) -> str:
@@ -109,7 +130,7 @@ async def shown_dashboard(
     async with app.run_test(size=size) as pilot:
         shown = Shown(app, pilot, feed, control)
         shown.programs = programs
-        await pilot.pause()
+        await shown.settle()
         await app.tick()
-        await pilot.pause()
+        await shown.settle()
         yield shown

@@ -23,7 +23,7 @@ from specrun.model.plan import Plan
 from specrun.tui.app import Dashboard
 from specrun.tui.line_pane import LinePane
 from specrun.tui.node_tree import NodeTree
-from tests.support.dashboard import NOON, NotedControl, Shown, shown_dashboard
+from tests.support.dashboard import NOON, NotedControl, Shown, settle, shown_dashboard
 from tests.support.synthetic_run import START, coral_run, finished_coral_run, planned, started
 
 HOSTILE = "[@click=app.quit]x[/] [bold red]loud[/] \x1b[2J\x1b]0;owned\x07"
@@ -272,7 +272,7 @@ def test_a_question_is_whole_at_every_width_also_after_a_resize(width: int) -> N
     async def look(shown: Shown) -> None:
         await shown.press("ctrl+c")
         await shown.pilot.resize_terminal(width, 30)
-        await shown.pilot.pause()
+        await shown.settle()
         words = " ".join(shown.text.replace("│", " ").split())
         for said in ("Stop the run, or only leave the dashboard?", "s stop the run", "l leave", "esc no"):
             assert said in words
@@ -292,7 +292,7 @@ def test_from_the_moment_it_is_asked_to_stop_the_run_shows_as_stopping() -> None
     async def look(shown: Shown) -> None:
         await shown.press("Q", "y")
         await shown.app.tick()
-        await shown.pilot.pause()
+        await shown.settle()
         assert "■ stopping" in shown.text.splitlines()[0]
         await shown.press("Q")
         assert "stopping already" in shown.text
@@ -314,7 +314,7 @@ def test_a_node_that_was_cancelled_shows_as_stopping_until_it_has() -> None:
         shown.app._panes.tree.reveal("models.detector")
         await shown.press("c", "y")
         await shown.app.tick()
-        await shown.pilot.pause()
+        await shown.settle()
         assert "■ stopping" in shown.text
         await shown.give(NodeFailed(address="models.detector", cause="cancelled", interrupted=True, time=NOON))
         assert "■ stopped after" in shown.text
@@ -356,7 +356,7 @@ def test_a_link_is_opened_by_a_click() -> None:
         lines = shown.text.splitlines()
         row = next(index for index, line in enumerate(lines) if LINK in line)
         await shown.pilot.click(offset=(lines[row].index(LINK) + 3, row))
-        await shown.pilot.pause()
+        await shown.settle()
         assert shown.app.clipboard == LINK
 
     in_dashboard(look)
@@ -486,7 +486,7 @@ def test_what_the_log_says_of_itself_goes_with_it() -> None:
         shown.app._panes.focus_tab()
         await shown.press("w")
         await shown.app.tick()
-        await shown.pilot.pause()
+        await shown.settle()
         assert "every line wrapped" in shown.text
         await shown.press("3")
         assert "every line wrapped" not in shown.text
@@ -497,7 +497,7 @@ def test_what_the_log_says_of_itself_goes_with_it() -> None:
 def test_the_selected_row_is_one_block_where_it_is_reversed() -> None:
     async def look(shown: Shown) -> None:
         shown.app.theme = "ansi-dark"
-        await shown.pilot.pause()
+        await shown.settle()
         tree = shown.app._panes.tree
         index = next(i for i, row in enumerate(tree.rows) if row.key == tree.cursor_key)
         styles = [segment.style for segment in tree.render_line(index - tree.scroll_offset.y)]
@@ -527,7 +527,7 @@ def test_the_log_comes_from_the_file_on_disk_and_is_followed(tmp_path: Path) -> 
         with log.open("a") as file:
             file.write("appended\n")
         await shown.app.tick()
-        await shown.pilot.pause()
+        await shown.settle()
         assert "appended" in shown.text
 
     in_dashboard(look, log_path=lambda address: log if address == "models.detector" else None)
@@ -661,7 +661,7 @@ def test_full_screen_hides_everything_else_and_escape_comes_back() -> None:
 def test_the_command_palette_goes_to_a_node() -> None:
     async def look(shown: Shown) -> None:
         await shown.press("ctrl+p", *"resnet50")
-        await shown.pilot.pause(0.3)
+        await shown.until(lambda: f"Go to {FAILED}" in shown.text, "the answer")
         await shown.press("enter", "enter")
         assert shown.app.query_one(NodeTree).cursor_key == FAILED
 
@@ -674,12 +674,9 @@ def test_in_the_command_palette_brackets_are_only_brackets() -> None:
     async def look(shown: Shown) -> None:
         shown.app.query_one(NodeTree).reveal(address)
         await shown.press("ctrl+p", *"again")
-        await shown.pilot.pause(0.3)
-        await shown.pilot.pause()
-        assert f"{address} has not failed" in shown.text
+        await shown.until(lambda: f"{address} has not failed" in shown.text, "the answer")
         await shown.press("escape", "ctrl+p", *"click")
-        await shown.pilot.pause(0.3)
-        assert f"Go to {address}" in shown.text
+        await shown.until(lambda: f"Go to {address}" in shown.text, "the answer")
 
     in_dashboard(look, events=[started(planned(address))], size=(120, 45))
 
@@ -689,9 +686,9 @@ def test_every_theme_shows_the_same_text(theme: str) -> None:
     async def look(shown: Shown) -> None:
         before = shown.text
         shown.app.theme = theme
-        await shown.pilot.pause()
+        await shown.settle()
         await shown.app.tick()
-        await shown.pilot.pause()
+        await shown.settle()
         assert shown.text == before
 
     in_dashboard(look)
@@ -730,7 +727,7 @@ def test_a_finished_run_is_told_to_its_end_in_however_many_pieces_it_comes() -> 
     async def run() -> None:
         app = Dashboard(feed=lambda: pieces.pop(0) if pieces else [], control=None, finished=True)
         async with app.run_test() as pilot:
-            await pilot.pause()
+            await settle(pilot)
             assert app.run_view.finished
             assert not pieces
 
@@ -787,7 +784,7 @@ def test_the_mouse_chooses_nodes_folds_groups_picks_tabs_and_presses_keys() -> N
             rows = [y for y, line in enumerate(lines) if text in line]
             column = lines[rows[0]].rindex(text) if right else lines[rows[0]].index(text)
             await shown.pilot.click(offset=(column + 1, rows[0]))
-            await shown.pilot.pause()
+            await shown.settle()
 
         await click("mmseg")
         assert tree.cursor_key == "exports.mmseg"

@@ -7,6 +7,7 @@ import pytest
 
 from specrun.tui.terminal import TerminalGuard, dashboard_refusal, terminal_gone
 from specrun.tui.themes import fitting_theme, other_theme
+from tests.support.processes import DEADLINE_S
 
 FINE = {"TERM": "xterm-256color"}
 
@@ -57,7 +58,7 @@ def test_without_a_terminal_the_app_is_asked_to_leave_and_then_made_to() -> None
             grace_s=0.05,
         )
         guard.start()
-        await asyncio.to_thread(done.wait, 10)
+        await asyncio.to_thread(done.wait, DEADLINE_S)
         guard.end()
 
     asyncio.run(run())
@@ -75,11 +76,11 @@ def test_a_signal_leaves_and_who_left_in_time_is_not_forced() -> None:
             lambda result, status: left.set_result((result, status)),
             gone=lambda: False,
             exit_process=forced.append,
-            grace_s=0.2,
+            grace_s=DEADLINE_S,
         )
         guard.start()
         signal.raise_signal(signal.SIGTERM)
-        answer = await asyncio.wait_for(left, 10)
+        answer = await asyncio.wait_for(left, DEADLINE_S)
         guard.end()
         return answer
 
@@ -102,7 +103,7 @@ def test_whoever_does_not_leave_when_asked_is_made_to() -> None:
         guard.leaving(0)
         guard.start()
         guard.leaving(7)
-        await asyncio.to_thread(done.wait, 10)
+        await asyncio.to_thread(done.wait, DEADLINE_S)
         guard.end()
 
     asyncio.run(run())

@@ -206,7 +206,7 @@ def test_a_process_that_is_killed_in_the_middle_of_the_labels_is_followed_by_one
             assert first.poll() is None
             time.sleep(0.002)
         os.kill(first.pid, signal.SIGKILL)
-        assert first.wait(30) == -signal.SIGKILL
+        assert first.wait(60) == -signal.SIGKILL
         assert "done" not in first.stdout.read()
         (tmp_path / "work/photos").rename(tmp_path / "photos")
         second = start(tmp_path / "work", server.url)
