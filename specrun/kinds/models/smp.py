@@ -52,7 +52,8 @@ class SmpSpec(NodeSpec):
     augment: AugmentSpec = AugmentSpec()
     """Random changes of the training images."""
     resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
-    """auto: an interrupted training goes on from its last checkpoint. never: it starts over."""
+    """auto: an interrupted training goes on from its last checkpoint, and a finished one when more epochs are wanted.
+    never: it starts over."""
     export: dict[str, dict[str, JsonValue]] = Field(default={})
     """Other formats to write the best weights in: torchscript, onnx."""
 
@@ -102,7 +103,7 @@ class Smp(Kind):
         return Estimate(seconds=found.seconds * spec.train.epochs / before, source=f"last run: {before} epochs")
 
     def resume_key(self, spec: SmpSpec) -> Json:
-        """All that decides the result: a checkpoint goes on only under the settings that it began with."""
+        """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""
         return result_config(spec)
 
     def adopt(self, spec: SmpSpec, place: Path, staging: Path) -> Outputs:
@@ -129,7 +130,8 @@ def named_files(spec: SmpSpec) -> dict[str, str]:
 
 
 def result_config(spec: SmpSpec) -> dict[str, Any]:
-    """What decides the weights, as JSON; `export` and what only changes the speed are not part of it."""
+    """What decides the weights, as JSON; `export`, what only changes the speed, and how many epochs there are, since
+    a training goes on when more are wanted, are not part of it."""
     content = spec.model_dump(
         mode="json",
         include={
@@ -144,7 +146,7 @@ def result_config(spec: SmpSpec) -> dict[str, Any]:
             "augment",
         },
     )
-    for name in ("workers", "cache", "pictures"):
+    for name in ("epochs", "workers", "cache", "pictures"):
         del content["train"][name]
     return content
 

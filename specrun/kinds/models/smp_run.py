@@ -234,20 +234,29 @@ def training_key(spec: SmpSpec, ctx: Context, data: str) -> str:
 
 
 def _take_over_previous(spec: SmpSpec, ctx: Context, key: str) -> None:
-    """Only `export` changed: the weights of last time are still the right ones, and nothing is trained again."""
-    if ctx.previous is None or checkpoints.load_state(ctx.staging) is not None or spec.start_from == PREVIOUS:
+    """Of last time's training, what is still right: only `export` changed, so nothing is trained again, or more
+    epochs are wanted, so it goes on.
+
+    With equal settings nothing is taken over, since then the user asked for a new training (--replace).
+    """
+    if ctx.previous is None or spec.resume == "never" or checkpoints.load_state(ctx.staging) is not None:
+        return
+    if spec.start_from == PREVIOUS:
         return
     state = checkpoints.load_state(ctx.previous)
     try:
         before = json.loads((ctx.previous / MODEL_NAME).read_text(encoding="utf-8"))["exports"]
     except (OSError, ValueError, KeyError):
         return
-    if state is None or not state.finished or state.key != key or before == dict(spec.export):
+    if state is None or not state.finished or state.key != key:
+        return
+    more = spec.train.epochs > state.wanted and (ctx.previous / checkpoints.LAST).is_file()
+    if not more and (before == dict(spec.export) or spec.train.epochs != state.wanted):
         return
     left_out = shutil.ignore_patterns("manifest.json", "best.onnx", "best.torchscript", checkpoints.STATE_NAME)
     shutil.copytree(ctx.previous, ctx.staging, dirs_exist_ok=True, ignore=left_out)
     state.save(ctx.staging)
-    ctx.log("only the exported formats changed: the weights are taken over")
+    ctx.log("the training of last time is taken over" if more else "only `export` changed: the weights are taken over")
 
 
 def given(spec: SmpSpec, ctx: Context) -> Outputs:

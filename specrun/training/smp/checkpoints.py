@@ -27,13 +27,15 @@ class TrainingState:
     """key: digest of all that decides the result; another key means that nothing here is of use.
 
     rows: one an epoch, `epoch` counted from 1 and its metrics. best: the row of the best epoch. batch and accumulate:
-    as they are after halving.
+    as they are after halving. wanted: epochs that it was to have. stopped_early: it ended before them by itself.
     """
 
     key: str
     batch: int
     accumulate: int
     finished: bool = False
+    wanted: int = 0
+    stopped_early: bool = False
     monitor: str = ""
     rows: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] = field(default_factory=dict)
@@ -45,9 +47,14 @@ class TrainingState:
         partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
         os.replace(partial, path)
 
-    def keep_rows(self, epochs: int) -> None:
-        """Forget epochs that are not part of the checkpoint."""
-        self.rows = [row for row in self.rows if row["epoch"] <= epochs]
+    def measured(self) -> dict[str, Any]:
+        """What belongs to a moment of training, and so goes into its checkpoint."""
+        return {"rows": list(self.rows), "best": dict(self.best), "top": list(self.top)}
+
+    def restore(self, measured: dict[str, Any]) -> None:
+        """Go back to the moment of a checkpoint: a kill may have come between its file and this one's."""
+        self.rows, self.best = list(measured["rows"]), dict(measured["best"])
+        self.top = [(float(value), int(epoch)) for value, epoch in measured["top"]]
 
 
 def load_state(folder: Path) -> TrainingState | None:

@@ -104,7 +104,8 @@ def read_mask(path: Path, export: Export) -> NDArray[np.uint8]:
                 f"{export.ignore_index} for ignored pixels.",
                 hint="Make the export anew with --replace, or correct the file.",
             )
-    return table[pixels]
+    labels: NDArray[np.uint8] = table[pixels]
+    return labels
 
 
 @dataclass(frozen=True, slots=True)

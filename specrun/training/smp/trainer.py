@@ -63,13 +63,7 @@ class Training:
 
 def train(training: Training, ctx: Context) -> TrainingState:
     """Train to the end. Raises StopRequested (a checkpoint stays), OutOfMemory, FormatError, NodeError."""
-    state = checkpoints.load_state(training.folder) if training.resume else None
-    if state is None or state.key != training.key:
-        checkpoints.start_over(training.folder)
-        batch = _first_batch(training, ctx)
-        state = TrainingState(key=training.key, batch=batch.size, accumulate=batch.accumulation)
-        state.monitor = monitor(training, ctx)
-        state.save(training.folder)
+    state = _begin(training, ctx)
     if state.finished:
         ctx.log("training was finished before; going on with what comes after it")
         return state
@@ -86,6 +80,26 @@ def train(training: Training, ctx: Context) -> TrainingState:
                 raise
             _after_out_of_memory(training, state, batch, error, ctx)
     state.finished = True
+    state.save(training.folder)
+    return state
+
+
+def _begin(training: Training, ctx: Context) -> TrainingState:
+    """The state to go on from. A training that ended goes on when more epochs are wanted than it was given, except
+    where it stopped by itself before them; with fewer epochs than it has, it starts over."""
+    state = checkpoints.load_state(training.folder) if training.resume else None
+    wanted = training.train.epochs
+    if state is None or state.key != training.key or len(state.rows) > wanted:
+        checkpoints.start_over(training.folder)
+        batch = _first_batch(training, ctx)
+        state = TrainingState(key=training.key, batch=batch.size, accumulate=batch.accumulation)
+        state.monitor = monitor(training, ctx)
+    elif state.finished and state.stopped_early and wanted > state.wanted:
+        ctx.log(f"training stopped by itself after epoch {len(state.rows)}; more epochs change nothing")
+    elif state.finished and wanted > len(state.rows):
+        ctx.log(f"training was given {state.wanted} epochs before; going on to {wanted}")
+        state.finished = False
+    state.wanted = wanted
     state.save(training.folder)
     return state
 

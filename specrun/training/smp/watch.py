@@ -20,7 +20,7 @@ import lightning
 import numpy as np
 import torch
 
-from specrun.errors import StopRequested
+from specrun.errors import NodeError, StopRequested
 from specrun.model.work import Context
 from specrun.training.smp.checkpoints import BEST, LAST, TOP, TrainingState
 from specrun.training.smp.data import ShuffledBatches, generator
@@ -60,18 +60,24 @@ class Watch(lightning.Callback):
         self._seen = 0
 
     @property
+    def _samples_a_batch(self) -> int:
+        """Over all processes."""
+        return self.sampler.batch * self.sampler.world
+
+    @property
     def state_key(self) -> str:
         return "specrun"
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "samples": self.samples,
-            "batch": self.sampler.batch * self.sampler.world,
+            "batch": self._samples_a_batch,
             "loss_sum": float(self.loss_sum) if self.loss_sum is not None else 0.0,
             "loss_count": self.loss_count,
             "bad_epochs": self.bad_epochs,
             "best": self.best,
             "schedule": self.schedule.state_dict() if self.schedule else None,
+            "measured": self.state.measured(),
         }
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -80,8 +86,8 @@ class Watch(lightning.Callback):
         self._loaded = found
         self.samples = self.sampler.start = int(found["samples"])
         self.sampler.epoch = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        self.state.keep_rows(self.sampler.epoch)
-        now = self.sampler.batch * self.sampler.world
+        self.state.restore(found["measured"])
+        now = self._samples_a_batch
         if found["batch"] != now and self.samples:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
             done = self.samples // now
@@ -96,6 +102,8 @@ class Watch(lightning.Callback):
             self.loss_sum += self._loaded["loss_sum"]
             self.loss_count = int(self._loaded["loss_count"])
             self.bad_epochs, self.best = int(self._loaded["bad_epochs"]), float(self._loaded["best"])
+            if self._is_stuck():
+                trainer.should_stop = True
         self._epoch_began = self._step_ended = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -114,10 +122,13 @@ class Watch(lightning.Callback):
         assert self.schedule is not None
         assert self.loss_sum is not None
         count = len(batch[0])
-        self.loss_sum += outputs["loss"].detach().double() * count
+        loss = outputs["loss"].detach().double()
+        if loss.device.type == "cpu":
+            self._require_finite(float(loss), trainer, batch_idx)
+        self.loss_sum += loss * count
         self.loss_count += count
         self._seen += count
-        self.samples = (batch_idx + 1) * self.sampler.batch * self.sampler.world
+        self.samples = (batch_idx + 1) * self._samples_a_batch
         batches = len(self.sampler)
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if whole or batch_idx + 1 == batches:
@@ -127,6 +138,16 @@ class Watch(lightning.Callback):
         if whole and batch_idx + 1 < batches:
             self._pause(trainer)
         self._step_ended = time.monotonic()
+
+    def _require_finite(self, loss: float, trainer: Any, batch_idx: int) -> None:
+        """On a GPU asked only before a checkpoint, since an answer makes it wait."""
+        if math.isfinite(loss):
+            return
+        raise NodeError(
+            f"the loss became {loss} in epoch {trainer.current_epoch + 1}, batch {batch_idx + 1} of "
+            f"{len(self.sampler)}, with a learning rate of {trainer.optimizers[0].param_groups[0]['lr']:.3g}.",
+            hint="Lower train.optimizer.lr, write train.clip: 1.0, or use precision 32 or bf16-mixed.",
+        )
 
     def _pause(self, trainer: Any) -> None:
         """Between two steps of the optimizer, where no gradient is under way."""
@@ -151,6 +172,7 @@ class Watch(lightning.Callback):
         if not self.validates:
             self._train_s = time.monotonic() - self._epoch_began
         row = self._row(trainer, pl_module)
+        self._require_finite(row["train/loss"], trainer, len(self.sampler) - 1)
         monitored = row.get(self.state.monitor, math.nan)
         lower = monitored if "loss" in self.state.monitor else -monitored
         assert self.schedule is not None
@@ -205,9 +227,14 @@ class Watch(lightning.Callback):
             self.best, self.bad_epochs = watched, 0
         else:
             self.bad_epochs += 1
-        if stopping is not None and self.bad_epochs >= stopping.patience:
+        if stopping is not None and self._is_stuck():
             self.ctx.log(f"stopped after epoch {epoch}: {stopping.patience} epochs without improvement")
+            self.state.stopped_early = epoch < self.train.epochs
             trainer.should_stop = True
+
+    def _is_stuck(self) -> bool:
+        stopping = self.train.early_stopping
+        return stopping is not None and self.bad_epochs >= stopping.patience
 
     def _keep(self, module: SmpModule, lower: float, epoch: int) -> None:
         """Ties go to the earlier epoch."""
@@ -228,6 +255,9 @@ class Watch(lightning.Callback):
             (self.folder / TOP / f"{old:03d}.safetensors").unlink(missing_ok=True)
 
     def save(self, trainer: Any) -> None:
+        """Raises NodeError: the weights are of no use any more; the checkpoint before stays."""
+        assert self.loss_sum is not None
+        self._require_finite(float(self.loss_sum), trainer, max(0, self.samples // self._samples_a_batch - 1))
         path = self.folder / LAST
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
