@@ -11,7 +11,7 @@ from specrun.model.plan import Action, Cause, Estimate, Plan, PlannedNode, Reaso
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome
 from specrun.planner import explain
 from specrun.planner.fingerprint import fingerprint, read_digests
-from specrun.planner.world import World
+from specrun.planner.world import Begun, World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def _plan_node(
         kind=node.kind,
         action=action,
         reasons=tuple(reasons),
-        notes=_notes(record, world.observations.get(node.address), action),
+        notes=_notes(record, world, action, node.address),
         fingerprint=print_,
         estimate=estimate(node, record) if action.runs else Estimate(),
         needs=node.needs,
@@ -69,9 +69,12 @@ def _plan_node(
     )
 
 
-def _notes(record: NodeRecord | None, observed: Observation | None, action: Action) -> tuple[str, ...]:
+def _notes(record: NodeRecord | None, world: World, action: Action, address: Address) -> tuple[str, ...]:
     """What is seen now, and of a node that stays as it is, what its last run said."""
+    observed = world.observations.get(address)
     seen = observed.notes if observed else ()
+    if record and action is Action.WAIT and address not in world.gone:
+        seen = (*seen, explain.still_there(record))
     said = record.lasting_notes if record and action is Action.NONE else ()
     return (*seen, *(note for note in said if note not in seen))
 
@@ -110,11 +113,8 @@ def _decide(
         reasons += explain.input_reasons(node, record, read, world) if read is not None else ()
     attempt = world.attempts.get(node.address)
     if attempt is not None and _still_counts(attempt, record, print_) and (reasons or moving or record is None):
-        failed = attempt.outcome is Outcome.FAILED
-        cause = Cause.FAILED if failed else Cause.INTERRUPTED
-        own = [r for r in reasons if r.cause is not Cause.NEW]
-        text = explain.interrupted_text(attempt.cause, failed=failed)
-        return Action.RESUME, [Reason(cause, text, old=attempt.cause), *own], print_
+        begun = world.begun.get(node.address, Begun())
+        return Action.RESUME, _resume_reasons(node, attempt, begun, reasons, read), print_
     if record is None:
         return Action.CREATE, [explain.new_reason(node), *reasons], print_
     if reasons:
@@ -122,6 +122,21 @@ def _decide(
     if moving:
         return Action.UNKNOWN, [explain.after_reason(moving)], None
     return Action.NONE, [], print_
+
+
+def _resume_reasons(
+    node: Node, attempt: Attempt, begun: Begun, reasons: Sequence[Reason], read: Mapping[str, str] | None
+) -> list[Reason]:
+    """Why it runs again, with what was edited since it was interrupted. read: None: not known yet."""
+    failed = attempt.outcome is Outcome.FAILED
+    # Whether work on other inputs can go on is seen when it begins.
+    goes_on = begun.goes_on if read is not None and dict(read) == dict(begun.read) else ""
+    text = explain.interrupted_text(attempt.cause, failed=failed, goes_on=goes_on)
+    edited = explain.edited_since(node, begun)
+    paths = {reason.path for reason in edited}
+    others = [r for r in reasons if r.cause is not Cause.NEW and (r.cause is not Cause.CONFIG or r.path not in paths)]
+    cause = Cause.FAILED if failed else Cause.INTERRUPTED
+    return [Reason(cause, text, old=attempt.cause), *edited, *others]
 
 
 def _asked_reasons(node: Node, record: NodeRecord | None, world: World, wish: Wish) -> list[Reason]:

@@ -11,7 +11,7 @@ from specrun.model.plan import Cause, Reason
 from specrun.model.state import NodeRecord, Observation, Unreachable
 from specrun.planner.difference import changes, short
 from specrun.planner.fingerprint import input_key
-from specrun.planner.world import World
+from specrun.planner.world import Begun, World
 
 
 def mark_of(node: Node, path: str) -> Position | None:
@@ -83,8 +83,16 @@ def _made_since(used: Input, record: NodeRecord, world: World) -> str:
     if made is None:
         return "not made yet"
     if made.made_at > record.made_at:
-        return f"made anew {made.made_at[:16].replace('T', ' ')}"
+        return f"made anew {_moment(made)}"
     return "changed " + (", ".join(used.parts) if used.parts else "since it was read")
+
+
+def _moment(record: NodeRecord) -> str:
+    return record.made_at[:16].replace("T", " ")
+
+
+def still_there(record: NodeRecord) -> str:
+    return f"its last output, made {_moment(record)}, is still there"
 
 
 def replaced_reason() -> Reason:
@@ -111,5 +119,14 @@ def after_reason(producers: list[Address]) -> Reason:
     return Reason(Cause.AFTER, f"after {names}{more}", address=producers[0])
 
 
-def interrupted_text(cause: str, *, failed: bool) -> str:
-    return f"failed last time: {short(cause)}" if failed else f"interrupted last time: {short(cause)}"
+def interrupted_text(cause: str, *, failed: bool, goes_on: str = "") -> str:
+    how = "failed" if failed else "interrupted"
+    return f"{how} last time: {short(cause)}" + (f"; {goes_on}" if goes_on else "")
+
+
+def edited_since(node: Node, begun: Begun) -> list[Reason]:
+    """What differs from the settings that an unfinished attempt worked by."""
+    if not begun.config:
+        return []
+    found = changes(dict(begun.config), dict(node.result_config))
+    return [Reason(Cause.CONFIG, c.text, mark_of(node, c.path), c.path, c.old, c.new) for c in found]

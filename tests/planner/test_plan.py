@@ -13,7 +13,7 @@ from specrun.model.plan import Action, Cause
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.planner.compile import Wish, make_plan
 from specrun.planner.fingerprint import fingerprint, read_digests
-from specrun.planner.world import World
+from specrun.planner.world import Begun, World
 
 
 def node(address: str, *needs: str, parts: tuple[str, ...] = (), **config: object) -> Node:
@@ -158,3 +158,30 @@ def test_what_cannot_be_looked_at_says_that_alone_and_what_to_do() -> None:
 def test_notes_that_concern_one_run_are_not_repeated() -> None:
     record = replace(made(A)[A.address], notes=("3 moved", "2 images are broken"), facts={"passing_notes": ["3 moved"]})
     assert make_plan("p", [A], World(records={A.address: record})).nodes[0].notes == ("2 images are broken",)
+
+
+def test_what_waits_says_of_when_its_last_output_is() -> None:
+    owed = {A.address: Observation(missing=("job 1",))}
+    plan = make_plan("p", [A, B, C], World(records=made(A, B), observations=owed))
+    told = ("its last output, made 2026-01-01 00:00, is still there",)
+    assert [node.notes for node in plan.nodes] == [told, told, ()]
+    assert set(actions(plan).values()) == {Action.WAIT}
+
+
+def test_an_interrupted_node_shows_what_was_edited_since_and_how_it_goes_on() -> None:
+    was, now = node("models.m", epochs=40), node("models.m", epochs=60)
+    attempt = Attempt(was.address, Outcome.INTERRUPTED, "f", "r1", "2026-01-01", "cancelled")
+    begun = Begun(was.result_config, {}, "begins anew")
+    world = World(attempts={was.address: attempt}, begun={was.address: begun})
+    reasons = make_plan("p", [now], world).nodes[0].reasons
+    assert [r.text for r in reasons] == ["interrupted last time: cancelled; begins anew", "epochs 40 → 60"]
+    assert reasons[1].where == Position("p.yaml", 10)
+
+
+def test_how_work_on_other_inputs_goes_on_is_not_told() -> None:
+    upper, lower = node("steps.a", x=1), node("steps.b", "steps.a")
+    attempt = Attempt(lower.address, Outcome.INTERRUPTED, "f", "r1", "2026-01-01", "cancelled")
+    begun = Begun(lower.result_config, {"from:steps.a": "another"}, "goes on after epoch 3")
+    world = World(records=made(upper), attempts={lower.address: attempt}, begun={lower.address: begun})
+    planned = make_plan("p", [upper, lower], world).of(lower.address)
+    assert [r.text for r in planned.reasons] == ["interrupted last time: cancelled"]

@@ -11,7 +11,7 @@ Where only some jobs are selected, `updated` is their newest date.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -24,6 +24,8 @@ from specrun.model.digest import Json, json_digest
 USUAL_SUBSETS: Mapping[str, str] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _STAGES: Mapping[str, int] = {"annotation": 0, "validation": 1, "acceptance": 2}
 _STATUSES: Mapping[str, int] = {"annotation": 0, "validation": 1, "completed": 2}
+_STAGE_OF_STATUS: Mapping[str, str] = {"validation": "validation", "completed": "acceptance"}
+_DONE_EARLY = ("annotation", "completed")
 _SHOWN = 40
 
 
@@ -183,7 +185,7 @@ def standing(
     for choice in ready:
         entry = recorded.get(str(choice.task.id))
         if entry is None:
-            changes.append(f"{choice.title} is in: {choice.task.size} frames, new")
+            changes.append(f"{choice.title} is in: {_frames(choice.task.size)}, new")
         elif entry != choice.entry:
             what = "was edited" if entry["updated"] != choice.entry["updated"] else "has a job that was changed"
             changes.append(f"{choice.title} {what}")
@@ -266,7 +268,29 @@ def missing(spec: CvatSourceSpec, found: Standing, url: str) -> tuple[str, ...]:
     lines = [f"{choice.title}: {choice.reason}: {_link(choice, url)}" for choice in found.waiting]
     if wanted < need:
         lines.append(f"{need} tasks are required and {wanted} are selected in CVAT")
-    return (f"{len(found.ready)} of {wanted} tasks are ready, required: {spec.require}", *_some(lines))
+    head = f"{len(found.ready)} of {wanted} {'task is' if wanted == 1 else 'tasks are'} ready, required: {spec.require}"
+    return (head, *_some(lines), *_what_to_do(spec.ready, found.waiting))
+
+
+def _what_to_do(ready: ReadySpec, waiting: Sequence[Choice]) -> Iterator[str]:
+    """Once, for all: what the jobs want for so that their tasks are ready."""
+    jobs = [job for choice in waiting for job in choice.jobs if not _job_ready(ready, job, of_whole=False)]
+    if not jobs:
+        return
+    stage = ready.stage or _STAGE_OF_STATUS.get(ready.status or "")
+    state = ready.state or ("completed" if ready.status == "completed" else None)
+    wanted = [f"its {name} to {value}" for name, value in (("stage", stage), ("state", state)) if value]
+    if not wanted:
+        return
+    told = f"when a job is finished, set {' and '.join(wanted)} in CVAT"
+    done_early = ready.status == "completed" and any((job.stage, job.state) == _DONE_EARLY for job in jobs)
+    if done_early:
+        told += "; or let jobs count without a review: ready: {stage: annotation, state: completed, status: null}"
+    yield told
+
+
+def _frames(number: int) -> str:
+    return f"{number:,} frame{'' if number == 1 else 's'}"
 
 
 def _link(choice: Choice, url: str) -> str:

@@ -89,10 +89,12 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
         spec, choices, asked.labels, before=before, host=connection.host, project=project, moved=asked.moved
     )
     check_wanted(spec, choices, found, asked.where)
-    told = () if look.record else found.changes
+    owed = missing(spec, found, connection.url)
+    # Of a node that waits, the plan shows no differences.
+    told = found.changes if owed or not look.record else ()
     return Observation(
         value=found.value,
         differences=found.changes,
-        missing=missing(spec, found, connection.url),
+        missing=owed,
         notes=(*told, *found.reports, *found.remarks),
     )

@@ -345,6 +345,34 @@ def test_too_few_finished_tasks_are_waited_for_with_links(server: CvatDouble, tm
     assert source.observe().missing == ()
 
 
+def test_what_to_do_is_said_once_and_for_the_case(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    tasks = [add_task(server, project, name) for name in ("a", "b")]
+    said = "when a job is finished, set its stage to acceptance and its state to completed in CVAT"
+    assert Source(server, tmp_path).observe().missing[3:] == (said,)
+    server.state.jobs_of(tasks[0])[0].state = "completed"
+    early = "; or let jobs count without a review: ready: {stage: annotation, state: completed, status: null}"
+    assert Source(server, tmp_path).observe().missing[-1] == said + early
+    reviewed = Source(server, tmp_path, ready={"status": None, "stage": "validation"})
+    assert reviewed.observe().missing[-1] == "when a job is finished, set its stage to validation in CVAT"
+
+
+def test_while_it_waits_the_plan_tells_what_was_edited_meanwhile(server: CvatDouble, tmp_path: Path) -> None:
+    project = add_project(server)
+    edited, reopened = add_task(server, project, "edited", 1), add_task(server, project, "reopened", 1)
+    for task in (edited, reopened):
+        server.person.finish_task(task)
+    source = Source(server, tmp_path, require="all")
+    assert f'task {edited} "edited" is in: 1 frame, new' in source.observe().notes
+    source.run()
+    server.person.reopen_job(server.state.jobs_of(reopened)[0].id)
+    server.person.draw(edited, 0, box(0, 0, 4, 4))
+    seen = source.observe()
+    assert seen.missing
+    assert f'task {edited} "edited" was edited' in seen.notes
+    assert any("was reopened" in note for note in seen.notes)
+
+
 def test_a_subset_that_is_not_mapped_is_named(server: CvatDouble, tmp_path: Path) -> None:
     project = add_project(server)
     for name, subset in (("a", "train"), ("b", "holdout"), ("c", "")):
@@ -440,7 +468,7 @@ def test_what_specrun_made_is_waited_for_until_it_is_there(server: CvatDouble, t
     source = Source(server, tmp_path, **{"from": "round1", "connection": None, "project": None})
     assert source.observe() == Observation()
     source.facts = {"cvat_projects.round1": {"project_id": project, "task_ids": [mine]}}
-    assert "0 of 1 tasks are ready" in source.observe().missing[0]
+    assert "0 of 1 task is ready" in source.observe().missing[0]
     with pytest.raises(WaitingForPeople):
         source.run()
     server.person.finish_task(mine)
