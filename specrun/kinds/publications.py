@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import anyio.to_thread
 from pydantic import Field
 
-from specrun.clients.hub import Account, Repo, RepoType, head, is_inside
 from specrun.clients.http import Retry
+from specrun.clients.hub import Account, Repo, RepoType, head, is_inside
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources

@@ -38,6 +38,7 @@ _SECTIONS = (
             "annotations": f"{_K}.sources.annotations:Annotations",
             "cvat": f"{_K}.sources.cvat:CvatSource",
             "video": f"{_K}.sources.video:Video",
+            "huggingface": f"{_K}.sources.huggingface:HuggingFaceSource",
         },
         title="Raw material: fetched or found, never altered.",
     ),
@@ -77,6 +78,12 @@ _SECTIONS = (
         title="LoRA weights learnt from images and captions.",
     ),
     Section(
+        "generations",
+        {"generation": f"{_K}.generations:Generation"},
+        default="generation",
+        title="Pictures made with a base model and LoRA weights.",
+    ),
+    Section(
         "predictions",
         {"prediction": f"{_K}.predictions:Prediction"},
         default="prediction",
@@ -87,6 +94,11 @@ _SECTIONS = (
         {"evaluation": f"{_K}.evaluations:Evaluation"},
         default="evaluation",
         title="Predictions held against the ground truth.",
+    ),
+    Section(
+        "publications",
+        {"huggingface": f"{_K}.publications:Publication"},
+        title="What was made, on the Hugging Face Hub.",
     ),
     Section(
         "steps",

@@ -1,0 +1,228 @@
+"""generations: pictures made with a base model and LoRA weights, from words alone or from pictures.
+
+images/<n>_<key>.png   named by what it was made of; prompt and seed stand in its metadata
+generations.jsonl      one line a picture
+contact_sheet.png      a row for each prompt and picture, a column for each seed
+video.mp4              where a video is asked for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio.to_thread
+from pydantic import Field, model_validator
+
+from specrun.model.artifact import Outputs
+from specrun.model.digest import Json
+from specrun.model.node import Resources
+from specrun.model.plan import Estimate
+from specrun.model.state import NodeRecord, Observation
+from specrun.model.work import Context, Look
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
+from specrun.training.lora.base import is_local, local_place
+
+_STEP = 8
+_COMFYUI = "specrun.kinds.generation_comfyui"
+"""Makes the pictures on a ComfyUI server: `paint(spec, ctx, wishes, keep)`."""
+Weight = Annotated[float, Field(ge=-4, le=4)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class WeightedLora(Strict):
+    """One of several LoRAs."""
+
+    lora: Annotated[str, Ref("lora_jobs", bare=True)]
+    """A lora job."""
+    weight: Weight = 1.0
+    """How much of it is added."""
+
+
+class VideoOutput(Strict):
+    """The pictures as a film."""
+
+    fps: float = Field(gt=0, le=240)
+    """Pictures a second."""
+
+
+class DiffusersGeneration(Strict):
+    """Made on this machine with diffusers."""
+
+    kind: Literal["diffusers"] = "diffusers"
+    """diffusers."""
+
+
+class ComfyGeneration(Strict):
+    """Made by a ComfyUI server."""
+
+    kind: Literal["comfyui"]
+    """comfyui."""
+    connection: Annotated[str, Ref("connections")]
+    """The server, of kind comfyui."""
+    checkpoint: str
+    """The base model's file, as the server names it."""
+
+
+class GenerationSpec(NodeSpec):
+    lora: Annotated[str, Ref("lora_jobs", bare=True)] | list[WeightedLora] | None = None
+    """A lora job, or several with weights; null: the base model alone."""
+    base_model: str | None = None
+    """A folder, a single file or a model of the Hub; null: the one that the LoRA was trained on."""
+    base_config: str | None = None
+    """With a single file: a folder with the configuration of its family."""
+    prompts: list[str] = Field(min_length=1)
+    """What the pictures show, one after the other."""
+    negative_prompt: str = ""
+    """What they do not show."""
+    from_: Annotated[str, Ref("sources", "datasets")] | None = Field(default=None, alias="from")
+    """A source whose pictures are changed, such as the frames of a video; null: made from words alone."""
+    strength: float = Field(default=0.6, gt=0, le=1)
+    """With `from`: how much a picture is changed; 1 keeps nothing of it."""
+    limit: int | None = Field(default=None, ge=1)
+    """With `from`: at most so many of its pictures, the first ones."""
+    count: int = Field(default=1, ge=1, le=10_000)
+    """So many pictures of each prompt, with seeds from `seed` on."""
+    seed: Seed = 42
+    """The first seed."""
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
+    """These seeds, instead of `seed` and `count`."""
+    steps: int = Field(default=30, ge=1, le=1000)
+    """Denoising steps."""
+    guidance: float = Field(default=7.5, ge=0, le=100)
+    """How closely the prompt is followed; 1 and less: without the negative prompt."""
+    size: tuple[int, int] | None = None
+    """Width and height, multiples of 8; null: of the picture, or the LoRA's resolution."""
+    batch: int = Field(default=1, ge=1, le=256)
+    """Pictures made at once."""
+    scheduler: Literal["auto", "ddim", "euler", "euler_a", "dpm++_2m", "unipc", "lms", "heun", "pndm"] = "auto"
+    """How noise becomes a picture; auto: the base model's own."""
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    """auto: fp16 on a GPU, fp32 on the CPU."""
+    video: VideoOutput | None = None
+    """The pictures in their order as video.mp4; null: none."""
+    contact_sheet: bool = True
+    """A sheet of all of them."""
+    black: Literal["warn", "fail"] = Field(default="warn", json_schema_extra=NOT_RESULT)
+    """What happens when a picture is black: the numbers overflowed, or a safety filter struck it out."""
+    backend: Annotated[DiffusersGeneration | ComfyGeneration, Field(discriminator="kind")] = DiffusersGeneration()
+    """Where they are made."""
+
+    @model_validator(mode="after")
+    def _plain_sizes(self) -> GenerationSpec:
+        if self.size is not None and any(side < _STEP or side % _STEP for side in self.size):
+            raise ValueError(f"size {list(self.size)}: both sides must be multiples of {_STEP}")
+        return self
+
+    @property
+    def loras(self) -> list[WeightedLora]:
+        if self.lora is None:
+            return []
+        return [WeightedLora(lora=self.lora)] if isinstance(self.lora, str) else list(self.lora)
+
+    @property
+    def chosen_seeds(self) -> list[int]:
+        return list(self.seeds) if self.seeds is not None else [self.seed + i for i in range(self.count)]
+
+
+class Generation(Kind):
+    """Only missing pictures are made: each is kept by what it was made of."""
+
+    Spec = GenerationSpec
+    worker = "process"
+    resources: ClassVar[Resources] = Resources(gpus=1, cpus=4.0)
+    packages = ("diffusers", "peft", "transformers", "torch")
+
+    def check(self, spec: GenerationSpec, lookup: Lookup) -> Sequence[Problem]:
+        return [*_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
+
+    def inputs(self, spec: GenerationSpec) -> Sequence[Need]:
+        needs = [Need("lora", Ref("lora_jobs").address(one.lora)) for one in spec.loras]
+        return [*needs, Need("pictures", spec.from_, ("media",))] if spec.from_ else needs
+
+    async def observe(self, spec: GenerationSpec, look: Look) -> Observation:
+        """The content of a local base model."""
+        if spec.base_model is None or not is_local(spec.base_model, look.project_dir):
+            return Observation({"base_model": spec.base_model})
+        place = local_place(spec.base_model, look.project_dir)
+        if place.is_dir():
+            include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
+            digest: Json = (await anyio.to_thread.run_sync(look.listing, place, include)).digest
+        else:
+            digest = await anyio.to_thread.run_sync(look.file_digest, place)
+        before = look.record.observation if look.record else None
+        changed = isinstance(before, dict) and before.get("base_model") != digest
+        return Observation({"base_model": digest}, (f"base_model: {spec.base_model} changed",) if changed else ())
+
+    def estimate(self, spec: GenerationSpec, last: NodeRecord | None) -> Estimate:
+        """In proportion to the pictures and steps of last time."""
+        told = last.facts if last else {}
+        pictures, steps = told.get("made"), told.get("steps")
+        if last is None or not (isinstance(pictures, int) and isinstance(steps, int) and pictures and steps):
+            return Estimate()
+        sources = int(str(told.get("sources") or 1))
+        wanted = len(spec.prompts) * len(spec.chosen_seeds) * sources * spec.steps
+        return Estimate(last.duration_s * wanted / (pictures * steps), "last run")
+
+    def resume_key(self, spec: GenerationSpec) -> Json:
+        """Each picture says by its name what it was made of."""
+        return "pictures"
+
+    def run(self, spec: GenerationSpec, ctx: Context) -> Outputs:
+        # torch and diffusers come with it.
+        from specrun.kinds.generation_run import generate
+
+        return generate(spec, ctx)
+
+
+def _combination_problems(spec: GenerationSpec) -> list[Problem]:
+    problems = []
+    written = spec.model_fields_set
+    if not spec.loras and spec.base_model is None and spec.backend.kind == "diffusers":
+        hint = "Name a lora job, or a base model."
+        problems.append(Problem("", "Neither lora nor base_model says what makes the pictures.", hint))
+    for name in ("strength", "limit"):
+        if name in written and spec.from_ is None:
+            problems.append(Problem(name, f"`{name}` belongs to `from`.", "Add from: sources.…, or remove it."))
+    if spec.from_ is not None and "strength" in written and int(spec.steps * spec.strength) < 1:
+        message = f"{spec.steps} steps with strength {spec.strength:g} are none."
+        problems.append(Problem("strength", message, "Raise one of the two."))
+    if spec.seeds is not None and written & {"seed", "count"}:
+        problems.append(Problem("seeds", "It stands beside seed or count.", "Keep one way to say it."))
+    if len(set(spec.chosen_seeds)) < len(spec.chosen_seeds):
+        problems.append(Problem("seeds", "A seed is listed twice.", "It would make the same picture."))
+    if len({one.lora for one in spec.loras}) < len(spec.loras):
+        problems.append(Problem("lora", "A lora job is listed twice.", "Add the weights up."))
+    return problems
+
+
+def _base_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
+    project = Path(lookup.project_dir)
+    if spec.base_model is None or not is_local(spec.base_model, project):
+        return []
+    if local_place(spec.base_model, project).exists():
+        return []
+    hint = "Paths are relative to the spec; a model of the Hub is written owner/name."
+    return [Problem("base_model", f"There is no file or folder {spec.base_model}.", hint)]
+
+
+def _comfy_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
+    if not isinstance(spec.backend, ComfyGeneration):
+        return []
+    if find_spec(_COMFYUI) is None:
+        message = "Pictures cannot be made on a ComfyUI server yet."
+        return [Problem("backend.kind", message, "Write backend: {kind: diffusers}.")]
+    kind = lookup.kind_of(Ref("connections").address(spec.backend.connection))
+    if kind in (None, "connections.comfyui"):
+        return []
+    message = f"{spec.backend.connection} is of kind {str(kind).partition('.')[2]}."
+    return [Problem("backend.connection", message, "Name one of kind comfyui.")]
+
+
+def lora_facts(made: Any) -> dict[str, Any]:
+    """What lora.json of a finished job says. Raises OSError, ValueError."""
+    import json  # workers only
+
+    return dict(json.loads((made.folder / "lora.json").read_text(encoding="utf-8")))

@@ -1,0 +1,177 @@
+"""Pictures from a base model with LoRA weights, by the pipelines of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from specrun.errors import FormatError
+from specrun.training.lora.base import Base
+from specrun.training.lora.families.parts import load_pipeline
+
+SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpm++_2m": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One LoRA: the file in PEFT's names, and how much of it is added."""
+
+    name: str
+    file: Path
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own."""
+
+    negative: str
+    steps: int
+    guidance: float
+    strength: float
+    size_wh: tuple[int, int] | None
+    scheduler: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One picture. picture: upright RGB of the size that is wanted, or None to begin with noise."""
+
+    prompt: str
+    seed: int
+    picture: Image.Image | None
+
+
+class Pipeline:
+    """A base model with its LoRAs, for words alone or for pictures."""
+
+    def __init__(
+        self, base: Base, loras: Sequence[Weights], look: Look, *, device: str, dtype: torch.dtype, changes: bool
+    ) -> None:
+        self.look, self.device = look, device
+        self._pipe = load_pipeline(_class(base.family, changes), base, dtype, **_options(base))
+        _set_scheduler(self._pipe, look.scheduler)
+        self._add(loras)
+        self._pipe.to(device)
+        self._pipe.set_progress_bar_config(disable=True)
+        if _vae_overflows(self._pipe, dtype):
+            self._pipe.vae.to(torch.float32)
+
+    def paint(self, asked: Sequence[Asked], step: Callable[[], None]) -> list[Image.Image | None]:
+        """None: not a number came out. step: called after each denoising step; what it raises ends the work."""
+
+        def told(pipe: Any, number: int, moment: Any, values: dict[str, Any]) -> dict[str, Any]:
+            step()
+            return values
+
+        given: dict[str, Any] = {
+            "prompt": [one.prompt for one in asked],
+            "negative_prompt": [self.look.negative] * len(asked),
+            "num_inference_steps": self.look.steps,
+            "guidance_scale": self.look.guidance,
+            # On the CPU, so that a seed gives the same noise whatever the machine and the batch.
+            "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in asked],
+            "output_type": "np",
+            "callback_on_step_end": told,
+        }
+        pictures = [one.picture for one in asked if one.picture is not None]
+        if pictures:
+            given |= {"image": pictures, "strength": self.look.strength}
+        elif self.look.size_wh is not None:
+            given |= {"width": self.look.size_wh[0], "height": self.look.size_wh[1]}
+        with torch.inference_mode(), _quiet_casts():
+            made: NDArray[np.float32] = self._pipe(**given).images
+        return [_picture(values) for values in made]
+
+    def _add(self, loras: Sequence[Weights]) -> None:
+        """Raises FormatError: keys of a file match nothing in the base model, which diffusers says nothing of."""
+        for one in loras:
+            before = _lora_layers(self._pipe)
+            try:
+                self._pipe.load_lora_weights(str(one.file.parent), weight_name=one.file.name, adapter_name=one.name)
+            except (ValueError, RuntimeError, KeyError) as error:
+                reason = " ".join(str(error).split())[:200]
+                hint = "Use the base model that it was trained on."
+                raise FormatError(f"lora {one.name} does not fit the base model: {reason}", hint=hint) from None
+            wanted, found = _layers_in(one.file), _lora_layers(self._pipe) - before
+            if found != wanted:
+                message = f"lora {one.name}: {found} of its {wanted} layers are in the base model."
+                raise FormatError(message, hint="Use the base model that it was trained on.")
+        if loras:
+            self._pipe.set_adapters([one.name for one in loras], [one.weight for one in loras])
+
+
+def _class(family: str, changes: bool) -> Any:
+    import diffusers
+
+    names = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL"}
+    return getattr(diffusers, f"{names[family]}{'Img2Img' if changes else ''}Pipeline")
+
+
+def _options(base: Base) -> dict[str, Any]:
+    if base.family == "sdxl":
+        return {"add_watermarker": False}
+    return {} if base.single_file else {"safety_checker": None, "requires_safety_checker": False}
+
+
+def _set_scheduler(pipe: Any, name: str) -> None:
+    import diffusers
+
+    if name != "auto":
+        kind, settings = SCHEDULERS[name]
+        pipe.scheduler = getattr(diffusers, kind).from_config(pipe.scheduler.config, **settings)
+
+
+def _vae_overflows(pipe: Any, dtype: torch.dtype) -> bool:
+    return (
+        dtype == torch.float16 and bool(getattr(pipe.vae.config, "force_upcast", False)) and "XL" in type(pipe).__name__
+    )
+
+
+def _layers_in(file: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as weights:
+        names = [name for name in weights.keys() if "lora_A." in name]  # noqa: SIM118 (it is no mapping)
+    return len(names)
+
+
+def _lora_layers(pipe: Any) -> int:
+    parts = [getattr(pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+    return sum("lora_A." in name for part in parts if part is not None for name, _ in part.named_parameters())
+
+
+@contextmanager
+def _quiet_casts() -> Any:
+    """diffusers turns what is not a number into 0 with a warning of numpy's; it is looked for here instead."""
+    with np.errstate(invalid="ignore"):
+        yield
+
+
+def _picture(values: NDArray[np.float32]) -> Image.Image | None:
+    """values: (h, w, 3) in [0, 1]."""
+    if not np.isfinite(values).all():
+        return None
+    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def is_black(picture: Image.Image) -> bool:
+    """Nothing in it is brighter than the last trace of black."""
+    return max(high for _, high in picture.convert("RGB").getextrema()) <= 1  # type: ignore[misc, union-attr]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from specrun.errors import FormatError, NodeError, StopRequested
+from specrun.formats.samples import save_samples
+from specrun.kinds.generations import Generation, GenerationSpec
+from specrun.model.address import parse_address
+from specrun.model.artifact import Artifact, Outputs
+from specrun.model.work import Made
+from tests.support.context import make_context
+from tests.support.fake_dataset import sample_on_disk
+from tests.support.tiny_diffusion import tiny_sd, tiny_sdxl
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bases")
+    return {"sd": tiny_sd(folder / "sd"), "sdxl": tiny_sdxl(folder / "sdxl")}
+
+
+def trained(folder: Path, base: Path, family: str, name: str = "reef", *, rank: int = 4) -> Made:
+    """A job's folder with random weights, written as a training writes it."""
+    import torch
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    from specrun.training.lora import formats, network
+    from specrun.training.lora.finishing import save_lora
+    from tests.support.lora_training import small_spec
+
+    kinds: dict[str, Any] = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+    spec = small_spec(base, rank=rank, alpha=8.0)
+    unet = kinds[family].from_pretrained(base, local_files_only=True).unet
+    config = network.inject(unet, spec, network.denoiser_targets(spec), 0, "unet")
+    torch.manual_seed(len(name))
+    for _, parameter in network.trainable(unet):
+        parameter.data = torch.randn_like(parameter) * 0.3
+    weights = formats.packed({"unet": network.adapter_state(unet)})
+    described = {"family": family, "base_model": str(base), "base_digest": "d", "trigger": "reefx", "rank": rank}
+    described |= {"alpha": 8, "network": "lora", "resolution": [64, 64], "steps": 3}
+    folder.mkdir(parents=True)
+    metadata = network.metadata({"unet": config})
+    save_lora(folder, weights, described, scale=spec.scale, adapter_metadata=metadata)
+    artifacts = (Artifact("lora", "checkpoint", "lora.safetensors"),)
+    return Made(parse_address(f"lora_jobs.{name}"), "lora_jobs.lora", folder, "d", artifacts=artifacts)
+
+
+def frames(tmp_path: Path, sizes: Sequence[tuple[int, int]] = ((64, 64), (72, 64))) -> Made:
+    samples = []
+    (tmp_path / "frames").mkdir(parents=True, exist_ok=True)
+    for number, size in enumerate(sizes):
+        noise = np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "frames" / f"{number}.png")
+        samples.append(sample_on_disk(tmp_path / "frames", f"{number}.png", size_wh=size))
+    save_samples(tmp_path / "frames" / "samples.jsonl", samples, tmp_path)
+    return Made(parse_address("sources.dive"), "sources.video", tmp_path / "frames", "d")
+
+
+def generated(
+    tmp_path: Path, loras: Sequence[Made] = (), pictures: Made | None = None, *, context: Any = None, **fields: Any
+) -> tuple[Outputs, Path]:
+    given = {"prompts": ["reefx at dusk"], "steps": 2, "guidance": 2.0, "size": (64, 64), **fields}
+    spec = GenerationSpec.model_validate(given)
+    made = {"lora": list(loras), "pictures": [pictures] if pictures else []}
+    ctx = make_context(tmp_path, "generations.x", made=made, **(context or {}))
+    return Generation().run(spec, ctx), ctx.staging
+
+
+def images(folder: Path) -> list[Path]:
+    return sorted((folder / "images").glob("*.png"))
+
+
+def pixels(path: Path) -> Any:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_every_prompt_is_made_with_every_seed(tmp_path: Path, bases: dict[str, Path], family: str) -> None:
+    lora = trained(tmp_path / "job", bases[family], family)
+    outputs, folder = generated(tmp_path, [lora], lora="reef", prompts=["a", "b"], count=2, batch=3)
+    assert outputs.facts["images"] == 4
+    assert len(images(folder)) == 4
+    told = [json.loads(line) for line in (folder / "generations.jsonl").read_text().splitlines()]
+    assert [(row["prompt"], row["seed"]) for row in told] == [("a", 42), ("a", 43), ("b", 42), ("b", 43)]
+    with Image.open(images(folder)[1]) as picture:
+        assert (picture.info["prompt"], picture.info["seed"], picture.size) == ("a", "43", (64, 64))
+    assert (folder / "contact_sheet.png").is_file()
+
+
+def test_weight_0_is_the_base_model_and_another_weight_is_not(tmp_path: Path, bases: dict[str, Path]) -> None:
+    base = str(bases["sd"])
+    lora = trained(tmp_path / "job", bases["sd"], "sd")
+    _, plain = generated(tmp_path / "a", base_model=base)
+    _, nothing = generated(tmp_path / "b", [lora], lora=[{"lora": "reef", "weight": 0.0}])
+    _, whole = generated(tmp_path / "c", [lora], lora="reef")
+    assert abs(pixels(images(plain)[0]) - pixels(images(nothing)[0])).max() <= 1
+    assert abs(pixels(images(plain)[0]) - pixels(images(whole)[0])).max() > 1
+
+
+def test_two_loras_are_added_up(tmp_path: Path, bases: dict[str, Path]) -> None:
+    one = trained(tmp_path / "one", bases["sd"], "sd", "one")
+    three = trained(tmp_path / "three", bases["sd"], "sd", "three", rank=2)
+    _, both = generated(tmp_path / "a", [one, three], lora=[{"lora": "one"}, {"lora": "three", "weight": 0.5}])
+    _, first = generated(tmp_path / "b", [one, three], lora=[{"lora": "one"}, {"lora": "three", "weight": 0.0}])
+    _, alone = generated(tmp_path / "c", [one], lora="one")
+    assert abs(pixels(images(first)[0]) - pixels(images(alone)[0])).max() <= 1
+    assert abs(pixels(images(both)[0]) - pixels(images(alone)[0])).max() > 1
+
+
+def test_batches_change_nothing(tmp_path: Path, bases: dict[str, Path]) -> None:
+    _, one = generated(tmp_path / "a", base_model=str(bases["sd"]), count=3, batch=1)
+    _, three = generated(tmp_path / "b", base_model=str(bases["sd"]), count=3, batch=3)
+    for left, right in zip(images(one), images(three), strict=True):
+        assert left.name == right.name
+        assert abs(pixels(left) - pixels(right)).max() <= 1
+
+
+def test_frames_are_changed_one_by_one_and_become_a_film(tmp_path: Path, bases: dict[str, Path]) -> None:
+    fields = {"from": "sources.dive", "size": None, "strength": 0.5, "steps": 4, "video": {"fps": 5}}
+    outputs, folder = generated(tmp_path, (), frames(tmp_path), base_model=str(bases["sd"]), **fields)
+    assert [Image.open(path).size for path in images(folder)] == [(64, 64), (72, 64)]
+    import av
+
+    with av.open(str(folder / "video.mp4")) as film:
+        stream = film.streams.video[0]
+        assert sum(1 for _ in film.decode(stream)) == 2
+        assert float(stream.average_rate or 0) == 5
+    assert outputs.facts["sources"] == 2
+
+
+def test_only_missing_pictures_are_made(tmp_path: Path, bases: dict[str, Path]) -> None:
+    base = str(bases["sd"])
+    _, first = generated(tmp_path / "a", base_model=base, count=2)
+    outputs, second = generated(tmp_path / "b", base_model=base, count=3, context={"previous": first})
+    assert outputs.facts["made"] == 1
+    assert len(images(second)) == 3
+    assert images(first)[0].read_bytes() == images(second)[0].read_bytes()
+    outputs, _ = generated(tmp_path / "c", base_model=base, count=3, steps=3, context={"previous": second})
+    assert outputs.facts["made"] == 3
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, bases: dict[str, Path]) -> None:
+    base, asked = str(bases["sd"]), iter(range(100))
+    with pytest.raises(StopRequested):
+        generated(tmp_path, base_model=base, count=4, context={"stop": lambda: next(asked) > 7})
+    left = len(images(tmp_path / "outputs/.staging/generations/x/f"))
+    assert 0 < left < 4
+    outputs, _ = generated(tmp_path, base_model=base, count=4)
+    assert outputs.facts["made"] == 4 - left
+
+
+def test_a_picture_cut_off_by_a_kill_is_made_again(tmp_path: Path, bases: dict[str, Path]) -> None:
+    _, folder = generated(tmp_path, base_model=str(bases["sd"]))
+    cut = images(folder)[0]
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    outputs, _ = generated(tmp_path, base_model=str(bases["sd"]))
+    assert outputs.facts["made"] == 1
+    assert cut.read_bytes() == whole
+
+
+def test_pictures_without_numbers_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    base = tiny_sd(tmp_path / "base")
+    pipe = StableDiffusionPipeline.from_pretrained(base, local_files_only=True)
+    torch.nn.init.constant_(pipe.unet.conv_out.weight, float("nan"))
+    pipe.save_pretrained(base)
+    with pytest.raises(NodeError, match=r"NaN.*precision: fp32"):
+        generated(tmp_path, base_model=str(base))
+
+
+def test_black_pictures_are_told_of(tmp_path: Path) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    base = tiny_sd(tmp_path / "base")
+    pipe = StableDiffusionPipeline.from_pretrained(base, local_files_only=True)
+    torch.nn.init.zeros_(pipe.vae.decoder.conv_out.weight)
+    torch.nn.init.constant_(pipe.vae.decoder.conv_out.bias, -2.0)
+    pipe.save_pretrained(base)
+    outputs, _ = generated(tmp_path, base_model=str(base))
+    assert outputs.facts["black"] == 1
+    assert "1 pictures are black" in outputs.notes[0]
+    with pytest.raises(NodeError, match="black"):
+        generated(tmp_path, base_model=str(base), black="fail")
+
+
+def test_a_lora_of_another_family_is_refused(tmp_path: Path, bases: dict[str, Path]) -> None:
+    lora = trained(tmp_path / "job", bases["sd"], "sd")
+    with pytest.raises(FormatError, match=r"trained on family sd; .* is sdxl"):
+        generated(tmp_path, [lora], lora="reef", base_model=str(bases["sdxl"]))
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "euler_a", "dpm++_2m", "unipc", "heun", "pndm"])
+def test_schedulers_make_pictures(tmp_path: Path, bases: dict[str, Path], scheduler: str) -> None:
+    outputs, _ = generated(tmp_path, base_model=str(bases["sd"]), scheduler=scheduler, steps=3)
+    assert outputs.facts["images"] == 1
