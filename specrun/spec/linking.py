@@ -41,17 +41,19 @@ class _Linking:
         self.report = report
         self.targets = Targets(composition.entries, composition.declared, composition.registry)
         self.found = Links()
+        self.unknown: set[str] = set()
+        """Addresses that some field names and that there are not: told where they are written, and nowhere else."""
 
     def links(self) -> Links:
+        failed = {address: self._references(entry) for address, entry in self.composition.entries.items()}
         for entry in self.composition.entries.values():
-            failed = self._references(entry)
             self._after(entry)
             if entry.spec is None:
                 continue
             for problem in entry.kind.check(entry.spec, self.composition):
                 self._problem(entry, problem)
             if isinstance(entry.kind, Kind):
-                self._inputs(entry, entry.kind, failed)
+                self._inputs(entry, entry.kind, failed[entry.address])
         self._cycles()
         return self.found
 
@@ -66,6 +68,7 @@ class _Linking:
                 addresses = self._resolve(entry, text, sections, place, many=reference.many)
             except UnknownReference as error:
                 failed.add(text)
+                self.unknown.add(reference.ref.address(text))
                 self.report.error(place, f"{_field(entry, reference)}: {error.message}", error.hint)
                 continue
             named.update(dict.fromkeys(a for a in addresses if not self.composition.registry[a.section].nodes))
@@ -113,7 +116,7 @@ class _Linking:
                 place = _place_of(entry, text) or entry.where
                 addresses = self._resolve(entry, text, (), place, many=many)
             except UnknownReference as error:
-                if not failed:
+                if not failed and text not in self.unknown:
                     self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
                 continue
             for address in addresses:

@@ -8,8 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from specrun.errors import NodeError, WaitingForPeople
+from specrun.errors import NodeError, SpecError, WaitingForPeople
 from specrun.formats.samples import load_samples
+from specrun.kinds.registry import REGISTRY
 from specrun.kinds.sources.cvat import CvatSource
 from specrun.model.address import parse_address
 from specrun.model.artifact import Manifest, Outputs
@@ -18,6 +19,7 @@ from specrun.model.labels import Box, Keypoints, Mask, Sample, Tag, Visibility
 from specrun.model.state import Observation
 from specrun.model.work import Made
 from specrun.run.context import WorkerContext
+from specrun.spec.project import load_project
 from specrun.store.manifest import write_manifest
 from tests.doubles.cvat.server import CvatDouble
 from tests.support.context import make_context
@@ -612,3 +614,22 @@ def test_the_facts_are_json(server: CvatDouble, tmp_path: Path) -> None:
     assert source.outputs is not None
     facts = json.loads(json.dumps(source.outputs.facts))
     assert (facts["images"], facts["project_name"], facts["splits"]) == (2, "reef", {"train": 2})
+
+
+def test_a_connection_that_is_misspelt_is_reported_where_it_is_written_alone(tmp_path: Path) -> None:
+    spec = """\
+specrun: 1
+project: {name: p}
+connections:
+  lab: {kind: cvat, url: "https://cvat.org", access_token: {env: T}}
+sources:
+  photos: {kind: images, path: .}
+  done: {kind: cvat, from: cvat_projects.round}
+cvat_projects:
+  round: {connection: labb, project: p, labels: [{name: a}], tasks: {from: sources.photos}}
+"""
+    (tmp_path / "project.yaml").write_text(spec)
+    with pytest.raises(SpecError) as raised:
+        load_project(tmp_path / "project.yaml", REGISTRY)
+    (found,) = raised.value.diagnostics
+    assert "cvat_projects.round.connection: there is no connections.labb" in str(found)
