@@ -165,7 +165,7 @@ def example(folder: Path, options: argparse.Namespace) -> Any:
 def measure(folder: Path, options: argparse.Namespace, case: str) -> dict[str, float]:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # busy waiting of threads would be counted on a machine that others use
     step = example(folder, options) if case.startswith("diffusers") else ours(folder, options, CASES[case])
     for _ in range(_WARM):
         step()
