@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
-from specrun.errors import SpecrunError
+from specrun.errors import NodeError, SpecrunError
 from specrun.model.address import Address
 from specrun.model.artifact import Manifest
 from specrun.model.event import Event, NodeQueued, NodeRetrying, NodeStarted
@@ -28,7 +29,7 @@ from specrun.run.workers import WorkerPool, WorkerProcess
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
 from specrun.store.publish import check_place
-from specrun.store.staging import adoptable, begin_work, keep_time, open_staging, published
+from specrun.store.staging import adoptable, begin_work, is_waiting, keep_time, open_staging, published
 from specrun.store.state import State
 
 RETRY_FIRST_S = 2.0
@@ -103,6 +104,9 @@ class Making:
         shop, address = self.shop, self.address
         unreachable = self.job.unreachable.get(address)
         if unreachable is not None:
+            # A failure counts for what was wanted when it happened.
+            with contextlib.suppress(NodeError):
+                self._read, self.wanted = shop.ledger.wanted(self.node)
             raise unreachable.as_error()
         self._read, self.wanted = shop.ledger.wanted(self.node)
         if shop.ledger.is_made(address, self.wanted):
@@ -175,6 +179,7 @@ class Making:
         """Its result, and how long the work in its staging folder took, with earlier attempts that it went on from."""
         shop, node = self.shop, self.node
         staging, resumed = open_staging(shop.paths, node.address, self.wanted, node.resume)
+        waited = is_waiting(staging)
         gpus = lease.indices if lease is not None else ()
         request = make_request(
             self.job,
@@ -198,11 +203,13 @@ class Making:
                     pid=worker.pid,
                     gpus=gpus,
                     log=f"{node.address.folder}/{LOG_NAME}",
-                    resumed=resumed,
+                    # Work that waited for people is begun anew with what it kept; nothing was interrupted.
+                    resumed=resumed and not waited,
                 )
             )
 
-        spent_s, began = begin_work(staging, time.time()), time.monotonic()
+        spent_s = begin_work(staging, time.time(), config=node.result_config, read=self._read)
+        began = time.monotonic()
         result = await attempt(
             request,
             node,

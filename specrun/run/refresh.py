@@ -19,7 +19,7 @@ from specrun.model.digest import Json
 from specrun.model.node import Node
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.model.work import Listing
-from specrun.planner.world import World
+from specrun.planner.world import Begun, World
 from specrun.run.patience import SAY_AFTER_S, Patience, asking_text, servers_of
 from specrun.run.secrets import Revealing
 from specrun.spec.kind import Kind, Registry, kind_of
@@ -27,10 +27,11 @@ from specrun.store.listing import ListingCache
 from specrun.store.locks import ProjectLock
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
-from specrun.store.staging import staging_folders, was_cut_off
+from specrun.store.staging import left_work, staging_folders, was_cut_off
 from specrun.store.state import State
 
 PARALLEL = 16
+ANEW = "begins anew"
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,27 @@ def look_around(
                 node.address, Outcome.INTERRUPTED, "", "", "", "specrun was killed while it ran"
             )
     gone = {a: text for a, r in records.items() if (text := what_is_gone(paths, r))}
-    return World(records=records, attempts=attempts, observations=observations, gone=gone, unreachable=unreachable)
+    tried = [node for node in nodes if node.address in attempts]
+    return World(
+        records=records,
+        attempts=attempts,
+        observations=observations,
+        gone=gone,
+        begun={node.address: left for node in tried if (left := _left_by(node, paths, registry))},
+        unreachable=unreachable,
+    )
+
+
+def _left_by(node: Node, paths: ProjectPaths, registry: Registry) -> Begun | None:
+    """What the attempt left of which `attempts` tells."""
+    left = left_work(paths, node.address, node.resume)
+    if left is None:
+        return None
+    if node.resume is not None and left.folder is None:
+        return Begun(left.config, left.read, ANEW)
+    kind = kind_of(node.kind, registry)
+    goes_on = "" if left.folder is None else kind.goes_on(kind.Spec.model_validate(dict(node.config)), left.folder)
+    return Begun(left.config, left.read, goes_on)
 
 
 def others_run(paths: ProjectPaths) -> bool:

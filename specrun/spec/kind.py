@@ -191,6 +191,11 @@ class Kind:
         """Fields that must agree for an interrupted run's staging to be used again; None: never."""
         return None
 
+    def goes_on(self, spec: Any, staging: Path) -> str:
+        """How the next attempt takes up what an interrupted one left there, in words, quickly and without changing
+        anything (`goes on after epoch 25`, `begins anew`); "": that is only seen when it begins."""
+        return ""
+
     def external(self, spec: Any) -> bool:
         """It writes to a system outside the machine."""
         return False

@@ -1,9 +1,10 @@
 """Folders in which something is being made, and what a killed run left in them.
 
 A note `.resume.json` says what the folder was begun for. `write_manifest` removes it, so that it is never published:
-    {"fingerprint": …, "resume": …, "spent_s": …, "began_at": …}
+    {"fingerprint": …, "resume": …, "spent_s": …, "began_at": …, "config": …, "read": …}
 spent_s: seconds of work in earlier attempts. began_at: of the last one, seconds since the epoch; it went on until the
 note's own modification time, which `keep_time` moves on, so that a killed run's time counts as well.
+config, read: what the last attempt worked by, and the digests of what it read.
 A note with `"waiting": true` was left by work that waits for people.
 """
 
@@ -15,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,19 @@ def write_staging_note(staging: Path, fingerprint: str, resume: Json, *, spent_s
     _write_note(staging, {"fingerprint": fingerprint, "resume": resume, "spent_s": spent_s})
 
 
-def begin_work(staging: Path, now: float) -> float:
+def begin_work(
+    staging: Path, now: float, *, config: Mapping[str, Json] | None = None, read: Mapping[str, str] | None = None
+) -> float:
     """Notes that an attempt begins; returns the seconds that earlier ones in this folder took.
 
-    now: seconds since the epoch. Raises OSError, ValueError: there is no note that could be read.
+    now: seconds since the epoch. config, read: by which it works, and from what.
+    Raises OSError, ValueError: there is no note that could be read.
     """
     note = json.loads((staging / NOTE_NAME).read_text())
     spent_s = _spent(staging, note)
     kept = {name: value for name, value in note.items() if name != "waiting"}
-    _write_note(staging, {**kept, "spent_s": spent_s, "began_at": now})
+    worked = {"config": dict(config or {}), "read": dict(read or {})}
+    _write_note(staging, {**kept, **worked, "spent_s": spent_s, "began_at": now})
     return spent_s
 
 
@@ -82,6 +88,36 @@ def was_cut_off(staging: Path) -> bool:
     except (OSError, ValueError):
         return True
     return not note.get("waiting", False)
+
+
+def is_waiting(staging: Path) -> bool:
+    """The work here ended for now because people owe something."""
+    try:
+        return bool(json.loads((staging / NOTE_NAME).read_text()).get("waiting", False))
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftWork:
+    """What an attempt that did not end well left. config: it worked by; {}: not known. read: digests of its inputs.
+    folder: None when what is declared now cannot go on with it."""
+
+    config: Mapping[str, Json]
+    read: Mapping[str, str]
+    folder: Path | None
+
+
+def left_work(paths: ProjectPaths, address: Address, resume: Json) -> LeftWork | None:
+    """Of the newest attempt. Changes nothing; None: there is none."""
+    folders = [folder for folder in staging_folders(paths, address) if (folder / NOTE_NAME).is_file()]
+    try:
+        newest = max(folders, key=lambda folder: (folder / NOTE_NAME).stat().st_mtime_ns)
+        note = json.loads((newest / NOTE_NAME).read_text())
+        goes_on = resume is not None and _begun_with(newest, resume)
+        return LeftWork(dict(note.get("config", {})), dict(note.get("read", {})), newest if goes_on else None)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _spent(staging: Path, note: Mapping[str, Any]) -> float:

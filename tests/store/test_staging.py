@@ -9,10 +9,12 @@ from specrun.errors import NodeError
 from specrun.model.address import Address
 from specrun.store.manifest import NOTE_NAME
 from specrun.store.staging import (
+    LeftWork,
     adoptable,
     begin_work,
     find_resumable,
     leave_waiting,
+    left_work,
     open_staging,
     published,
     remove,
@@ -167,3 +169,12 @@ def test_work_left_to_wait_for_people_was_not_cut_off_and_goes_on(tmp_path: Path
 def test_a_note_that_cannot_be_read_counts_as_cut_off(tmp_path: Path) -> None:
     (tmp_path / NOTE_NAME).write_text("{")
     assert was_cut_off(tmp_path)
+
+
+def test_what_an_attempt_worked_by_is_known_from_what_it_left(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    assert left_work(paths, NODE, {"arch": "n"}) is None
+    staging, _ = open_staging(paths, NODE, A, {"arch": "n"})
+    begin_work(staging, 1_000.0, config={"epochs": 40}, read={"data:exports.x": "d"})
+    assert left_work(paths, NODE, {"arch": "n"}) == LeftWork({"epochs": 40}, {"data:exports.x": "d"}, staging)
+    assert left_work(paths, NODE, {"arch": "x"}) == LeftWork({"epochs": 40}, {"data:exports.x": "d"}, None)

@@ -40,7 +40,8 @@ class UltralyticsSpec(NodeSpec):
     """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on. `batch: auto` takes the largest
     that fits on the GPU (16 on the CPU)."""
     resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
-    """auto: an interrupted training goes on from its last epoch, and a finished one when more epochs are wanted.
+    """auto: an interrupted training goes on from its last epoch, and a finished one when more epochs are wanted; one
+    that was interrupted begins anew when their number was changed, because the learning rate follows it.
     never: it starts over."""
     on_oom: Literal["fail", "halve"] = Field(default="fail", json_schema_extra=NOT_RESULT)
     """Out of memory. fail: say which setting to change. halve: go on from the last epoch with half the batch and twice
@@ -93,6 +94,14 @@ class Ultralytics(Kind):
         """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""
         train = {name: value for name, value in spec.train.items() if name != "epochs"}
         return {"weights": spec.weights, "data": spec.data, "start_from": spec.start_from, "train": train}
+
+    def goes_on(self, spec: UltralyticsSpec, staging: Path) -> str:
+        from specrun.training.ultralytics.checkpoints import load_state
+
+        state, wanted = load_state(staging), spec.train.get("epochs", DEFAULT_EPOCHS)
+        if spec.resume == "never" or state is None or state.epochs == 0 or not isinstance(wanted, int):
+            return "begins anew"
+        return f"goes on after epoch {state.epochs}" if state.serves(wanted) else "begins anew"
 
     def adopt(self, spec: UltralyticsSpec, place: Path, staging: Path) -> Outputs:
         """A checkpoint (.pt) that was trained elsewhere."""

@@ -59,6 +59,11 @@ class TrainingState:
     batch: int | None = None
     accumulation: int | None = None
 
+    def serves(self, wanted: int) -> bool:
+        """Whether a training of so many epochs can go on from here. The learning rate was chosen for `self.wanted`:
+        half of that schedule is no training of another length, while one that ended may be given more."""
+        return self.epochs <= wanted and (self.stopped or self.finished or self.wanted in (0, wanted))
+
     def save(self, folder: Path) -> None:
         path = folder / STATE_NAME
         partial = path.with_suffix(".part")

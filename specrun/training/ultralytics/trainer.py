@@ -46,10 +46,13 @@ def train(training: Training, ctx: Context, *, program: ranks.Program = ranks.PR
 
 def _begin(training: Training, ctx: Context) -> TrainingState:
     """The state to go on from. A training that ended goes on when more epochs are wanted than it was given, except
-    where it stopped by itself before them; with fewer epochs than it has, it starts over."""
+    where it stopped by itself before them; with fewer epochs than it has, it starts over, and so does one that was
+    interrupted under another number of epochs."""
     state = checkpoints.load_state(training.folder) if training.resume else None
     wanted = training.epochs
-    if state is None or state.key != training.key or state.epochs > wanted:
+    if state is None or state.key != training.key or not state.serves(wanted):
+        if state is not None and state.key == training.key and state.epochs:
+            ctx.log(f"training was given {state.wanted} epochs and had {state.epochs}; with {wanted} it begins anew")
         checkpoints.start_over(training.folder)
         state = TrainingState(key=training.key)
     elif state.finished and state.epochs < state.wanted:

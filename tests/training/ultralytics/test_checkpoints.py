@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from specrun.training.ultralytics.checkpoints import (
     DurableFile,
     TrainingState,
@@ -68,3 +70,18 @@ def test_starting_over_leaves_no_checkpoint(tmp_path: Path) -> None:
     TrainingState("key").save(tmp_path)
     start_over(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "serves"),
+    [
+        (TrainingState("k", epochs=25, wanted=40), 40, True),
+        (TrainingState("k", epochs=25, wanted=40), 26, False),
+        (TrainingState("k", epochs=25, wanted=40), 60, False),
+        (TrainingState("k", epochs=40, wanted=40, stopped=True), 60, True),
+        (TrainingState("k", epochs=40, wanted=40, stopped=True, finished=True), 60, True),
+        (TrainingState("k", epochs=40, wanted=40, stopped=True, finished=True), 30, False),
+    ],
+)
+def test_only_a_training_that_ended_goes_on_with_more_epochs(state: TrainingState, wanted: int, serves: bool) -> None:
+    assert state.serves(wanted) is serves
