@@ -9,7 +9,7 @@ from specrun.views.quantities import count, number
 from specrun.views.text import clean
 
 _SHOWN = (
-    *("images", "labels", "classes", "splits", "epochs", "frames", "predicted", "steps"),
+    *("images", "labels", "edits", "classes", "splits", "epochs", "frames", "predicted", "steps"),
     *("records", "chosen", "uploaded", "labels_sent", "skipped", "failed"),
 )
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,7 @@ from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.formats.tally import Tally
 from specrun.kinds.cvat_pull.ask import Asked, ask
 from specrun.kinds.cvat_pull.choose import Choice, Standing, check_wanted, choose, missing, signatures, standing
+from specrun.kinds.cvat_pull.edits import SentLabels, edits_between, edits_text
 from specrun.kinds.cvat_pull.images import FETCHED, ImageStore, drop_fetched, media_key
 from specrun.kinds.cvat_pull.local import places
 from specrun.kinds.cvat_pull.pulled import Pulled, link_or_copy, load_pulled, save_pulled, task_file
@@ -37,6 +39,7 @@ from specrun.kinds.sources.summary import Summary
 from specrun.model.artifact import MANIFEST_NAME, Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.labels import Sample
+from specrun.model.state import PASSING_NOTES
 from specrun.model.work import Context
 from specrun.store.manifest import read_manifest
 
@@ -63,12 +66,15 @@ class _Pull:
     pulled: dict[int, Pulled] = field(default_factory=dict)
     """Without their annotations, which lie in staging: all tasks of a large project need not fit into memory."""
     notes: list[str] = field(default_factory=list)
+    edits: dict[int, Counter[str]] = field(default_factory=dict)
+    """Task → what people changed in it since the last pull."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _progress: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sources = self.ctx.inputs("media")
         among = places(self.spec.media.from_, sources, self.ctx.project_dir)
+        self.sent = SentLabels(self.ctx.input("project").folder) if self.spec.from_ else None
         self.store = ImageStore(self.spec.media, self.ctx.staging, self.ctx.previous, among)
         self.before = _recorded(self.ctx)
 
@@ -134,8 +140,11 @@ class _Pull:
             link_or_copy(task_file(_folder(ctx.previous), task), task_file(ctx.staging, task))
         else:
             save_pulled(ctx.staging, whole)
+        edits = edits_between(before.annotations, whole.annotations) if before and before.entry != whole.entry else None
         with self._lock:
             self.pulled[task] = replace(whole, annotations={})
+            if edits is not None:
+                self.edits[task] = edits
         return asked_for
 
     def _tell(self, task: int, images: int, size: int, total: int) -> None:
@@ -165,6 +174,8 @@ class _Pull:
             "project_name": asked.project.name if asked.project else None,
             "host": self.api.connection.host,
         }
+        passing = list(self._told_of_people(facts))
+        facts[PASSING_NOTES] = passing
         for line in found.remarks:
             self.ctx.log(line)
         held = replace(found, kept={task: entry for task, entry in found.kept.items() if task in standings})
@@ -172,10 +183,20 @@ class _Pull:
             artifacts=(Artifact("samples", "file", SAMPLES_NAME),),
             facts=facts,
             parts=summary.parts(classes),
-            notes=(*found.reports, *self.notes, *lost.notes()),
+            notes=(*passing, *found.reports, *self.notes, *lost.notes()),
             known_digests=dict(self._digests(standings)),
             observation=held.value,
         )
+
+    def _told_of_people(self, facts: dict[str, Any]) -> Iterator[str]:
+        """Sentences of what people did; the numbers go to the facts."""
+        if self.edits:
+            edits = sum(self.edits.values(), Counter[str]())
+            facts["edits"] = dict(edits)
+            yield f"since the last pull: {edits_text(edits) or 'no label was changed'}"
+        if self.sent is not None and self.sent.counts:
+            facts["of_sent"] = dict(self.sent.counts)
+            yield from self.sent.note()
 
     def _keep(self, task: int) -> Pulled | None:
         """A task that was reopened or deleted, as it was pulled last."""
@@ -193,6 +214,8 @@ class _Pull:
             whole = load_pulled(self.ctx.staging, task)
             assert whole is not None, f"tasks/{task}.json was written before"
             pulled = replace(whole, images=self.pulled[task].images)
+            if self.sent is not None:
+                self.sent.compare(task, whole.annotations, whole.labels)
             yield from samples_of(self.spec, self.ctx.address.name, pulled, self.ctx.output, classes, lost)
             self.ctx.progress(done, len(self.pulled), "tasks", "samples")
 

@@ -20,6 +20,10 @@ from specrun.model.digest import Json, json_digest
 from specrun.model.work import Context
 
 
+SENT_LABELS_NAME = "labels.json"
+"""In the output: task → digests of the labels that it was given, so that a pull can tell what became of them."""
+
+
 class Phase(StrEnum):
     """How far a batch is; each is remembered when it is reached.
 

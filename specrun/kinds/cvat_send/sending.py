@@ -1,6 +1,7 @@
 """The work of a `cvat_projects` node, from the project to the last label.
 
 <output>/sent.jsonl      one frame a line: image, name, key, task
+<output>/labels.json     digests of the labels that were sent, by task
 <output>/summary.json    the facts, for other programs
 """
 
@@ -19,7 +20,7 @@ from specrun.clients.http import Retry
 from specrun.kinds.cvat_send.declared import wanted_labels
 from specrun.kinds.cvat_send.images import read_images, unsendable
 from specrun.kinds.cvat_send.labels import WantedLabel
-from specrun.kinds.cvat_send.ledger import Batch, Ledger, Marker, Phase, mark_of
+from specrun.kinds.cvat_send.ledger import SENT_LABELS_NAME, Batch, Ledger, Marker, Phase, mark_of
 from specrun.kinds.cvat_send.observing import observed_value, prelabels_file, scope_of, stamp_of
 from specrun.kinds.cvat_send.ours import defaults_of
 from specrun.kinds.cvat_send.people import user_id
@@ -365,6 +366,10 @@ class Sending:
                 for frame in batch.frames:
                     row = {"task": batch.task_id, "name": frame.name, "key": frame.key, "digest": frame.digest}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        # Frames that two jobs share hold each label twice, and the server merges them.
+        whole = [batch for batch in ledger if batch.task_id is not None and not self.spec.tasks.overlap]
+        given = {str(b.task_id): sorted(digest for ids in b.ours.values() for digest in ids.values()) for b in whole}
+        (self.ctx.staging / SENT_LABELS_NAME).write_text(json.dumps(given), encoding="ascii")
         text = json.dumps(dict(facts), ensure_ascii=False, indent=1)
         (self.ctx.staging / SUMMARY_NAME).write_text(text + "\n", encoding="utf-8")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from specrun.spec.project import load_project
 from specrun.store.manifest import write_manifest
 from tests.doubles.cvat.server import CvatDouble
 from tests.support.context import make_context
+from tests.support.cvat_sending import Round, polygons, spec_of, square
 from tests.support.cvat_tasks import add_project, add_task, picture
 from tests.support.look import make_look
 
@@ -633,3 +635,39 @@ cvat_projects:
         load_project(tmp_path / "project.yaml", REGISTRY)
     (found,) = raised.value.diagnostics
     assert "cvat_projects.round.connection: there is no connections.labb" in str(found)
+
+
+def test_what_people_changed_since_the_last_pull_is_told_once(server: CvatDouble, tmp_path: Path) -> None:
+    task = add_task(server, add_project(server), "dive", 2)
+    shape = server.person.draw(task, 0, box(0, 0, 4, 4))
+    server.person.finish_task(task)
+    source = Source(server, tmp_path)
+    source.run()
+    assert source.outputs is not None
+    assert "edits" not in source.outputs.facts
+    server.person.edit_shape(shape["id"], points=[0, 0, 9, 9])
+    server.person.draw(task, 1, box(1, 1, 3, 3))
+    source.run()
+    note = "since the last pull: 1 moved, 1 new"
+    assert note in source.outputs.notes
+    assert source.outputs.facts["edits"] == {"moved": 1, "new": 1}
+    assert source.outputs.facts["passing_notes"] == [note]
+
+
+def test_what_became_of_the_labels_that_were_sent_is_told(server: CvatDouble, tmp_path: Path) -> None:
+    sending = Round(tmp_path / "sent", server)
+    sending.add_image("a.png", square(10, 10), square(50, 50))
+    sent = sending.run(spec_of(prelabels=polygons()))
+    (task,) = sent.facts["task_ids"]
+    shutil.copy(next((tmp_path / "sent").rglob("labels.json")), tmp_path / "labels.json")
+    first = server.person.shapes(task)[0]
+    server.person.edit_shape(first["id"], points=[10, 10, 40, 10, 40, 40, 10, 40])
+    server.person.draw(task, 0, {"label": "sand", "type": "polygon", "points": [1, 1, 9, 1, 9, 9]})
+    server.person.finish_task(task)
+    source = Source(server, tmp_path, **{"from": "round1", "connection": None, "project": None})
+    source.facts = {"cvat_projects.round1": dict(sent.facts)}
+    source.run()
+    assert source.outputs is not None
+    assert source.outputs.facts["of_sent"] == {"sent": 2, "kept": 1, "drawn": 2}
+    told = "of 2 labels that were sent, 1 came back as they were, 1 were changed or deleted; "
+    assert source.outputs.notes[0].startswith(told)
