@@ -97,7 +97,7 @@ def head(account: Account, repo: Repo, revision: str = "main", *, retry: Retry |
     or it has no such revision. Raises CredentialsError, NodeError, TransientError (no network)."""
     private = {"Authorization": f"Bearer {account.token}"} if account.token else {}
     path = f"/api/{repo.type}s/{repo.name}/revision/{quote(revision, safe='')}"
-    wire = Http(account.endpoint, retry=retry, timeouts=Timeouts(total_s=60.0))
+    wire = Http(account.endpoint, retry=retry, timeouts=Timeouts(read_s=20.0, total_s=60.0))
     try:
         answer = wire.send(Request("GET", path, query={"expand": "sha"}, private=private))
     finally:

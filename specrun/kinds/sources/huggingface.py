@@ -103,7 +103,7 @@ def observed(spec: HuggingFaceSourceSpec, commit: str, endpoint: str) -> dict[st
 
 def _commit(spec: HuggingFaceSourceSpec, look: Look) -> str:
     account = account_of(spec.connection, look.declarations, look.secret)
-    return required_head(spec, head(account, repo_of(spec), spec.revision, retry=Retry.from_settings(look.settings)))
+    return required_head(spec, head(account, repo_of(spec), spec.revision, retry=Retry.for_a_look(look.settings)))
 
 
 def required_head(spec: HuggingFaceSourceSpec, commit: str | None) -> str:
