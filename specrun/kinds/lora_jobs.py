@@ -10,6 +10,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import NodeError, SpecrunError
+from specrun.kinds.lora_remote.backends import ComfyBackend, ReplicateBackend, cost, over_budget, remote_problems
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
@@ -17,6 +18,7 @@ from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref, Strict
+from specrun.spec.quantities import duration_s
 from specrun.training.lora import estimates
 from specrun.training.lora.base import FAMILY_TITLES, FamilyName, family_of, is_local, local_place
 from specrun.training.lora.rules import rule_problems
@@ -33,7 +35,9 @@ class DiffusersBackend(Strict):
 class LoraJobSpec(LoraTraining):
     """LoRA weights on top of a base model."""
 
-    backend: Annotated[DiffusersBackend, Field()] = DiffusersBackend()
+    backend: Annotated[DiffusersBackend | ComfyBackend | ReplicateBackend, Field(discriminator="kind")] = (
+        DiffusersBackend()
+    )
     """Where it is trained."""
 
 
@@ -46,14 +50,25 @@ class LoraJob(Kind):
     packages = ("diffusers", "peft", "transformers", "torch", "safetensors")
 
     def check(self, spec: LoraJobSpec, lookup: Lookup) -> Sequence[Problem]:
+        if not isinstance(spec.backend, DiffusersBackend):
+            return [*remote_problems(spec, spec.backend, lookup), *_dataset_problems(spec, lookup)]
         return [*rule_problems(spec), *_dataset_problems(spec, lookup), *_base_problems(spec, lookup)]
 
     def inputs(self, spec: LoraJobSpec) -> Sequence[Need]:
         masks = (f"field:{spec.masked_loss.label_field}",) if spec.masked_loss is not None else ()
-        return [Need("dataset", Ref("datasets").address(spec.dataset), ("media", "split", "captions", *masks))]
+        needs = [Need("dataset", Ref("datasets").address(spec.dataset), ("media", "split", "captions", *masks))]
+        if not isinstance(spec.backend, DiffusersBackend):
+            needs.append(Need("connection", Ref("connections").address(spec.backend.connection)))
+        return needs
+
+    def external(self, spec: LoraJobSpec) -> bool:
+        """It spends money."""
+        return isinstance(spec.backend, ReplicateBackend)
 
     async def observe(self, spec: LoraJobSpec, look: Look) -> Observation:
-        """The content of a local base model; how many steps there will be."""
+        """The content of a local base model; how many steps there will be; for money, what it may cost."""
+        if not isinstance(spec.backend, DiffusersBackend):
+            return Observation(value={"base_model": spec.base_model}, notes=tuple(_remote_notes(spec, look)))
         notes = [f"preset {spec.preset}: {_preset_values(spec)}"] if spec.preset else []
         notes += _steps_note(spec, look)
         notes += memory_notes(spec, _family(look.record.facts if look.record else {}, spec), gpu_sizes_mib())
@@ -72,6 +87,8 @@ class LoraJob(Kind):
 
     def estimate(self, spec: LoraJobSpec, last: NodeRecord | None) -> Estimate:
         """The last duration in proportion to the steps, or else by rule; memory always by rule."""
+        if not isinstance(spec.backend, DiffusersBackend):
+            return remote_estimate(spec.backend, last)
         family = _family(last.facts if last else {}, spec)
         memory = estimates.needed_mib(spec, family)
         steps = last.facts.get("steps") if last else None
@@ -84,7 +101,7 @@ class LoraJob(Kind):
 
     def resume_key(self, spec: LoraJobSpec) -> Json:
         """All that decides the weights: a checkpoint goes on only under the settings that it began with."""
-        return result_config(spec)
+        return result_config(spec) if isinstance(spec.backend, DiffusersBackend) else remote_config(spec)
 
     def adopt(self, spec: LoraJobSpec, place: Path, staging: Path) -> Outputs:
         raise NodeError(
@@ -93,16 +110,36 @@ class LoraJob(Kind):
         )
 
     def run(self, spec: LoraJobSpec, ctx: Context) -> Outputs:
-        # torch and diffusers come with it.
-        from specrun.kinds.lora_run import trained_here
+        # torch and diffusers come with them.
+        match spec.backend:
+            case DiffusersBackend():
+                from specrun.kinds.lora_run import trained_here
 
-        return trained_here(spec, ctx)
+                return trained_here(spec, ctx)
+            case ComfyBackend() as backend:
+                from specrun.kinds.lora_remote import comfyui
+                from specrun.kinds.lora_remote.finished import make_job
+
+                return comfyui.train(spec, backend, make_job(spec, remote_config(spec), ctx), ctx)
+            case ReplicateBackend() as backend:
+                from specrun.kinds.lora_remote import replicate
+                from specrun.kinds.lora_remote.finished import make_job
+
+                return replicate.train(spec, backend, make_job(spec, remote_config(spec), ctx), ctx)
 
 
 def result_config(spec: LoraJobSpec) -> dict[str, Any]:
     """What decides the weights, as JSON: not what only changes the speed or what is told."""
     without = {*LoraTraining.__base__.model_fields, "backend", "save_every", "compile", "resume", "preset"}  # type: ignore[union-attr]
     return spec.model_dump(mode="json", exclude=without)
+
+
+_WAITING = {"budget", "price_per_second", "expected", "on_stop", "poll", "deadline", "hardware"}
+
+
+def remote_config(spec: LoraJobSpec) -> dict[str, Any]:
+    """What decides the weights where they are trained elsewhere."""
+    return {**result_config(spec), "backend": spec.backend.model_dump(mode="json", exclude=_WAITING)}
 
 
 def artifacts(folder: Path) -> tuple[Artifact, ...]:
@@ -156,6 +193,26 @@ def _base_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
         hint = "Without network write base_config: a folder with the configuration of its family."
         problems.append(Problem("base_model", message, hint, warning=True))
     return problems
+
+
+def remote_estimate(backend: ComfyBackend | ReplicateBackend, last: NodeRecord | None) -> Estimate:
+    if last is not None:
+        return Estimate(last.duration_s, "last run")
+    if isinstance(backend, ReplicateBackend):
+        return Estimate(duration_s(backend.expected), "backend.expected")
+    return Estimate()
+
+
+def _remote_notes(spec: LoraJobSpec, look: Look) -> list[str]:
+    """Raises NodeError: by what the last training took, the next one is above its budget."""
+    if not isinstance(spec.backend, ReplicateBackend):
+        return []
+    told = look.record.facts.get("billed_seconds") if look.record else None
+    measured = float(told) if isinstance(told, int | float) else None
+    if message := over_budget(spec.backend, measured):
+        raise NodeError(f"backend.budget: {message}.", hint="Raise max_cost, or train for fewer steps.")
+    amount, rule = cost(spec.backend, measured)
+    return [f"about ${amount:.2f} ({rule})"]
 
 
 def _family(facts: Mapping[str, Json], spec: LoraJobSpec) -> FamilyName:

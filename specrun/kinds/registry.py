@@ -13,6 +13,8 @@ _SECTIONS = (
             "cvat": f"{_K}.connections.cvat:CvatConnection",
             "huggingface": f"{_K}.connections.huggingface:HuggingFaceConnection",
             "llava": f"{_K}.connections.llava:LlavaConnection",
+            "comfyui": f"{_K}.connections.comfyui:ComfyConnection",
+            "replicate": f"{_K}.connections.replicate:ReplicateConnection",
         },
         nodes=False,
         title="Servers, and the accounts that ask them.",
