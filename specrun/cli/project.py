@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ from specrun.store.paths import ProjectPaths
 from specrun.store.state import State
 from specrun.views.text import clean
 
+_TRACKED = ("models.smp",)
+"""Kinds that report to the trackers of `settings.tracking`."""
 SPEC_NAMES = ("project.yaml", "project.yml", "specrun.yaml", "specrun.yml")
 
 
@@ -111,9 +114,27 @@ def refuse_unserved(project: Project) -> None:
         )
     for name in ("wandb", "mlflow"):
         if project.settings.get("tracking", {}).get(name) is not None:
-            raise UsageError(
-                f"settings.tracking.{name}: this version does not report there", hint=f"Write {name}: null."
-            )
+            _require_tracker(project, name)
+
+
+def _require_tracker(project: Project, name: str) -> None:
+    """Raises UsageError: no node of the project reports there, or the package is not installed."""
+    if not any(node.kind in _TRACKED for node in project.nodes):
+        kinds = " and ".join(_TRACKED)
+        raise UsageError(
+            f"settings.tracking.{name}: nothing in this project reports there; {kinds} would.",
+            hint=f"Write {name}: null.",
+        )
+    if project.settings["tracking"][name].get("api_key") is not None:
+        raise UsageError(
+            f"settings.tracking.{name}.api_key: this version uses what `{name} login` stored.",
+            hint="Remove api_key.",
+        )
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(
+            f"settings.tracking.{name}: the package {name} is not installed.",
+            hint=f"Install it (pip install {name}), or write {name}: null.",
+        )
 
 
 @dataclass(frozen=True)
