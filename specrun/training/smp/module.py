@@ -50,6 +50,7 @@ class SmpModule(lightning.LightningModule):
         self.frozen = frozen
         self.channels_last = channels_last
         self.forward_net: Callable[[Tensor], Tensor] = net
+        self.needs_two = normalizes_one_pixel(net)
         self.counts: Tensor | None = None
         self.val_loss: Tensor | None = None
         self.val_images = 0
@@ -88,9 +89,8 @@ class SmpModule(lightning.LightningModule):
         return loss
 
     def _logits(self, images: Tensor) -> Tensor:
-        """A batch of one is shown twice: normalisation over a batch refuses one value a channel, which is what
-        pooling to one pixel (DeepLabV3, PSPNet) leaves of it."""
-        if len(images) == 1 and not self.frozen:
+        """A batch of one is shown twice where the network normalises what it pooled to one pixel."""
+        if len(images) == 1 and self.needs_two:
             return self.forward_net(torch.cat([images, images]))[:1]
         return self.forward_net(images)
 
@@ -128,3 +128,19 @@ def target_table(described: ModelDescription) -> Tensor:
     for value, name in enumerate(described.names):
         table[value] = -1 if value == described.background and name not in channels else channels[name]
     return table
+
+
+def normalizes_one_pixel(net: nn.Module) -> bool:
+    """Whether a batch norm comes after pooling to one pixel, as in DeepLabV3: of one image that is one value a
+    channel, which it refuses."""
+    for part in net.modules():
+        if isinstance(part, nn.Sequential):
+            inner = list(part.modules())
+            pools = [at for at, one in enumerate(inner) if _pools_to_one_pixel(one)]
+            if any(isinstance(one, nn.modules.batchnorm._BatchNorm) for at in pools[:1] for one in inner[at:]):
+                return True
+    return False
+
+
+def _pools_to_one_pixel(part: nn.Module) -> bool:
+    return isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1))
