@@ -25,6 +25,7 @@ from specrun.kinds.captions.stage import caption_stage
 from specrun.kinds.dataset_finish import declare_attributes, describe_dataset, finish_dataset, own_parts
 from specrun.kinds.dataset_merge import Merge
 from specrun.kinds.dataset_prepare import Facts, Incoming, Preparation
+from specrun.kinds.dataset_split import small_splits
 from specrun.kinds.dataset_sync import Report
 from specrun.kinds.datasets import DatasetSpec, dataset_name
 from specrun.model.artifact import Artifact, Outputs
@@ -159,13 +160,14 @@ def _outputs(
     stage = caption_stage(spec.captions, spec.require, ctx, db, name, spec.label_field)
     db.sync(name)
     facts = {**describe_dataset(spec, ctx, db, name), **stage.facts}
+    ratios = {str(split): ratio for split, ratio in spec.split.ratios.items()} if spec.split is not None else {}
     _write(ctx.staging / "dataset.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     _write(ctx.staging / SAMPLES_LIST, "".join(json.dumps(key) + "\n" for key in sorted(keys)))
     return Outputs(
         artifacts=(Artifact("dataset", "dataset", f"fiftyone:{name}"),),
         facts=facts,
         parts={**db.parts(name), **own_parts(facts)},
-        notes=(*notes, *stage.notes),
+        notes=(*notes, *small_splits(facts["splits"], ratios), *stage.notes),
         observation={"dataset": "present", **stage.observation},
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+_FEW = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,18 @@ def assign_splits(
     else:
         chosen = _fill_strata(homes, sizes, ratios, seed, kept)
     return {member.key: chosen[member.group] for member in members}
+
+
+def small_splits(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> Iterator[str]:
+    """Notes of splits that came out with hardly an image: few images meet no ratio by their hashes alone."""
+    total = sum(sizes.values())
+    for split, ratio in ratios.items():
+        count = sizes.get(split, 0)
+        if ratio > 0 and count < _FEW and total:
+            yield (
+                f"split: {split} has {count} of {total:,} image{'' if total == 1 else 's'}, {ratio:.0%} was asked for; "
+                "each image's own hash decides, and stratify_by fills the ratios up"
+            )
 
 
 def position(seed: int, group: str) -> float:

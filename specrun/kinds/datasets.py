@@ -60,11 +60,13 @@ class SplitSpec(Strict):
     """Which samples are for training, validation and test."""
 
     ratios: dict[Literal["train", "val", "test"], float]
-    """Shares that sum to 1."""
+    """Shares that sum to 1. Each sample's own hash decides, so that new samples move no others; of a few dozen images
+    the sizes are then off by some, and `stratify_by` meets them."""
     group_by: str | None = None
     """A sample field; samples of one value stay in one split."""
     stratify_by: str | None = None
-    """A sample field, or `label` for the most frequent class: the ratios hold within each value."""
+    """A sample field, or `label` for the most frequent class: the ratios are met within each value, as nearly
+    as whole images allow; samples stay where they were when others come."""
     seed: int | None = None
     """The project's seed without it."""
 

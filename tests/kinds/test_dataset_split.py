@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from specrun.kinds.dataset_split import Member, assign_splits, position
+from specrun.kinds.dataset_split import Member, assign_splits, position, small_splits
 
 RATIOS = {"train": 0.8, "val": 0.15, "test": 0.05}
 
@@ -50,3 +50,11 @@ def test_in_strata_too_a_new_sample_moves_no_other() -> None:
 
 def test_a_split_of_no_share_gets_nothing() -> None:
     assert set(assign_splits(members(200), {"train": 1.0, "val": 0.0}, 42, {}).values()) == {"train"}
+
+
+def test_a_split_with_hardly_an_image_is_told_with_what_mends_it() -> None:
+    (note,) = small_splits({"train": 11, "val": 1}, {"train": 0.8, "val": 0.2, "test": 0.0})
+    assert note.startswith("split: val has 1 of 12 images, 20% was asked for; ")
+    assert list(small_splits({"train": 10, "val": 2}, {"train": 0.8, "val": 0.2})) == []
+    filled = assign_splits(members(12, "coral"), {"train": 0.8, "val": 0.2}, 42, {})
+    assert Counter(filled.values()) == {"train": 10, "val": 2}
