@@ -15,8 +15,7 @@ def _refuses_one_image(net: object) -> bool:
     try:
         net.train()(torch.rand((1, 3, 128, 128)))  # type: ignore[attr-defined]
     except ValueError as error:
-        assert "more than 1 value per channel" in str(error)
-        return True
+        return "more than 1 value per channel" in str(error)
     return False
 
 
