@@ -58,7 +58,7 @@ def _unset(project: Project) -> Iterator[Diagnostic]:
         for field, value in resolved.items():
             name = value.get("env") if isinstance(value, Mapping) else None
             if isinstance(name, str) and not environ.get(name):
-                message = f"{address}.{field}: the environment variable {name} is not set"
+                message = f"{address}.{field}: the environment variable {name} is not set."
                 hint = "Set it, or put it into .env beside the spec."
                 yield Diagnostic(None, message, hint, Severity.WARNING)
 

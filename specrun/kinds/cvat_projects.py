@@ -49,7 +49,7 @@ class CvatProject(Kind):
         # The wire: loaded where a server is asked.
         from specrun.clients.cvat.api import Api
         from specrun.clients.cvat.connection import Connection
-        from specrun.kinds.cvat_send.foretelling import foretold
+        from specrun.kinds.cvat_send.foretelling import foretold, new_labels
         from specrun.kinds.cvat_send.observing import differing_note, observe_project
 
         declared = look.declarations[connection_address(spec)]
@@ -58,8 +58,9 @@ class CvatProject(Kind):
             if look.record is None:
                 return Observation(notes=await anyio.to_thread.run_sync(partial(foretold, api, spec, look)))
             seen = await anyio.to_thread.run_sync(partial(observe_project, api, spec, look.record))
+            added = await anyio.to_thread.run_sync(partial(new_labels, api, spec, look))
         notes = await anyio.to_thread.run_sync(partial(differing_note, spec, look))
-        return replace(seen, notes=(*seen.notes, *notes))
+        return replace(seen, notes=(*seen.notes, *added, *notes))
 
     def resume_key(self, spec: CvatProjectSpec) -> Json:
         """What an upload left spares the next attempt what the server has."""

@@ -68,7 +68,7 @@ def test_a_secret_that_is_not_set_is_a_warning_with_its_name(
     monkeypatch.setenv("LAB_USER", "ann")
     path = write_spec(tmp_path, CONNECTED)
     assert main(["validate", str(path)]) == 0
-    warning = "connections.lab.password: the environment variable LAB_PASSWORD is not set"
+    warning = "connections.lab.password: the environment variable LAB_PASSWORD is not set."
     assert capsys.readouterr().err == f"warning: {warning} Set it, or put it into .env beside the spec.\n"
     (tmp_path / ".env").write_text("LAB_PASSWORD=x\n")
     assert main(["validate", str(path)]) == 0

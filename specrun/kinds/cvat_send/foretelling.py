@@ -78,6 +78,20 @@ def near_labels(added: Iterable[str], there: Sequence[str]) -> Iterator[str]:
             yield f'the new label "{name}" is close to "{near}", which is there: it cannot be taken away again'
 
 
+def new_labels(api: Api, spec: CvatProjectSpec, look: Look) -> tuple[str, ...]:
+    """Sentences about labels that the spec has got since the node was made; without any, nothing is asked."""
+    facts = look.record.facts if look.record else {}
+    before, project = facts.get("label_names"), facts.get("project_id")
+    labels = wanted_labels(spec.labels, look.declarations, _classes(spec, look)) or ()
+    renamed = spec.labels.rename.values() if isinstance(spec.labels, LabelsSpec) else ()
+    added = [one.name for one in labels if isinstance(before, list) and one.name not in (*before, *renamed)]
+    if not added or not isinstance(project, int):
+        return ()
+    there = [label.name for label in labels_of(api, project_id=project)]
+    lacking = [name for name in added if name not in there]
+    return (f"{api.connection.host}: new labels {', '.join(lacking)}", *near_labels(lacking, there)) if lacking else ()
+
+
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"the {'label' if len(names) == 1 else 'labels'} {', '.join(names[:_LISTED])}{more}"

@@ -116,6 +116,7 @@ class Looking:
         self.declarations, self.settings = context.declarations, QUICK
         self.project_dir, self.output_root = work.folder, work.folder / "outputs"
         self.secret = context.secret
+        self.facts = lambda address: None
         self.recall = context.recall
         self.record = NodeRecord(
             address=parse_address(ADDRESS),
@@ -270,3 +271,16 @@ def test_what_a_run_did_is_told_once(tmp_path, server):
     assert 'the project "reef" was made' in outputs.notes
     record = replace(Looking(work, outputs).record, notes=outputs.notes)
     assert record.lasting_notes == ()
+
+
+def test_a_plan_names_labels_that_the_spec_got_since(tmp_path, server):
+    work = Round(tmp_path, server)
+    work.add_image("a.png")
+    outputs = work.run()
+    assert look(work, outputs).notes == ()
+    more = spec_of(labels=[{"name": "coral"}, {"name": "sand"}, {"name": "corall"}])
+    host = server.url.removeprefix("http://")
+    assert look(work, outputs, more).notes == (
+        f"{host}: new labels corall",
+        'the new label "corall" is close to "coral", which is there: it cannot be taken away again',
+    )
