@@ -46,6 +46,8 @@ SPEC_BY_OPTION = frozenset(
 )
 """Commands whose first word names something else than the spec."""
 
+SPEC_BY_PLACE = frozenset({"apply", "graph", "plan", "status", "validate", "watch"})
+
 _EPILOG = "Exit codes: 0 done, 1 a node failed, 2 the spec or command line is wrong, 4 locked, 6 waiting for people."
 
 
@@ -85,15 +87,25 @@ def open_missing_descriptors() -> None:
 
 
 def with_spec_option(words: Sequence[str]) -> list[str]:
-    """A spec given by place counts for the commands that take it as `--spec`, as it does for the others."""
+    """Every command takes its spec by place and as `--spec`: each form becomes the one that the command has."""
+    if words and words[0] in SPEC_BY_PLACE:
+        rest = [word.removeprefix("--spec=") for word in words]
+        return [word for i, word in enumerate(rest) if word != "--spec" or i + 1 == len(rest)]
     if not words or words[0] not in SPEC_BY_OPTION:
         return list(words)
     found: list[str] = []
     for word in words:
-        if word.endswith((".yaml", ".yml")) and (not found or found[-1] != "--spec"):
+        before = found[-1] if found else ""
+        file = word.endswith((".yaml", ".yml")) and before != "--spec"
+        if file or (_holds_spec(word) and not before.startswith("-")):
             found.append("--spec")
         found.append(word)
     return found
+
+
+def _holds_spec(word: str) -> bool:
+    """A folder whose spec is meant; a node or a run that is called like one is never a path with a spec in it."""
+    return any(os.path.isfile(os.path.join(word, name)) for name in ("project.yaml", "project.yml", "specrun.yaml"))
 
 
 def _only(error: Exception) -> Exception:
