@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from specrun.cli.github import as_text
 from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, plan_project
 from specrun.errors import ApprovalMissing, ExitCode, PlanOutdated, UsageError
-from specrun.model.plan import Action
+from specrun.model.plan import Action, Cause, PlannedNode
 from specrun.run.job import Job
 from specrun.run.launch import launch, new_run_id, wait_for_start
 from specrun.spec.quantities import duration_s
@@ -21,6 +23,7 @@ from specrun.store.locks import ProjectLock
 from specrun.store.paths import ProjectPaths
 from specrun.store.recover import recover
 from specrun.store.state import State
+from specrun.views.text import clean
 
 SHORTEST_POLL_S = 1.0
 STOPPED_PATIENCE_S = 2.0
@@ -170,22 +173,28 @@ def approved(planned: Planned, arguments: argparse.Namespace, *, waits: bool) ->
 
     waits: what waits for people now may run later, when nobody can be asked any more.
     """
-    outside = [
-        str(n.address)
-        for n in planned.plan.nodes
-        if n.external and (n.action.runs or (waits and n.action is Action.WAIT))
-    ]
+    external = [n for n in planned.plan.nodes if n.external and (n.action.runs or (waits and n.action is Action.WAIT))]
+    outside = [str(n.address) for n in external]
     if not outside or arguments.yes:
         return True
     names = ", ".join(outside)
     if not sys.stdin.isatty() or arguments.detach:
         raise ApprovalMissing(f"{names} would write outside this machine", hint="Add --yes to agree.")
     show_plan(planned, verbose=False)
-    sys.stderr.write(f"\n{names} will write outside this machine. Go on? [y/N] ")
+    sys.stderr.write(f"\n{names} will write outside this machine.\n{as_text(what_is_written(external))}Go on? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ApprovalMissing("not approved: nothing was done")
     return True
+
+
+def what_is_written(nodes: Sequence[PlannedNode]) -> str:
+    """What each node says of what it will do, one line a thing."""
+    lines = []
+    for node in nodes:
+        told = [*node.notes, *(r.text for r in node.reasons if r.cause in (Cause.OBSERVATION, Cause.CONFIG))]
+        lines += [f"  {clean(node.address.text)}: {clean(text)}\n" for text in dict.fromkeys(told)]
+    return "".join(lines)
 
 
 def make_job(planned: Planned, *, approved: bool, poll_s: float | None = None) -> Job:

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(status.to_json(), indent=2, ensure_ascii=False) + "\n")
         return 0
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    width = shutil.get_terminal_size((100, 24)).columns
+    # Nothing is cut for a program that reads.
+    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 0
     sys.stdout.write(status_text(status, color=color, width=width))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from specrun.model import event as ev
 from specrun.views.eta import run_eta
@@ -15,7 +16,7 @@ from specrun.views.run_view import RunView
 from specrun.views.text import cells, clean
 
 HEARTBEAT_S = 10.0
-_MAX_MISSING = 10
+_MAX_MISSING = 8
 _BEATING_NODES = 4
 _STOPPING = "stopping: what runs is asked to save its work; once more ends it at once"
 _RUN_STATUS_STYLES = {
@@ -33,6 +34,7 @@ class PlainPrinter:
     write: gets whole lines with their line end. clock: seconds since the epoch, as in the events.
     github: GitHub's annotations for failures. verbose: the nodes' own log lines, queue and artifacts too.
     address_width: longer addresses push what follows to the right. run_folder: stands before the paths of logs.
+    time_of_day: lines begin with the clock's time instead of how long the run has gone on.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class PlainPrinter:
         verbose: bool = False,
         address_width: int = 40,
         run_folder: str = "",
+        time_of_day: bool = False,
     ) -> None:
         self.view = RunView()
         self._write = write
@@ -53,6 +56,7 @@ class PlainPrinter:
         self._github = github
         self._verbose = verbose
         self._run_folder = run_folder
+        self._time_of_day = time_of_day
         self._max_address = address_width
         self._address_width = 8
         self._next_beat: float | None = None
@@ -123,7 +127,7 @@ class PlainPrinter:
                 said = f"tries again in {duration(event.delay_s)} (attempt {event.attempt}): {clean(event.cause)}"
                 yield self._paint(said, "yellow")
             case ev.NodeWaiting():
-                yield self._paint(_waiting(event), "blue")
+                yield from (self._paint(line, "blue") for line in _waiting(event))
             case ev.LogLine():
                 if self._verbose:
                     yield f"│ {clean(event.text)}"
@@ -183,6 +187,8 @@ class PlainPrinter:
         self._print(f"{self._time(time)} {name}  {text}")
 
     def _time(self, time: float) -> str:
+        if self._time_of_day:
+            return self._paint(f"{datetime.fromtimestamp(time):%H:%M:%S}", "dim")
         return self._paint(f"{stopwatch(time - (self.view.started_at or time)):>7}", "dim")
 
     def _print(self, line: str) -> None:
@@ -199,12 +205,15 @@ def _started(event: ev.NodeStarted) -> str:
     return said
 
 
-def _waiting(event: ev.NodeWaiting) -> str:
+def _waiting(event: ev.NodeWaiting) -> list[str]:
+    """What is waited for; several things stand one a line below it."""
     missing = [clean(line) for line in event.missing[:_MAX_MISSING]]
     said = waiting_text(missing, approval=event.approval)
     if len(event.missing) > _MAX_MISSING:
         missing.append(f"and {len(event.missing) - _MAX_MISSING} more")
-    return f"{said}: {', '.join(missing)}" if missing and said == "waits for people" else said
+    if not missing or said != "waits for people":
+        return [said]
+    return [f"{said}: {missing[0]}"] if len(missing) == 1 else [f"{said}:", *(f"  {line}" for line in missing)]
 
 
 def _progress(node: NodeView, now: float) -> str:

@@ -16,6 +16,7 @@ from specrun.views.text import cells, clean, pad, wrap
 FOLD_UNCHANGED_FROM = 5
 FOLD_INSTANCES_FROM = 4
 REASONS_SHOWN = 3
+MISSING_SHOWN = 8
 _MIB = 1 << 20
 
 
@@ -135,16 +136,30 @@ def _row(group: Sequence[PlannedNode], gpus: int, *, verbose: bool) -> _Row:
     node = group[0]
     address = clean(node.address.text) if len(group) == 1 else f"{clean(node.address.base.text)}[*] ×{len(group)}"
     row = _Row(node.action, address, aside=_aside(group, gpus))
-    reasons = _joined(node.reasons)
-    shown = reasons if verbose else reasons[:REASONS_SHOWN]
+    owed = _owed(node.reasons, most=len(node.reasons) if verbose else MISSING_SHOWN)
+    reasons = owed or _joined(node.reasons)
+    shown = reasons if verbose or owed else reasons[:REASONS_SHOWN]
     row.reasons = list(shown) or [[(_default_reason(node.action), "")]]
     if len(reasons) > len(shown):
         row.reasons.append([(f"and {count(len(reasons) - len(shown), 'more reason')} (-v shows them)", "dim")])
-    row.notes = [("note: " + clean(note), "") for note in node.notes]
+    said = [reason.text for reason in node.reasons if reason.cause is Cause.PEOPLE]
+    notes = [note for note in node.notes if not said or not all(text in note for text in said)]
+    row.notes = [("note: " + clean(note), "") for note in notes if note not in said]
     if verbose:
         row.notes += [line for reason in node.reasons for line in _exact(reason)]
         row.notes += _details(node)
     return row
+
+
+def _owed(reasons: Sequence[Reason], *, most: int) -> list[list[tuple[str, str]]]:
+    """What people owe, one thing a line when there are several; [] when it is no more than one."""
+    texts = [clean(reason.text) for reason in reasons if reason.cause is Cause.PEOPLE]
+    if len(texts) < 2 or len(texts) < len(reasons):
+        return []
+    lines = ["waits for people:", *(f"  {text}" for text in texts[:most])]
+    if len(texts) > most:
+        lines.append(f"  and {len(texts) - most} more")
+    return [[(line, "")] for line in lines]
 
 
 def _joined(reasons: Sequence[Reason]) -> list[list[tuple[str, str]]]:

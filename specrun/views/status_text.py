@@ -176,7 +176,8 @@ def _waiting(nodes: Sequence[NodeStatus], paint: Paint, width: int) -> list[str]
             continue
         lines.append(f"  {paint(f'{node.action.sign} {clean(node.address)}', 'blue')} waits for:")
         for text in node.reasons[:MAX_MISSING]:
-            lines += [f"      {part}" for part in wrap(clean(text), max(24, width - 6) if width else 0)]
+            owed = clean(text).removeprefix("waits for ")
+            lines += [f"      {part}" for part in wrap(owed, max(24, width - 6) if width else 0)]
         if len(node.reasons) > MAX_MISSING:
             lines.append(f"      and {count(len(node.reasons) - MAX_MISSING, 'more thing')}")
     return lines

@@ -120,6 +120,15 @@ def test_skipping_waiting_notices_and_pauses_each_have_a_line() -> None:
     assert text.count("\n") == 5
 
 
+def test_several_things_that_people_owe_stand_one_a_line() -> None:
+    text = Screen().show(NodeWaiting(address="sources.a", missing=tuple(f"task {i}" for i in range(10))))
+    lines = [line.split("sources.a", 1)[1].rstrip() for line in text.splitlines()]
+    assert lines[0].strip() == "waits for people:"
+    assert lines[1].endswith("  task 0")
+    assert lines[-1].endswith("  and 2 more")
+    assert len(lines) == 10
+
+
 def test_another_plan_and_stopping_are_told_and_stopped_nodes_are_counted_as_such() -> None:
     text = Screen().show(
         RunAmended(plan=Plan("corals", (planned(M), planned("sources.a", Action.NONE))).to_json(), queued=(M,)),

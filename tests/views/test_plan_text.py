@@ -117,3 +117,13 @@ def test_json_carries_the_same_with_names() -> None:
     assert detector["reasons"][0]["where"] == {"file": "project.yaml", "line": 61, "column": 5}
     assert data["changes"] is True
     assert data["summary"]["wait"] == 1
+
+
+def test_what_people_owe_stands_once_one_thing_a_line() -> None:
+    owed = tuple(Reason(Cause.PEOPLE, f"task {i}: not begun") for i in range(10))
+    node = planned("sources.a", Action.WAIT, reasons=owed, notes=(", ".join(reason.text for reason in owed),))
+    lines = [line.strip() for line in plan_text(plan_of(node)).splitlines()[2:]]
+    assert lines[0] == "⏸ sources.a  waits for people:"
+    assert lines[1:3] == ["task 0: not begun", "task 1: not begun"]
+    assert lines[-1] == "and 2 more"
+    assert len(lines) == 10
