@@ -121,6 +121,8 @@ class Watch:
         self._mistakes = ""
         self._status = ""
         self._away: set[str] = set()
+        self._changed_files: dict[str, None] = {}
+        self._because: list[str] = []
         self._next_poll = 0.0
 
     def signalled(self, number: int, _frame: object) -> None:
@@ -231,6 +233,11 @@ class Watch:
         """called: only what is reached by these connections is asked anew."""
         began = time.monotonic()
         self._called.clear()
+        files, self._changed_files = [*self._changed_files], {}
+        # A run that goes on tells later what follows from them.
+        if files or self._ongoing is None:
+            # Editors save by way of files that are gone at once.
+            self._because = [os.path.relpath(file) for file in files if os.path.exists(file)]
         if not called:
             self._next_poll = began + self._poll_s
         try:
@@ -313,11 +320,16 @@ class Watch:
             return
         if self._notifier is not None:
             self._notifier.close()
-        self._notifier = Notifier(places, lambda: self._news.put(None))
+        self._notifier = Notifier(places, self._file_changed)
         for problem in self._notifier.problems:
             self._voice.say(f"{problem}; it is looked at every {self._arguments.poll}")
         # What changed between the look and the listening was not heard.
         self._debounce.touch(time.monotonic())
+
+    def _file_changed(self, paths: list[str]) -> None:
+        """Called from the notifier's threads."""
+        self._changed_files.update(dict.fromkeys(paths))
+        self._news.put(None)
 
     def _held_back(self, planned: Planned) -> Planned:
         for node in planned.plan.nodes:
@@ -348,7 +360,8 @@ class Watch:
         """quiet: nodes whose news the lines of a run told."""
         news = what_to_say(self._said or {}, plan, quiet=quiet)
         if news:
-            self._voice.difference(plan.project, news)
+            self._voice.difference(plan.project, news, self._because)
+            self._because = []
             self._status = ""
         self._said = {node.address: said_of(node) for node in plan.nodes}
 

@@ -17,7 +17,7 @@ from specrun.cli.outlet import Outlet
 from specrun.errors import SpecError, SpecrunError
 from specrun.model.diagnostic import Diagnostic
 from specrun.model.event import Event
-from specrun.model.plan import Plan, PlannedNode
+from specrun.model.plan import Action, Plan, PlannedNode
 from specrun.run.listeners import UNHURRIED
 from specrun.spec.diagnostics import diagnostic_json, render_diagnostics
 from specrun.views.difference_text import difference_text
@@ -26,10 +26,12 @@ from specrun.views.plain import PlainPrinter
 from specrun.views.plan_text import plan_json, plan_text
 from specrun.views.text import clean
 
+FILES_SAID = 3
+
 
 class Voice(Protocol):
     def plan(self, plan: Plan) -> None: ...
-    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None: ...
+    def difference(self, project: str, nodes: Sequence[PlannedNode], files: Sequence[str] = ()) -> None: ...
     def broken(self, error: SpecrunError) -> None: ...
     def say(self, text: str) -> None: ...
     def new_run(self, run_folder: Path) -> Printer: ...
@@ -50,8 +52,11 @@ class PlainVoice:
     def plan(self, plan: Plan) -> None:
         self._outlet.write(as_text(plan_text(plan, color=self._color, width=_width())) + "\n")
 
-    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
-        self.say("changed:")
+    def difference(self, project: str, nodes: Sequence[PlannedNode], files: Sequence[str] = ()) -> None:
+        """What is decided on the way is not told as long as there is something to say."""
+        nodes = [node for node in nodes if node.action is not Action.UNKNOWN] or nodes
+        more = f" and {len(files) - FILES_SAID} more" if len(files) > FILES_SAID else ""
+        self.say(f"changed: {', '.join(files[:FILES_SAID])}{more}" if files else "changed:")
         self._outlet.write(as_text(difference_text(project, nodes, color=self._color, width=_width())) + "\n")
 
     def broken(self, error: SpecrunError) -> None:
@@ -82,6 +87,7 @@ class _RunLines:
             github=on_github(),
             verbose=verbose,
             run_folder=os.path.relpath(run_folder),
+            time_of_day=True,
         )
 
     def handle(self, event: Event) -> None:
@@ -107,8 +113,8 @@ class JsonVoice:
     def plan(self, plan: Plan) -> None:
         self._line("Planned", nodes=plan_json(plan)["nodes"])
 
-    def difference(self, project: str, nodes: Sequence[PlannedNode]) -> None:
-        self._line("PlanChanged", nodes=plan_json(Plan(project, tuple(nodes)))["nodes"])
+    def difference(self, project: str, nodes: Sequence[PlannedNode], files: Sequence[str] = ()) -> None:
+        self._line("PlanChanged", nodes=plan_json(Plan(project, tuple(nodes)))["nodes"], files=list(files))
 
     def broken(self, error: SpecrunError) -> None:
         found = error.diagnostics if isinstance(error, SpecError) else (Diagnostic(None, error.message, error.hint),)

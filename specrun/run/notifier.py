@@ -15,12 +15,12 @@ GATHER_MS = 200
 
 
 class Notifier:
-    """Calls `changed` from a thread of its own when something that concerns the places has changed.
+    """Calls `changed` with the paths, from a thread of its own, when something that concerns the places has changed.
 
     problems: folders that cannot be watched, and why; they are left to the regular look.
     """
 
-    def __init__(self, places: Places, changed: Callable[[], None]) -> None:
+    def __init__(self, places: Places, changed: Callable[[list[str]], None]) -> None:
         self.places = places
         self.problems: list[str] = []
         self._changed = changed
@@ -54,5 +54,6 @@ class Notifier:
                 found = backend.watch(GATHER_MS, STEP_MS, 0, self._stop)
                 if isinstance(found, str):
                     return
-                if any(self.places.concerns(path) for _, path in found):
-                    self._changed()
+                concerned = sorted({path for _, path in found if self.places.concerns(path)})
+                if concerned:
+                    self._changed(concerned)

@@ -74,6 +74,7 @@ def test_an_edit_is_noticed_however_the_editor_saves(project: Path, save: Callab
     assert watched.started().count("steps.third") == 1
     changed = [node["address"] for node in watched.of("PlanChanged")[0]["nodes"]]
     assert changed == ["steps.first", "steps.second"]
+    assert watched.of("PlanChanged")[0]["files"] == ["project.yaml"]
 
 
 def test_an_included_file_is_followed(project: Path) -> None:
