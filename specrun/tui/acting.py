@@ -24,6 +24,8 @@ def why_not(act: Act, node: NodeView | None, view: RunView) -> str | None:
     """None: it can be asked. node: the selected one, None for the run itself."""
     if act is Act.OPEN:
         return _why_not_open(node)
+    if view.finished and act is Act.RETRY and node is not None:
+        return f"the run is over; `specrun apply --target {node.address.text}` tries it again"
     if view.finished:
         return "the run is over"
     if act in (Act.STOP, Act.PAUSE):

@@ -22,7 +22,7 @@ from specrun.tui import opening
 from specrun.tui.acting import Act
 from specrun.tui.artifacts_pane import ArtifactsPane
 from specrun.tui.asking import Asking
-from specrun.tui.bindings import ACT_OF, APP_BINDINGS
+from specrun.tui.bindings import ACT_OF, APP_BINDINGS, OF_A_RUN
 from specrun.tui.clipboard import copy_through_tmux
 from specrun.tui.closing import Closing
 from specrun.tui.control import Control
@@ -176,7 +176,9 @@ class Dashboard(App[str]):
         if depends == self._drawn:
             return
         self._drawn = depends
-        keys = tuple(hint for hint in (*self._pane_hints(), *self._app_hints()) if hint.shown)
+        over = self.run_view.finished
+        offered = [hint for hint in self._app_hints() if not (over and hint.action in OF_A_RUN)]
+        keys = tuple(hint for hint in (*self._pane_hints(), *offered) if hint.shown)
         asked = self._asking.asked_of(node)
         self._panes.draw(
             Shown(node, now, notice, keys, stopping=self._asking.stopping, asked=asked), self.follower, self.size.height

@@ -39,7 +39,7 @@ class Asking:
 
     def why_not(self, act: Act) -> str | None:
         """None: it can be asked now."""
-        if self._control is None and act is not Act.OPEN:
+        if self._control is None and act is not Act.OPEN and not self._view.finished:
             return "this dashboard only looks on"
         return why_not(act, self._chosen(), self._view)
 

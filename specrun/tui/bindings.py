@@ -41,3 +41,5 @@ ACT_OF = {
     "stop_run": Act.STOP,
 }
 """Actions that may be refused, and what they ask for."""
+OF_A_RUN = frozenset(ACT_OF) - {"open_output"}
+"""They mean nothing once the run is over."""

@@ -64,7 +64,9 @@ class RunHeader(LinePane, can_focus=False):
         if self._stopping:
             return (("■ stopping", self.palette.warn),)
         if view.paused and not view.finished:
-            return (("⏸ paused", self.palette.warn),)
+            runs = any(view.counts()[state] for state in (NodeState.RUNNING, NodeState.RETRYING))
+            said = "⏸ paused: what runs goes on" if runs else "⏸ paused: nothing runs, p goes on"
+            return ((said, self.palette.warn),)
         sign, word = _STATUS.get(view.status, ("·", view.status))
         styles = {
             "done": self.palette.good,
