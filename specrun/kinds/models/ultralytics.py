@@ -72,11 +72,13 @@ class Ultralytics(Kind):
 
     async def observe(self, spec: UltralyticsSpec, look: Look) -> Observation:
         """The content of the files that the spec names: weights and, where given by path, `pretrained`."""
+        from specrun.training.ultralytics.weights import written_path
+
         value: dict[str, Json] = {}
         differences = []
         before = look.record.observation if look.record else None
         for name, text in _named_files(spec).items():
-            digest = await anyio.to_thread.run_sync(look.file_digest, look.project_dir / text)
+            digest = await anyio.to_thread.run_sync(look.file_digest, written_path(text, look.project_dir))
             value[name] = digest
             if isinstance(before, dict) and before.get(name) != digest:
                 differences.append(f"{name}: {text} changed")
@@ -146,7 +148,7 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     export = ctx.input("data")
     seed = spec.train.get("seed", ctx.seed)
     arguments: dict[str, Any] = {**spec.train, "seed": seed}
-    arguments |= {name: str(ctx.project_dir / text) for name, text in _paths_in_arguments(spec, ctx).items()}
+    arguments |= _paths_in_arguments(spec, ctx)
     task = _task(spec, weights, export)
     key = _training_key(spec, ctx, export, weights)
     _take_over_previous(spec, ctx, key)
@@ -242,12 +244,16 @@ def _weights_path(spec: UltralyticsSpec, ctx: Context) -> str:
 
 
 def _paths_in_arguments(spec: UltralyticsSpec, ctx: Context) -> dict[str, str]:
-    files = _named_files(spec)
-    named = {name.removeprefix("train."): text for name, text in files.items() if name.startswith("train.")}
-    for name, text in named.items():
-        if not (ctx.project_dir / text).is_file():
-            raise NodeError(f"train.{name}: {text}: there is no such file.", hint="Paths are relative to the spec.")
-    return named
+    from specrun.training.ultralytics.weights import local_file
+
+    paths = {}
+    for name, text in _named_files(spec).items():
+        if name.startswith("train."):
+            found = local_file(text, ctx.project_dir)
+            if found is None:
+                raise NodeError(f"{name}: {text}: there is no such file.", hint="Paths are relative to the spec.")
+            paths[name.removeprefix("train.")] = str(found)
+    return paths
 
 
 def _task(spec: UltralyticsSpec, weights: str, export: Made) -> str:

@@ -33,9 +33,13 @@ def task_by_name(weights: str) -> str | None:
     return _TASKS[match[1]] if match else "detect"
 
 
+def written_path(text: str, project_dir: Path) -> Path:
+    """The file that the spec means: relative to the spec, `~` for the home folder."""
+    return project_dir / Path(text).expanduser()
+
+
 def local_file(weights: str, project_dir: Path) -> Path | None:
-    path = Path(weights).expanduser()
-    path = path if path.is_absolute() else project_dir / path
+    path = written_path(weights, project_dir)
     return path if path.is_file() else None
 
 

@@ -152,3 +152,20 @@ def test_the_content_of_the_weights_file_is_observed(tmp_path: Path) -> None:
     seen = asyncio.run(Ultralytics().observe(UltralyticsSpec(weights="best.pt"), look))
     assert seen.value == {"weights": "new"}
     assert seen.differences == ("weights: best.pt changed",)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("start_from", {"start_from": "~/x.pt"}),
+        ("weights", {"weights": "~/x.pt"}),
+        ("train.pretrained", {"train": {"pretrained": "~/x.pt"}}),
+    ],
+)
+def test_a_file_in_the_home_folder_is_observed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, spec: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    look = SimpleNamespace(record=None, project_dir=tmp_path, file_digest=lambda path: str(path))
+    seen = asyncio.run(Ultralytics().observe(UltralyticsSpec(**{"weights": "yolo11n.yaml", **spec}), look))
+    assert seen.value[name] == str(tmp_path / "home" / "x.pt")
