@@ -31,6 +31,6 @@ def test_the_model_learns_to_find_coins(tmp_path: Path) -> None:
     assert (described["classes"], described["activation"]) == (["coin"], "sigmoid")
     assert (model / "weights" / "best.torchscript").is_file()
     facts = json.loads((model / "manifest.json").read_text(encoding="utf-8"))["facts"]
-    assert facts["metrics"]["val/iou"] > 0.6
+    assert facts["metrics"]["val/iou"] > 0.55
     again = subprocess.run(command, cwd=ROOT, timeout=120, capture_output=True, text=True)
     assert "nothing to do" in again.stdout
