@@ -94,12 +94,14 @@ class MetricsPane(LinePane, can_focus=True):
         self.show_node(self._node)
 
     def action_enlarge(self) -> None:
-        names = by_interest(self._node.metrics) if self._node else []
+        moving, still = moving_first(self._node.metrics) if self._node else ([], [])
+        names = [*moving, *still]
         self.single = "" if self.single or not names else names[0]
         self.show_node(self._node)
 
     def action_turn(self, by: int) -> None:
-        names = by_interest(self._node.metrics) if self._node else []
+        moving, still = moving_first(self._node.metrics) if self._node else ([], [])
+        names = [*moving, *still]
         if self.single in names:
             self.single = names[(names.index(self.single) + by) % len(names)]
             self.show_node(self._node)
@@ -115,7 +117,12 @@ class MetricsPane(LinePane, can_focus=True):
     def _lines(self, node: NodeView | None) -> list[Line]:
         if node is None or not node.metrics:
             return self._without_curves(node)
-        names = [self.single] if self.single in node.metrics else by_interest(node.metrics)
+        names = [self.single]
+        still: list[str] = []
+        if self.single not in node.metrics:
+            names, still = moving_first(node.metrics)
+        if not names:
+            return self._constants(node, still)
         columns = max(1, min(len(names), self.inner_width // MIN_CHART_WIDTH))
         # As many in the last row as in the others, as far as that goes: the charts are wider for it.
         columns = -(-len(names) // -(-len(names) // columns))
@@ -126,7 +133,17 @@ class MetricsPane(LinePane, can_focus=True):
             row = names[begin : begin + columns]
             blocks = [self._block(name, node.metrics[name], begin + i, width, height) for i, name in enumerate(row)]
             lines += [tuple(span for block in blocks for span in block[i]) for i in range(len(blocks[0]))]
-        return lines
+        return [*lines, *self._constants(node, still)]
+
+    def _constants(self, node: NodeView, names: Sequence[str]) -> list[Line]:
+        """Metrics without a curve yet: a line each."""
+        width = max((cells(clean(name)) for name in names), default=0)
+        values = [(name, node.metrics[name].last) for name in names]
+        return [
+            ((f"  {pad(clean(name), width)}", self.palette.dim), (f"  {number(last[1])}", self.palette.bold))
+            for name, last in values
+            if last is not None
+        ]
 
     def _without_curves(self, node: NodeView | None) -> list[Line]:
         """Scores that were measured once, such as those of an evaluation, have no curve."""
@@ -194,6 +211,18 @@ class MetricsPane(LinePane, can_focus=True):
             return ()
         text = f"{drawn.first}{' ' * gap}{drawn.last}"
         return ((" " * GUTTER, Style()), (text, palette.faint))
+
+
+def moving_first(metrics: Mapping[str, Series]) -> tuple[list[str], list[str]]:
+    """Those that have a curve, and those with one value so far; both by interest."""
+    names = by_interest(metrics)
+    moving = [name for name in names if _moves(metrics[name])]
+    return moving, [name for name in names if name not in moving]
+
+
+def _moves(series: Series) -> bool:
+    low, high = series.best_low, series.best_high
+    return low is not None and high is not None and low[1] != high[1]
 
 
 def by_interest(names: Iterable[str]) -> list[str]:
