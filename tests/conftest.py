@@ -16,7 +16,14 @@ hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("gate")
 
 _HOME = tempfile.TemporaryDirectory(prefix="specrun-home-")
-_INHERITED = ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR", "FIFTYONE_CONFIG_PATH", "NO_COLOR", "CI")
+_INHERITED = (
+    *("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR", "FIFTYONE_DATABASE_NAME", "FIFTYONE_CONFIG_PATH"),
+    *("NO_COLOR", "FORCE_COLOR", "COLORFGBG", "COLUMNS", "LINES", "TEXTUAL_THEME", "TMUX", "SSH_CONNECTION"),
+    *("CI", "GITHUB_ACTIONS", "PAGER", "EDITOR", "VISUAL"),
+    *("SPECRUN_SETTINGS", "SPECRUN_STATE_DIR", "SPECRUN_RESUME", "RANK", "LOCAL_RANK", "WORLD_SIZE"),
+    *("HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "REPLICATE_API_TOKEN", "MLFLOW_TRACKING_URI", "WANDB_API_KEY"),
+    *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
