@@ -34,7 +34,9 @@ _SETTINGS = frozenset({"threshold", "confidence"})
 
 def made_text(facts: Mapping[str, Json]) -> str:
     """`80 images, 412 labels, 3 classes, train 64, val 16`; "" when there is nothing to say."""
-    return ", ".join(text for key in _SHOWN if key in facts and (text := _fact(key, facts[key])))
+    # "0 labels" is news where there could be some: not of a folder of images.
+    shown = [key for key in _SHOWN if key in facts and (key != "labels" or facts[key] or facts.get("classes"))]
+    return ", ".join(text for key in shown if (text := _fact(key, facts[key])))
 
 
 def _fact(key: str, value: Json) -> str:

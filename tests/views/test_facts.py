@@ -2,7 +2,8 @@ from specrun.views.facts import made_text
 
 
 def test_no_labels_are_told_as_well_as_many():
-    assert made_text({"images": 6, "labels": {}}) == "6 images, 0 labels"
+    assert made_text({"images": 6, "labels": {}, "classes": ["coral"]}) == "6 images, 0 labels, 1 class"
+    assert made_text({"images": 6, "labels": {}}) == "6 images"
     assert made_text({"images": 6, "labels": {"coral": 2, "sand": 1}}) == "6 images, 3 labels"
 
 

@@ -340,7 +340,7 @@ class Sending:
             "records": report.records,
             **({"chosen": report.chosen} if report.chosen is not None else {}),
             "uploaded": report.uploaded,
-            "labels_sent": report.labels_sent,
+            **({"labels_sent": report.labels_sent} if prelabels is not None else {}),
             "skipped": report.skipped,
             "failed": [{"name": name, "reason": reason} for name, reason in report.failed],
             "in_cvat": sum(len(b.frames) - len(b.failed) for b in ledger if b.task_id in set(ids)),

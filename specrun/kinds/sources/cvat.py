@@ -92,9 +92,10 @@ def _observe(spec: CvatSourceSpec, look: Look) -> Observation:
     owed = missing(spec, found, connection.url)
     # Of a node that waits, the plan shows no differences.
     told = found.changes if owed or not look.record else ()
+    named = {f"{choice.title} is out: {choice.reason}" for choice in found.waiting} if owed else set()
     return Observation(
         value=found.value,
         differences=found.changes,
         missing=owed,
-        notes=(*told, *found.reports, *found.remarks),
+        notes=(*told, *found.reports, *(line for line in found.remarks if line not in named)),
     )
