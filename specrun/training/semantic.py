@@ -19,7 +19,6 @@ from specrun.training.predictor import PredictionSettings, ReadImage
 from specrun.training.tiles import Probabilities, blended_bands
 from specrun.training.tta import with_views
 
-
 _SLAB_ROWS = 128
 """Painted at once: what a class is chosen by takes six times the memory of its rows."""
 

@@ -242,7 +242,9 @@ def test_an_unknown_assignee_a_target_that_is_no_label_and_a_likely_slip_are_fou
         assert any('"coral" is close to "corals"' in text for _, verdict, text in found if verdict == "note")
         write_sending(server.url, "refe", "admin")
         _, out, _ = run("doctor", "--json")
-        (project,) = [f for f in json.loads(out)["findings"] if (f["about"], f["what"]) == ("cvat_projects.round", "project")]
+        (project,) = [
+            f for f in json.loads(out)["findings"] if (f["about"], f["what"]) == ("cvat_projects.round", "project")
+        ]
         assert (project["verdict"], project["hint"]) == ("note", 'Did you mean "reef"?')
 
 

@@ -79,5 +79,5 @@ def test_damage_elsewhere_does_not_matter(tmp_path: Path) -> None:
     with tiff_windows(path) as tiff:
         assert tiff is not None
         assert tiff.read(3, 4, 20, 30).tolist() == whole[4:34, 3:23].tolist()
-        with pytest.raises(OSError, match="decod|read|trunc|broken"):
+        with pytest.raises(OSError, match=r"decod|read|trunc|broken"):
             tiff.read(0, 45, 10, 5)

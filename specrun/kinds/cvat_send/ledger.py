@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from specrun.model.digest import Json, json_digest
 from specrun.model.work import Context
 
-
 SENT_LABELS_NAME = "labels.json"
 """In the output: task → digests of the labels that it was given, so that a pull can tell what became of them."""
 

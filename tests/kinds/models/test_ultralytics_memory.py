@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.yolo_squares import write_squares
 from tests.support.trained import staging, train
+from tests.support.yolo_squares import write_squares
 
 pytestmark = pytest.mark.slow
 

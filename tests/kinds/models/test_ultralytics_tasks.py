@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.yolo_squares import CLASSES, write_squares
 from tests.support.trained import staging, train
+from tests.support.yolo_squares import CLASSES, write_squares
 
 pytestmark = pytest.mark.slow
 
