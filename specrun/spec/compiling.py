@@ -46,7 +46,7 @@ class Compiler:
         dumped = spec.model_dump(mode="json", by_alias=True)
         config = {key: value for key, value in dumped.items() if _is_own(spec, key)}
         declarations = {str(a): self._declaration(a) for a in self._links.declarations.get(entry.address, ())}
-        result: dict[str, Json] = _result_of(spec, config)
+        result: dict[str, Json] = kind.result(_result_of(spec, config))
         result |= {address: part for address, (_, part) in declarations.items()}
         if kind.uses_seed:
             result[SEED_PATH] = self._seed

@@ -187,6 +187,11 @@ class Kind:
             return Estimate()
         return Estimate(seconds=last.duration_s, source="last run")
 
+    def result(self, config: dict[str, Json]) -> dict[str, Json]:
+        """The part of the config that can change what it makes, where whole fields (NOT_RESULT, left out already) are
+        too coarse."""
+        return config
+
     def resume_key(self, spec: Any) -> Json:
         """Fields that must agree for an interrupted run's staging to be used again; None: never."""
         return None

@@ -38,7 +38,8 @@ class UltralyticsSpec(NodeSpec):
     checkpoint. It takes the place of `weights`."""
     train: dict[str, JsonValue] = Field(default={})
     """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on. `batch: auto` takes the largest
-    that fits on the GPU (16 on the CPU)."""
+    that fits on the GPU (16 on the CPU). A change of what says nothing of the weights (plots, verbose, workers,
+    save_period, profile, save_json) trains nothing again."""
     resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
     """auto: an interrupted training goes on from its last epoch, and a finished one when more epochs are wanted; one
     that was interrupted begins anew when their number was changed, because the learning rate follows it.
@@ -92,9 +93,16 @@ class Ultralytics(Kind):
             return found
         return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epochs")
 
+    def result(self, config: dict[str, Json]) -> dict[str, Json]:
+        from specrun.training.ultralytics.arguments import deciding_arguments
+
+        train = config["train"]
+        return {**config, "train": deciding_arguments(train)} if isinstance(train, dict) else config
+
     def resume_key(self, spec: UltralyticsSpec) -> Json:
-        """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""
-        train = {name: value for name, value in spec.train.items() if name != "epochs"}
+        """All that decides the weights but the epochs: a checkpoint goes on only under the settings that it began
+        with."""
+        train = _training_arguments(spec)
         return {"weights": spec.weights, "data": spec.data, "start_from": spec.start_from, "train": train}
 
     def goes_on(self, spec: UltralyticsSpec, staging: Path) -> str:
@@ -279,11 +287,25 @@ def _class_names(seen: Sequence[str], export: Made) -> tuple[str, ...]:
     return tuple(seen)
 
 
+def _training_arguments(spec: UltralyticsSpec) -> dict[str, Json]:
+    from specrun.training.ultralytics.arguments import deciding_arguments
+
+    return {name: value for name, value in deciding_arguments(spec.train).items() if name != "epochs"}
+
+
 def _training_key(spec: UltralyticsSpec, ctx: Context, export: Made, weights: str) -> str:
-    file = Path(weights)
-    digest = file_digest(file) if file.is_file() else weights
-    train = {name: value for name, value in spec.train.items() if name != "epochs"}
-    return json_digest({"weights": digest, "data": export.digest, "train": train, "seed": ctx.seed})
+    """A start from the previous output is in it by that word: after the training, the previous output is another one,
+    and a training that is over must still be known as the one that is wanted."""
+    from specrun.training.ultralytics.weights import local_file
+    from specrun.training.warm_start import PREVIOUS
+
+    warm = spec.start_from == PREVIOUS
+    file = local_file(spec.weights if warm else weights, ctx.project_dir)
+    begin = file_digest(file) if file else spec.weights
+    given = {name: file_digest(Path(path)) for name, path in _paths_in_arguments(spec, ctx).items()}
+    train = {**_training_arguments(spec), **given}
+    start = PREVIOUS if warm else None
+    return json_digest({"weights": begin, "start": start, "data": export.digest, "train": train, "seed": ctx.seed})
 
 
 def _take_over_previous(spec: UltralyticsSpec, ctx: Context, key: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from specrun.spec.suggest import did_you_mean
 from specrun.training.oom import AUTO
@@ -45,6 +46,11 @@ _WITHOUT_EFFECT = ("Predict settings", "Visualize settings", "Export settings", 
 _ALSO_ACCEPTED = (("batch", AUTO), ("auto_augment", None))
 """Ours, and one that the library takes although its file does not say so."""
 _USED_IN_TRAINING = frozenset({"classes", "agnostic_nms"})
+_NOT_DECIDING = frozenset({"plots", "verbose", "workers", "save_period", "profile", "save_json"})
+"""What is drawn, printed and written besides the weights, and how many processes load the data."""
+
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,11 @@ def parse_arguments(text: str) -> dict[str, Argument]:
         elif match := _TITLE.match(line):
             section = match["title"].strip()
     return arguments
+
+
+def deciding_arguments(train: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Without those that have no say in the weights."""
+    return {name: value for name, value in train.items() if name not in _NOT_DECIDING}
 
 
 def argument_problems(

@@ -11,8 +11,11 @@ import pytest
 
 from specrun.errors import NodeError
 from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.registry import REGISTRY
+from specrun.spec.project import load_project
 from specrun.training.ultralytics.arguments import installed_folder
 from specrun.training.ultralytics.weights import checkpoint_file, task_by_name
+from tests.support.specs import write_spec
 
 needs_release = pytest.mark.skipif(installed_folder() is None, reason="the extra yolo is not installed")
 
@@ -169,3 +172,28 @@ def test_a_file_in_the_home_folder_is_observed(
     look = SimpleNamespace(record=None, project_dir=tmp_path, file_digest=lambda path: str(path))
     seen = asyncio.run(Ultralytics().observe(UltralyticsSpec(**{"weights": "yolo11n.yaml", **spec}), look))
     assert seen.value[name] == str(tmp_path / "home" / "x.pt")
+
+
+def _result_train(folder: Path, train: str) -> Any:
+    """Of a spec with this `train` block, what the fingerprint covers."""
+    text = f"""
+    sources: {{photos: {{kind: images, path: "."}}}}
+    datasets: {{d: {{from: sources.photos, split: {{ratios: {{train: 0.8, val: 0.2}}}}}}}}
+    exports: {{e: {{kind: yolo, dataset: d, task: detect}}}}
+    models: {{m: {{kind: ultralytics, weights: yolo11n.yaml, data: e, train: {train}}}}}
+    """
+    nodes = load_project(write_spec(folder, text), REGISTRY, environ={}).nodes
+    return next(node.result_config["train"] for node in nodes if str(node.address) == "models.m")
+
+
+@needs_release
+def test_the_fingerprint_covers_only_what_decides_the_weights(tmp_path: Path) -> None:
+    assert _result_train(tmp_path, "{lr0: 0.1, plots: false, workers: 2}") == {"lr0": 0.1}
+
+
+def test_an_interrupted_training_goes_on_under_other_settings_that_have_no_say_in_the_weights() -> None:
+    settings = {"plots": False, "verbose": False, "workers": 2, "save_period": 5}
+    kind = Ultralytics()
+    keys = [kind.resume_key(UltralyticsSpec(weights="w.pt", train={"lr0": 0.1, **more})) for more in ({}, settings)]
+    assert keys[0] == keys[1]
+    assert kind.resume_key(UltralyticsSpec(weights="w.pt", train={"lr0": 0.2})) != keys[0]

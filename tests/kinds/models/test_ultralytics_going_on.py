@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.yolo_squares import write_squares
 from tests.support.trained import staging, train
+from tests.support.yolo_squares import write_squares
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +64,17 @@ def test_a_warm_start_begins_with_the_weights_of_last_time(project: Path) -> Non
     assert "starting from the previous output, trained for größe, кошка" in second["told"]
     assert second["facts"]["classes"] == ["größe", "new", "кошка"]
     assert "Transferred" in second["log"]
+
+
+def test_another_export_of_a_warm_started_model_trains_nothing(project: Path) -> None:
+    train(project, start_from="previous", train={"epochs": 1})
+    _publish(project)
+    shutil.rmtree(project / "export")
+    write_squares(project / "export", "detect")
+    second = train(project, start_from="previous", train={"epochs": 1}, export={"torchscript": {}})
+    assert second["metrics"] == []
+    assert "only `export` changed: the weights are taken over" in second["told"]
+    assert (staging(project) / second["artifacts"]["torchscript"]).is_file()
 
 
 @pytest.mark.parametrize(("task", "weights"), [("segment", "yolo11n-seg.yaml"), ("classify", "yolo11n-cls.yaml")])
