@@ -34,11 +34,13 @@ class Standing:
 class Amendment:
     """plan: the run's from here on; nodes that are left as they are keep what it said of them before.
     status: of the nodes that the run looks at from here on. again: they run, are stopped, and begin anew.
+    doubtful: they run on while what they read is made anew, and are compared then.
     dropped: they run, are stopped, and are not wanted any more."""
 
     plan: Plan
     status: dict[Address, Status] = field(default_factory=dict)
     again: set[Address] = field(default_factory=set)
+    doubtful: set[Address] = field(default_factory=set)
     dropped: set[Address] = field(default_factory=set)
 
     def changes(self, before: Standing) -> bool:
@@ -116,6 +118,10 @@ class _Amending:
             return self._keep(planned, Status.RUNNING)
         if planned.action in (Action.DISABLED, Action.WAIT):
             return planned
+        if above and not halted and self._before.prints.get(address) and not self._redefined(self._nodes[address]):
+            # What it reads may turn out the same: hours of work are not thrown away for that.
+            self._found.doubtful.add(address)
+            return self._keep(planned, Status.RUNNING)
         self._found.status[address] = Status.RUNNING
         self._found.again.add(address)
         self._moved.add(address)

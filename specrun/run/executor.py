@@ -77,6 +77,7 @@ class Executor:
         self._prints: dict[Address, str] = {}
         self._cancelled: set[Address] = set()
         self._overtaken: set[Address] = set()
+        self._doubtful: set[Address] = set()
         nodes = {node.address: node for node in job.nodes}
         planned = [p for p in job.plan.nodes if p.action.runs]
         self._scheduler = Scheduler([nodes[p.address] for p in planned], self._capacity())
@@ -235,6 +236,7 @@ class Executor:
         if not found.changes(before):
             return False
         self._tell(found, before)
+        self._doubtful = found.doubtful
         for address in found.again | found.dropped:
             self._overtaken.add(address)
             self._going[address].halt.ask(CHANGED if address in found.again else UNWANTED)
@@ -305,6 +307,9 @@ class Executor:
                 assert_never(ending)
 
     def _made(self, making: Making, record: NodeRecord) -> None:
+        if record.address in self._doubtful:
+            # What it read is not made yet: when it is, this is found unchanged or made anew.
+            self._begin_again(record.address)
         self.ledger.add(record, overtaken=record.address in self._overtaken)
         self._emit(
             NodeFinished(
@@ -358,6 +363,24 @@ class Executor:
             self._go_on_after(address)
         for skip in skipped:
             self._skipped(skip)
+        self._compare_doubtful()
+
+    def _compare_doubtful(self) -> None:
+        """Stop what runs with other inputs than those that are made by now."""
+        status = self._scheduler.status
+        for address, making in self._going.items():
+            needs = [status.get(used.address, Status.DONE) for used in making.node.inputs]
+            if address not in self._doubtful or not all(need.settled for need in needs):
+                continue
+            self._doubtful.discard(address)
+            if self.ledger.wanted(making.node)[1] != making.wanted:
+                self._begin_again(address)
+                making.halt.ask(CHANGED)
+
+    def _begin_again(self, address: Address) -> None:
+        self._doubtful.discard(address)
+        self._overtaken.add(address)
+        self._scheduler.begin_again(address)
 
     def _go_on_after(self, address: Address) -> None:
         """An overtaken node has ended: it waits for its turn again, or for what the plan says."""

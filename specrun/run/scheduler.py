@@ -182,6 +182,11 @@ class Scheduler:
         below = Status.WAITING if status is Status.WAITING else Status.SKIPPED
         return self._skip_below(address, below)
 
+    def begin_again(self, address: Address) -> None:
+        """A running node is pending anew as soon as it ends."""
+        if address in self._taken:
+            self._again.add(address)
+
     def forgo(self, address: Address) -> None:
         """A running node that was to begin anew ends for good."""
         self._again.discard(address)

@@ -285,3 +285,16 @@ def test_a_retry_tells_of_every_node_that_it_brings_back(tmp_path: Path) -> None
         (tmp_path / "go-long-old").touch()
         assert supervisor.wait(DEADLINE_S) == 0
     assert [event.address for event in events_of(job, NodeQueued)] == ["steps.broken", "steps.below"]
+
+
+def test_a_running_node_is_left_alone_while_what_it_reads_turns_out_the_same(tmp_path: Path) -> None:
+    first = "import sys; open('value', 'w').write(sys.argv[1][:3])"
+    below = waits("long", inputs={"from": "steps.first"})
+    with going_on(tmp_path, step("first", [*python(first), "same"]), below) as (job, supervisor):
+        happened(job, NodeStarted, "long")
+        amend(tmp_path, job, [step("first", [*python(first), "sameness"]), below])
+        happened(job, NodeFinished, "first", 2)
+        (tmp_path / "go-long-old").touch()
+        assert supervisor.wait(DEADLINE_S) == 0
+    assert starts(job) == ["first", "first", "long"]
+    assert not events_of(job, NodeFailed)
