@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask
-from specrun.training.nms import area, by_score, hull, hulls, intersection
+from specrun.training.nms import area, by_score, hull, hulls, intersection, iou
 from specrun.training.tiles import Window
 
 SAME_IOU = 0.5
@@ -43,7 +43,7 @@ def merged(
     """Labels in pixels of their tile → labels in pixels of the image, most certain first."""
     found = [_placed(label, window, image_wh) for window, labels in tiles for label in labels]
     joined = _joined(found)
-    ranked = sorted(joined, key=lambda one: (bool(one.cut), -(one.label.score or 0.0)))
+    ranked = sorted(joined, key=lambda one: (bool(one.cut), len(one.windows) > 1, -(one.label.score or 0.0)))
     kept: list[_Found] = []
     for one in ranked:
         rivals = (k for k in kept if not class_wise or k.label.label == one.label.label)
@@ -171,15 +171,16 @@ def _restricted(label: AnyLabel, left: int, top: int, right: int, bottom: int) -
 
 
 def _union(members: Sequence[_Found]) -> _Found:
-    """As certain as the most certain part. Nothing cuts it any more."""
+    """As certain as the most certain part. A side is still cut where no part that reaches it goes on to its end."""
     best = max(members, key=lambda one: one.label.score or 0.0).label
     corners = hulls([one.label for one in members])
     left, top = corners[:, :2].min(axis=0)
     right, bottom = corners[:, 2:].max(axis=0)
     windows = tuple(window for one in members for window in one.windows)
+    cut = _still_cut(members)
     if isinstance(best, Box):
         whole = replace(best, x=float(left), y=float(top), width=float(right - left), height=float(bottom - top))
-        return _Found(whole, windows, frozenset())
+        return _Found(whole, windows, cut)
     assert isinstance(best, Mask)
     bitmap = np.zeros((int(bottom - top), int(right - left)), dtype=bool)
     for one in members:
@@ -187,7 +188,18 @@ def _union(members: Sequence[_Found]) -> _Found:
         assert isinstance(mask, Mask)
         row, column = mask.top - int(top), mask.left - int(left)
         bitmap[row : row + mask.bitmap.shape[0], column : column + mask.bitmap.shape[1]] |= mask.bitmap
-    return _Found(replace(best, bitmap=bitmap, left=int(left), top=int(top)), windows, frozenset())
+    return _Found(replace(best, bitmap=bitmap, left=int(left), top=int(top)), windows, cut)
+
+
+def _still_cut(members: Sequence[_Found]) -> frozenset[str]:
+    corners = hulls([one.label for one in members])
+    outermost = *corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)
+    still = set()
+    for place, side in enumerate(("left", "top", "right", "bottom")):
+        reaching = np.flatnonzero(np.abs(corners[:, place] - outermost[place]) <= _EDGE_PIXELS)
+        if all(side in members[number].cut for number in reaching):
+            still.add(side)
+    return frozenset(still)
 
 
 def _same(kept: _Found, one: _Found, least_iou: float) -> bool:
@@ -198,4 +210,19 @@ def _same(kept: _Found, one: _Found, least_iou: float) -> bool:
     if not shared:
         return False
     own = area(one.label)
-    return shared / (area(kept.label) + own - shared) >= least_iou or (bool(one.cut) and shared / own >= _PART_SHARE)
+    if shared / (area(kept.label) + own - shared) >= least_iou:
+        return True
+    return shared / own >= _PART_SHARE and (bool(one.cut) or _notched(kept, one, least_iou))
+
+
+def _notched(kept: _Found, one: _Found, least_iou: float) -> bool:
+    """Whether joined parts are as wide and high as the whole, and only lack a piece inside that no part had."""
+    if len(one.windows) == 1 or not isinstance(one.label, Mask):
+        return False
+    first, second = (_frame(found.label) for found in (kept, one))
+    return iou(first, second) >= least_iou
+
+
+def _frame(label: AnyLabel) -> Box:
+    left, top, right, bottom = hull(label)
+    return Box(label=label.label, x=left, y=top, width=right - left, height=bottom - top)

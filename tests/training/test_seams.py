@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask
+from specrun.training.nms import hull
 from specrun.training.seams import merged
 from specrun.training.tiles import Tiling, Window, windows
 
@@ -60,6 +62,42 @@ def test_boxes_cut_by_tiles_become_the_boxes_of_the_image(overlap: float) -> Non
     found = merged(_tiles(Tiling((32, 32), overlap), boxes=True), _SIZE_WH)
     places = sorted((b.x, b.y, b.width, b.height) for b in found if isinstance(b, Box))
     assert places == [(4, 5, 92, 6), (30, 60, 4, 4), (36, 60, 4, 4), (42, 34, 16, 14)]
+
+
+def _rectangles(random: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
+    """Apart by at least four pixels, each smaller or larger than a tile."""
+    scene = np.zeros((size_wh[1], size_wh[0]), dtype=bool)
+    for _ in range(12):
+        width, height = (int(value) for value in random.integers(4, 60, 2))
+        left, top = int(random.integers(0, size_wh[0] - width)), int(random.integers(0, size_wh[1] - height))
+        near = scene[max(top - 4, 0) : top + height + 4, max(left - 4, 0) : left + width + 4]
+        if not near.any():
+            scene[top : top + height, left : left + width] = True
+    return scene
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+@pytest.mark.parametrize("overlap", [0.25, 0.5])
+@pytest.mark.parametrize("seed", range(25))
+def test_a_faultless_model_finds_just_the_objects_of_the_image(seed: int, overlap: float, boxes: bool) -> None:
+    random = np.random.default_rng(seed)
+    size_wh = int(random.integers(90, 190)), int(random.integers(90, 190))
+    tile = int(random.integers(31, 77)), int(random.integers(31, 77))
+    scene = _rectangles(random, size_wh)
+    seen = [
+        (window, [replace(label, score=float(random.uniform(0.3, 1))) for label in _seen(scene, window, boxes=boxes)])
+        for window in windows(size_wh, Tiling(tile, overlap))
+    ]
+    expected = sorted(hull(label) for label in _seen(scene, Window(0, 0, *size_wh), boxes=boxes))
+    assert sorted(hull(label) for label in merged(seen, size_wh)) == expected
+
+
+def test_strips_of_one_object_in_two_rows_of_tiles_are_no_object() -> None:
+    scene = np.zeros((192, 192), dtype=bool)
+    scene[70:120, 110:160] = True
+    tiles = [(window, _seen(scene, window, boxes=True)) for window in windows((192, 192), Tiling((128, 128), 0.5))]
+    (found,) = merged(tiles, (192, 192))
+    assert hull(found) == (110, 70, 160, 120)
 
 
 def test_objects_of_two_classes_are_never_joined() -> None:
