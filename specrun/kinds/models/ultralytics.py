@@ -130,6 +130,7 @@ class Ultralytics(Kind):
 
         exporting.require_packages(spec.export)
         weights = _start_path(spec, ctx) or _weights_path(spec, ctx)
+        ctx.progress(0, None, "epochs", "loading Ultralytics")
         load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
         return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
 
@@ -168,6 +169,7 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     )
     if view.unused:
         ctx.log(f"no training image has a label of {', '.join(classes[view.classes.index(n)] for n in view.unused)}")
+    ctx.progress(0, None, "epochs", "starting the training")
     state = train(
         Training(
             weights=weights,
