@@ -112,37 +112,46 @@ def _touch(one: Any, other: Any) -> bool:
 
 def fused(seen: Sequence[Sequence[AnyLabel]], least_iou: float, *, class_wise: bool) -> list[AnyLabel]:
     """What several views of one image agree on, most certain first; the score is the mean over all views, those
-    that did not see it included."""
-    clusters: list[list[tuple[int, AnyLabel]]] = []
-    heads: list[AnyLabel] = []
-    entries = [(view, label) for view, labels in enumerate(seen) for label in labels]
-    for view, label in sorted(entries, key=lambda entry: -(entry[1].score or 0.0)):
-        place = _cluster_of(label, heads, least_iou, class_wise=class_wise)
-        if place is None:
-            clusters.append([(view, label)])
-            heads.append(label)
-        else:
-            clusters[place].append((view, label))
-    return by_score([_fuse(cluster, len(seen)) for cluster in clusters])
+    that did not see it included. Labels of one view are different things: the model has compared them itself."""
+    clusters: list[list[AnyLabel]] = []
+    for labels in seen:
+        places = _partners(labels, [cluster[0] for cluster in clusters], least_iou, class_wise=class_wise)
+        for label, place in zip(by_score(labels), places, strict=True):
+            if place is None:
+                clusters.append([label])
+            else:
+                clusters[place].append(label)
+    return by_score([_fuse(by_score(cluster), len(seen)) for cluster in clusters])
 
 
-def _cluster_of(label: AnyLabel, heads: Sequence[AnyLabel], least_iou: float, *, class_wise: bool) -> int | None:
-    best, place = least_iou, None
-    for number, head in enumerate(heads):
-        if class_wise and head.label != label.label:
-            continue
-        overlap = 1.0 if isinstance(label, Tag) and head.label == label.label else iou(head, label)
-        if overlap > best:
-            best, place = overlap, number
-    return place
+def _partners(
+    labels: Sequence[AnyLabel], heads: Sequence[AnyLabel], least_iou: float, *, class_wise: bool
+) -> list[int | None]:
+    """For each label, most certain first, the head that it covers best; each head once."""
+    ordered = by_score(labels)
+    corners, of_heads = hulls(ordered), hulls(heads)
+    overlaps: list[tuple[float, int, int]] = []
+    for number, label in enumerate(ordered):
+        for place, head in enumerate(heads):
+            if class_wise and head.label != label.label:
+                continue
+            if isinstance(label, Tag):
+                overlap = float(head.label == label.label)
+            else:
+                overlap = iou(head, label) if _touch(of_heads[place], corners[number]) else 0.0
+            if overlap > least_iou:
+                overlaps.append((overlap, number, place))
+    found: list[int | None] = [None] * len(ordered)
+    taken: set[int] = set()
+    for _, number, place in sorted(overlaps, key=lambda entry: (-entry[0], entry[1], entry[2])):
+        if found[number] is None and place not in taken:
+            found[number] = place
+            taken.add(place)
+    return found
 
 
-def _fuse(cluster: Sequence[tuple[int, AnyLabel]], view_count: int) -> AnyLabel:
-    """The most certain of each view, weighted by their scores."""
-    members: dict[int, AnyLabel] = {}
-    for view, label in cluster:
-        members.setdefault(view, label)
-    labels = list(members.values())
+def _fuse(labels: Sequence[AnyLabel], view_count: int) -> AnyLabel:
+    """Weighted by their scores; the most certain first."""
     weights = np.array([label.score or 0.0 for label in labels])
     score = float(weights.sum() / view_count)
     weights = weights / weights.sum() if weights.sum() else np.full(len(labels), 1 / len(labels))
@@ -152,18 +161,27 @@ def _fuse(cluster: Sequence[tuple[int, AnyLabel]], view_count: int) -> AnyLabel:
     match first:
         case Mask():
             return replace(_fused_mask([label for label in labels if isinstance(label, Mask)], weights), score=score)
-        case Box(rotation=0):
-            rows = np.array(
-                [[label.x, label.y, label.width, label.height] for label in labels if isinstance(label, Box)]
-            )
-            x, y, width, height = (float(value) for value in weights @ rows)
-            return replace(first, x=x, y=y, width=width, height=height, score=score)
+        case Box():
+            return replace(_fused_box([label for label in labels if isinstance(label, Box)], weights), score=score)
         case Keypoints():
             poses = [label for label in labels if isinstance(label, Keypoints)]
             points = np.tensordot(weights, np.stack([pose.points for pose in poses]), axes=1)
             return replace(first, points=points, score=score)
         case _:
             return replace(first, score=score)
+
+
+def _fused_box(boxes: Sequence[Box], weights: NDArray[np.float64]) -> Box:
+    """A rectangle can be written with four rotations: each is written as the one nearest to the first box's."""
+    first = boxes[0]
+    rows = []
+    for box in boxes:
+        quarters = round((box.rotation - first.rotation) / 90)
+        width, height = (box.height, box.width) if quarters % 2 else (box.width, box.height)
+        turn = box.rotation - first.rotation - 90 * quarters
+        rows.append([box.x + box.width / 2, box.y + box.height / 2, width, height, turn])
+    x, y, width, height, turn = (float(value) for value in weights @ np.array(rows))
+    return replace(first, x=x - width / 2, y=y - height / 2, width=width, height=height, rotation=first.rotation + turn)
 
 
 def _fused_mask(masks: Sequence[Mask], weights: NDArray[np.float64]) -> Mask:

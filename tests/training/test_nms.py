@@ -60,3 +60,23 @@ def test_tags_of_views_are_a_vote() -> None:
     found = fused([[Tag(label="a", score=0.6)], [Tag(label="b", score=0.9)], [Tag(label="a", score=0.6)]], 0.5,
                   class_wise=True)  # fmt: skip
     assert [(label.label, pytest.approx(label.score)) for label in found] == [("a", 0.4), ("b", 0.3)]
+
+
+def test_labels_of_one_view_are_never_fused() -> None:
+    first: list[AnyLabel] = [_box(0, 0.9), _box(2, 0.8)]
+    assert iou(*first) > 0.5
+    second: list[AnyLabel] = [_box(0, 0.7), _box(2, 0.85)]
+    found = fused([first, second], 0.5, class_wise=True)
+    assert [(label.x, pytest.approx(label.score)) for label in found if isinstance(label, Box)] == [
+        (pytest.approx(2), 0.825),
+        (pytest.approx(0), 0.8),
+    ]
+
+
+def test_rotated_boxes_are_averaged_however_their_rotation_is_written() -> None:
+    one = Box(label="a", score=0.6, x=10, y=20, width=40, height=10, rotation=30.0)
+    other = Box(label="a", score=0.6, x=27, y=5, width=10, height=40, rotation=124.0)
+    (found,) = fused([[one], [other]], 0.5, class_wise=True)
+    assert isinstance(found, Box)
+    assert (found.x, found.y, found.width, found.height) == pytest.approx((11, 20, 40, 10))
+    assert found.rotation == pytest.approx(32)
