@@ -197,7 +197,7 @@ def _still_cut(members: Sequence[_Found]) -> frozenset[str]:
     still = set()
     for place, side in enumerate(("left", "top", "right", "bottom")):
         reaching = np.flatnonzero(np.abs(corners[:, place] - outermost[place]) <= _EDGE_PIXELS)
-        if all(side in members[number].cut for number in reaching):
+        if all(side in members[int(number)].cut for number in reaching):
             still.add(side)
     return frozenset(still)
 

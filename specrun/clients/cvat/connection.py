@@ -48,7 +48,7 @@ class Connection:
             url=str(resolved["url"]).rstrip("/"),
             organization=resolved.get("organization"),
             token=secret(token) if token else None,
-            username=secret(user) if isinstance(user, Mapping) else user,
+            username=secret(user) if isinstance(user, dict) else user,
             password=secret(password) if password else None,
             timeout_s=duration_s(resolved.get("timeout", "60s")),
             requests_deadline_s=duration_s(resolved.get("requests_deadline", "30m")),
