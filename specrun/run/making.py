@@ -15,7 +15,7 @@ import anyio.to_thread
 from specrun.errors import NodeError, SpecrunError
 from specrun.model.address import Address
 from specrun.model.artifact import Manifest
-from specrun.model.event import Event, NodeQueued, NodeRetrying, NodeStarted
+from specrun.model.event import Event, NodeQueued, NodeRetrying, NodeStarted, Progress
 from specrun.model.node import Node
 from specrun.model.state import NodeRecord
 from specrun.run.attempt import Halt, attempt, make_request, stopped, worker_environment
@@ -207,6 +207,9 @@ class Making:
                     resumed=resumed and not waited,
                 )
             )
+            if worker.sort == "fiftyone" and worker.served == 0:
+                phase = "starting FiftyOne and its database"
+                shop.emit(Progress(address=str(node.address), done=0, total=None, unit="", phase=phase))
 
         spent_s = begin_work(staging, time.time(), config=node.result_config, read=self._read)
         began = time.monotonic()
