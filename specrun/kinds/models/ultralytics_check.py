@@ -44,10 +44,14 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
 
 
 def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
+    from specrun.training.ultralytics.export_arguments import installed_export_problems
     from specrun.training.ultralytics.exporting import EXPORT_FORMATS, INSTALL_HINT, missing_packages
 
     problems = []
-    for name in spec.export:
+    for name, arguments in spec.export.items():
+        if name in EXPORT_FORMATS:
+            found = installed_export_problems(name, arguments)
+            problems += [Problem(f"export.{name}.{each.path}", each.message, each.hint) for each in found]
         if name not in EXPORT_FORMATS:
             hint = f"Write one of {', '.join(EXPORT_FORMATS)}."
             problems.append(Problem(f"export.{name}", f'"{name}" is not a format that specrun exports.', hint))

@@ -135,6 +135,13 @@ def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:
     assert [path for path, _ in _problems(tmp_path, export={"onxx": {}})] == ["export.onxx"]
 
 
+@needs_release
+def test_mistaken_export_arguments_stand_under_their_path(tmp_path: Path) -> None:
+    found = _problems(tmp_path, export={"onnx": {"dynamick": True, "opset": "x"}})
+    assert [path for path, _ in found] == ["export.onnx.dynamick", "export.onnx.opset"]
+    assert 'Did you mean "dynamic"?' in found[0][1]
+
+
 def test_a_release_that_is_not_here_says_how_to_give_a_file(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="YOLO_OFFLINE") as caught:
         checkpoint_file("yolo11n-seg.pt", tmp_path, tmp_path / "cache", offline=True)
