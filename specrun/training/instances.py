@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,13 +20,24 @@ from specrun.training.tta import original_labels, seen_pixels, views
 Images = Sequence[NDArray[np.uint8]]
 Detect = Callable[[Images], Sequence[Sequence[AnyLabel]]]
 """Images of one size, (h, w, 3) uint8, blue first → labels of each, in its pixels."""
+DetectScaled = Callable[[Images, float], Sequence[Sequence[AnyLabel]]]
+"""The same by a model that brings images to a size of its own: at so many times this size."""
 
 
 def predict_instances(
-    samples: Iterable[Sample], detect: Detect, settings: PredictionSettings, read: ReadImage, *, threads: int = 1
+    samples: Iterable[Sample],
+    detect: Detect,
+    settings: PredictionSettings,
+    read: ReadImage,
+    *,
+    threads: int = 1,
+    scaled: DetectScaled | None = None,
 ) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
-    """Raises FormatError: an image is of another size than the dataset says."""
-    look = partial(_in_views, detect, settings=settings)
+    """scaled: for models that bring images to a size of their own; None: the images are scaled.
+
+    Raises FormatError: an image is of another size than the dataset says.
+    """
+    look = partial(_in_views, detect, scaled, settings=settings)
     if settings.tile is not None:
         for sample in samples:
             yield sample, chosen_labels(_tiled(sample, look, settings, read), settings)
@@ -35,14 +47,18 @@ def predict_instances(
             yield sample, chosen_labels(labels, settings)
 
 
-def _in_views(detect: Detect, images: Images, *, settings: PredictionSettings) -> Sequence[Sequence[AnyLabel]]:
+def _in_views(
+    detect: Detect, scaled: DetectScaled | None, images: Images, *, settings: PredictionSettings
+) -> Sequence[Sequence[AnyLabel]]:
     chosen = views(settings.tta)
     if len(chosen) == 1:
         return detect(images)
     points = settings.points
     seen: list[list[list[AnyLabel]]] = [[] for _ in images]
-    for view in chosen:
-        found = detect([seen_pixels(view, image) for image in images])
+    for wanted in chosen:
+        view = wanted if scaled is None else replace(wanted, scale=1.0)
+        pixels = [seen_pixels(view, image) for image in images]
+        found = detect(pixels) if scaled is None or wanted.scale == 1.0 else scaled(pixels, wanted.scale)
         for number, labels in enumerate(found):
             size_wh = images[number].shape[1], images[number].shape[0]
             swap = (lambda _: points.mirrored()) if points is not None else None

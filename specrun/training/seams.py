@@ -196,7 +196,7 @@ def _still_cut(members: Sequence[_Found]) -> frozenset[str]:
     outermost = *corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)
     still = set()
     for place, side in enumerate(("left", "top", "right", "bottom")):
-        reaching = np.flatnonzero(np.abs(corners[:, place] - outermost[place]) <= _EDGE_PIXELS)
+        reaching = np.flatnonzero(np.abs(corners[:, place] - outermost[place]) <= _EDGE_PIXELS).tolist()
         if all(side in members[int(number)].cut for number in reaching):
             still.add(side)
     return frozenset(still)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from specrun.errors import OutOfMemory
+from specrun.errors import FormatError, OutOfMemory
 from specrun.model.labels import AnyLabel, Sample
 from specrun.model.work import Context
 from specrun.training.oom import Batch, is_out_of_memory, out_of_memory
@@ -33,6 +33,11 @@ class SmpPredictor:
         torch.set_num_threads(max(1, ctx.cpus))
         self.described = description_from_json(described, str(weights.parent.parent))
         self.classes = self.described.classes
+        if self.described.fit != "crop" and "scale" in settings.tta:
+            raise FormatError(
+                "tta: scale: this model was trained with images brought to one size, so it sees no scale.",
+                hint="Remove scale from `tta`, or train with fit: crop.",
+            )
         self._settings = settings
         self._read = read
         self._threads = min(_DECODERS, max(1, ctx.cpus))

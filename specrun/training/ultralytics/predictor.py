@@ -54,7 +54,19 @@ class UltralyticsPredictor:
         self._order = point_order(_point_names(self._engine.model.model, self._task), settings.points, ctx.log)
 
     def predict(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
-        return predict_instances(samples, self.detect, self._settings, self._read, threads=self._threads)
+        return predict_instances(
+            samples, self.detect, self._settings, self._read, threads=self._threads, scaled=self.detect_scaled
+        )
+
+    def detect_scaled(self, images: Images, scale: float) -> Sequence[Sequence[AnyLabel]]:
+        """The library brings every image to the model's size, so this size is scaled instead of the images."""
+        engine = self._engine
+        usual = engine.imgsz
+        engine.imgsz = scaled_size(usual, scale, int(engine.model.stride))
+        try:
+            return self.detect(images)
+        finally:
+            engine.imgsz = usual
 
     def detect(self, images: Images) -> Sequence[Sequence[AnyLabel]]:
         """Labels of images of one size, however small."""
@@ -79,6 +91,17 @@ class UltralyticsPredictor:
             return mask_labels(result.prototypes, result.found, result.size_hw, self.classes)
         labels = result_to_labels(result, self.classes)
         return ordered(labels, self._order) if self._order is not None else labels
+
+
+def scaled_size(size: Sequence[int], scale: float, stride: int) -> list[int]:
+    """In whole strides, and at least one stride away from the size itself."""
+    found = []
+    for length in size:
+        near = round(length * scale / stride) * stride
+        if near == length:
+            near += stride if scale > 1 else -stride
+        found.append(max(near, stride))
+    return found
 
 
 class SegmentFound:
@@ -153,6 +176,10 @@ def _check_task(task: str, settings: PredictionSettings) -> None:
         raise NodeError("precision: fp16 needs a GPU, and this node runs on the CPU.", hint="Write auto or bf16.")
     if task == "classify" and settings.tile is not None:
         raise FormatError("tile: a classification model looks at whole images.", hint="Remove `tile`.")
+    if task == "classify" and "scale" in settings.tta:
+        raise FormatError(
+            "tta: scale: a classification model looks at images of one size.", hint="Remove scale from `tta`."
+        )
     mirrors = {"flip", "flip_vertical"} & set(settings.tta)
     if task == "pose" and mirrors and settings.points is None:
         raise FormatError(

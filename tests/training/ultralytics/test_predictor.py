@@ -69,6 +69,16 @@ for sample, labels in tiled.predict(samples):
     assert all(0 <= label.left and label.left + label.bitmap.shape[1] <= 64 for label in labels)
     assert [label.score for label in labels] == sorted((label.score for label in labels), reverse=True)
 
+scaling = predictor(last, "segment", list(CLASSES), threshold=threshold, tta=("scale",))
+shapes, prepare = [], scaling._engine.preprocess
+def seen(images):
+    tensor = prepare(images)
+    shapes.append(tuple(tensor.shape[2:]))
+    return tensor
+scaling._engine.preprocess = seen
+assert len(list(scaling.predict(samples[:1]))) == 1
+assert shapes == [(64, 64), (32, 32), (96, 96)], shapes
+
 half = predictor(last, "segment", list(CLASSES), threshold=threshold, precision="bf16")
 assert sum(len(labels) for _, labels in half.predict(samples))
 try:
