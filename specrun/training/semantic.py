@@ -21,6 +21,8 @@ from specrun.training.tta import with_views
 
 _SLAB_ROWS = 128
 """Painted at once: what a class is chosen by takes six times the memory of its rows."""
+_CERTAIN = 65535
+"""A probability of one, where those of all pixels are kept: only the islands that stay count for the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,12 @@ class Channels:
 
 
 class Painting:
-    """One image, painted from top to bottom."""
+    """One image, painted from top to bottom. min_area: islands of a class below it are left out."""
 
-    def __init__(self, channels: Channels, size_wh: tuple[int, int], threshold: float) -> None:
+    def __init__(self, channels: Channels, size_wh: tuple[int, int], threshold: float, min_area: float = 0) -> None:
         self._channels = channels
         self._threshold = threshold
+        self._min_area = min_area
         width, height = size_wh
         count = len(channels.classes)
         self._sums = np.zeros(count + 1)
@@ -52,6 +55,8 @@ class Painting:
             self._numbers = np.zeros((height, width), dtype=kind)
         else:
             self._layers = np.zeros((count, height, width), dtype=bool)
+        planes = 1 if channels.exclusive else count
+        self._certain = np.zeros((planes, height, width), dtype=np.uint16) if min_area > 1 else None
 
     def paint(self, top: int, probabilities: NDArray[np.float32]) -> None:
         """probabilities: (channels, rows, width) of the rows from `top` on."""
@@ -59,17 +64,25 @@ class Painting:
         for start in range(0, probabilities.shape[1], _SLAB_ROWS):
             paint(top + start, probabilities[:, start : start + _SLAB_ROWS])
 
-    def labels(self, min_area: float) -> tuple[AnyLabel, ...]:
-        """Most certain first. min_area: islands of a class below it are left out."""
+    def labels(self) -> tuple[AnyLabel, ...]:
+        """Most certain first."""
         found: list[AnyLabel] = []
         for number, name in enumerate(self._channels.classes):
             layer = self._numbers == number + 1 if self._channels.exclusive else self._layers[number]
-            mask = _cut(layer, min_area)
+            mask = _cut(layer, self._min_area)
             if mask is not None:
                 bitmap, left, top = mask
-                score = self._sums[number + 1] / max(int(np.count_nonzero(layer)), 1)
-                found.append(Mask(label=name, score=float(min(score, 1.0)), bitmap=bitmap, left=left, top=top))
+                score = self._score(number, layer, mask)
+                found.append(Mask(label=name, score=min(score, 1.0), bitmap=bitmap, left=left, top=top))
         return tuple(sorted(found, key=lambda label: -(label.score or 0.0)))
+
+    def _score(self, number: int, layer: Bitmap, mask: tuple[Bitmap, int, int]) -> float:
+        if self._certain is None:
+            return float(self._sums[number + 1]) / max(int(np.count_nonzero(layer)), 1)
+        bitmap, left, top = mask
+        plane = self._certain[0 if self._channels.exclusive else number]
+        window = plane[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
+        return float(window[bitmap].mean(dtype=np.float64)) / _CERTAIN
 
     def _paint_best(self, top: int, probabilities: NDArray[np.float32]) -> None:
         best = probabilities.argmax(axis=0)
@@ -79,12 +92,16 @@ class Painting:
         numbers = number_of[best]
         numbers[highest < self._threshold] = 0
         self._numbers[top : top + len(numbers)] = numbers
+        if self._certain is not None:
+            self._certain[0, top : top + len(numbers)] = np.rint(highest * _CERTAIN)
         self._sums += np.bincount(numbers.ravel(), weights=highest.ravel(), minlength=len(self._sums))
 
     def _paint_each(self, top: int, probabilities: NDArray[np.float32]) -> None:
         for number, channel in enumerate(self._channels.of_classes):
             inside = probabilities[channel] >= self._threshold
             self._layers[number, top : top + len(inside)] = inside
+            if self._certain is not None:
+                self._certain[number, top : top + len(inside)] = np.rint(probabilities[channel] * _CERTAIN)
             self._sums[number + 1] += float(probabilities[channel][inside].sum(dtype=np.float64))
 
 
@@ -109,21 +126,21 @@ def predict_semantic(
     for members, images in decoded_batches(samples, settings.batch, read, threads, ahead=settings.ahead):
         found = seen(np.stack(images))
         for sample, planes in zip(members, found, strict=True):
-            painting = Painting(channels, sample.size_wh, settings.threshold)
+            painting = Painting(channels, sample.size_wh, settings.threshold, settings.min_area)
             painting.paint(0, planes)
-            yield sample, painting.labels(settings.min_area)
+            yield sample, painting.labels()
 
 
 def _tiled(
     sample: Sample, probabilities: Probabilities, channels: Channels, settings: PredictionSettings, read: ReadImage
 ) -> tuple[AnyLabel, ...]:
     assert settings.tile is not None
-    painting = Painting(channels, sample.size_wh, settings.threshold)
+    painting = Painting(channels, sample.size_wh, settings.threshold, settings.min_area)
     with opened(sample, read, settings.open_image) as read_window:
         bands = blended_bands(read_window, sample.size_wh, settings.tile, probabilities, batch=settings.batch)
         for top, band in bands:
             painting.paint(top, band)
-    return painting.labels(settings.min_area)
+    return painting.labels()
 
 
 def _cut(layer: Bitmap, min_area: float) -> tuple[Bitmap, int, int] | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specrun.errors import FormatError
 from specrun.model.labels import AnyLabel, Mask, Sample
 from specrun.training.predictor import PredictionSettings
-from specrun.training.semantic import Channels, predict_semantic
+from specrun.training.semantic import Channels, Painting, predict_semantic
 from specrun.training.tiles import Tiling
 
 _SETTINGS = PredictionSettings(threshold=0.5, min_area=0, batch=4, device="cpu")
@@ -82,6 +82,17 @@ def test_small_islands_are_left_out() -> None:
     assert int(np.sum(mask)) == 6
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_score_is_of_what_stays(exclusive: bool) -> None:
+    planes = np.zeros((1 if not exclusive else 2, 6, 8), dtype=np.float32)
+    planes[-1, 1, 1], planes[-1, 3:5, 4:7] = 0.6, 0.9
+    channels = Channels(("a",), 0 if exclusive else None, exclusive)
+    painting = Painting(channels, (8, 6), 0.5, min_area=4)
+    painting.paint(0, planes)
+    (label,) = painting.labels()
+    assert label.score == pytest.approx(0.9, abs=1e-4)
+
+
 @pytest.mark.parametrize("channels", [_EXCLUSIVE, _SEVERAL])
 @pytest.mark.parametrize("tta", [(), ("flip", "rotate")])
 def test_tiles_find_what_the_whole_image_shows(channels: Channels, tta: tuple[str, ...]) -> None:
@@ -112,7 +123,7 @@ from specrun.kinds.prediction_images import read_for_model
 from specrun.kinds.prediction_pixels import open_for_model
 from specrun.model.labels import Sample
 from specrun.training.predictor import PredictionSettings
-from specrun.training.semantic import Channels, predict_semantic
+from specrun.training.semantic import Channels, Painting, predict_semantic
 from specrun.training.tiles import Tiling
 
 size = 12_000, 9_000
