@@ -136,12 +136,13 @@ class Ultralytics(Kind):
 
 
 def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
+    from specrun.training.ultralytics.arguments import FILE_ARGUMENTS
     from specrun.training.warm_start import start_file
 
     files = {"weights": spec.weights}
     if path := start_file(spec.start_from):
         files["start_from"] = path
-    for name in ("pretrained", "distill_model"):
+    for name in FILE_ARGUMENTS:
         value = spec.train.get(name)
         if isinstance(value, str):
             files[f"train.{name}"] = value

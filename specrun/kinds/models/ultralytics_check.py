@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specrun.spec.kind import Lookup, Problem, Ref
+from specrun.training.ultralytics.arguments import FILE_ARGUMENTS
 
 if TYPE_CHECKING:
     from specrun.kinds.models.ultralytics import UltralyticsSpec
@@ -18,6 +19,7 @@ def all_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
     of_weights = _weights_problems(spec, lookup)
     return [
         *_argument_problems(spec),
+        *_file_problems(spec, lookup),
         *(of_weights or _data_problems(spec, lookup)),
         *_export_problems(spec),
         *start_problems(spec.start_from, Path(lookup.project_dir)),
@@ -41,6 +43,17 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
         hint = f"Write a multiple of {gpus}: the batch is that of all GPUs together."
         problems.append(Problem("train.batch", f"A batch of {batch} cannot be shared by {gpus} GPUs.", hint))
     return problems
+
+
+def _file_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
+    from specrun.training.ultralytics.weights import local_file
+
+    hint = "Paths are relative to the spec."
+    return [
+        Problem(f"train.{name}", f"There is no file {text}.", hint)
+        for name in FILE_ARGUMENTS
+        if isinstance(text := spec.train.get(name), str) and local_file(text, Path(lookup.project_dir)) is None
+    ]
 
 
 def _export_problems(spec: UltralyticsSpec) -> list[Problem]:

@@ -46,6 +46,8 @@ _WITHOUT_EFFECT = ("Predict settings", "Visualize settings", "Export settings", 
 _ALSO_ACCEPTED = (("batch", AUTO), ("auto_augment", None))
 """Ours, and one that the library takes although its file does not say so."""
 _USED_IN_TRAINING = frozenset({"classes", "agnostic_nms"})
+FILE_ARGUMENTS = ("pretrained", "distill_model")
+"""May be the path of a checkpoint, whose content then decides the result."""
 _NOT_DECIDING = frozenset({"plots", "verbose", "workers", "save_period", "profile", "save_json"})
 """What is drawn, printed and written besides the weights, and how many processes load the data."""
 
@@ -124,18 +126,23 @@ def argument_problems(
         elif name == "device":
             yield from _device_problems(value)
         elif argument is None:
-            hint = did_you_mean(name, [known for known in arguments if known not in _OWNED])
+            useful = [known for known, found in arguments.items() if known not in _OWNED and _has_effect(found)]
+            hint = did_you_mean(name, useful)
             yield ArgumentProblem(name, f'Ultralytics has no training argument "{name}".', hint)
         elif (name, value) in _ALSO_ACCEPTED:
             continue
         elif not argument.accepts(value):
             written = type(value).__name__ if value is not None else "null"
             yield ArgumentProblem(name, f"{name} must be {argument.written_types}, not {written} ({value!r}).")
-        elif argument.section in _WITHOUT_EFFECT and name not in _USED_IN_TRAINING:
+        elif not _has_effect(argument):
             message = f'"{name}" has no effect on training (it belongs to the {argument.section.lower()}).'
             yield ArgumentProblem(name, message, f"Remove {name}.", warning=True)
         elif found := value_problem(name, value, argument.meaning, limits):
             yield ArgumentProblem(name, *found)
+
+
+def _has_effect(argument: Argument) -> bool:
+    return argument.section not in _WITHOUT_EFFECT or argument.name in _USED_IN_TRAINING
 
 
 def _device_problems(value: object) -> Iterator[ArgumentProblem]:

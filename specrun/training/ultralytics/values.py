@@ -15,7 +15,7 @@ from pathlib import Path
 from specrun.spec.suggest import did_you_mean
 from specrun.training.oom import AUTO
 
-_NOT_NEGATIVE = frozenset({"workers", "close_mosaic", "warmup_epochs", "degrees", "shear"})
+_NOT_NEGATIVE = frozenset({"workers", "close_mosaic", "warmup_epochs", "degrees", "shear", "freeze"})
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "cache": ("ram", "disk"),
     "amp": ("fp16", "bf16", "fp32"),
@@ -77,6 +77,10 @@ def value_problem(name: str, value: object, meaning: str, limits: Limits) -> tup
             return None
         hint = did_you_mean(value, choices) or f"Write one of {', '.join(choices)}."
         return f'{name} cannot be "{value}".', hint
+    if name == "freeze" and isinstance(value, list):
+        wrong = next((part for part in value if not _is_layer(part)), None)
+        hint = "Write indices of layers such as 0, or modules of them such as 23.cv2."
+        return None if wrong is None else (f"freeze cannot hold {wrong!r}: it is no layer.", hint)
     if name == "scale" and isinstance(value, list):
         right = len(value) == 2 and all(isinstance(part, (int, float)) for part in value)
         return None if right else ("scale must be one number, or a list of the least and the greatest.", None)
@@ -84,6 +88,13 @@ def value_problem(name: str, value: object, meaning: str, limits: Limits) -> tup
         return None
     allowed = _allowed(name, value, limits)
     return None if allowed is None else (f"{name} must be {allowed}, not {value}.", None)
+
+
+def _is_layer(value: object) -> bool:
+    """A text is compared with names such as `model.23.cv2.0.weight`, from the index on; a word matches none of them."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\d+(\.\w+)*", value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _allowed(name: str, value: float, limits: Limits) -> str | None:

@@ -16,6 +16,7 @@ _RELEASE = re.compile(r"^(?:yolov?\d|yoloe-|rtdetr-)")
 _TASK = re.compile(r"-(seg|sem|cls|pose|obb|depth)(?![a-z])")
 _TASKS = {"seg": "segment", "sem": "semantic", "cls": "classify", "pose": "pose", "obb": "obb", "depth": "depth"}
 _SCALE = re.compile(r"(\d+)([nslmx])(.+)?$")
+_RELEASE_NUMBER = re.compile(r"^yolo[a-z]*\d+(?=-|$)")
 _DOWNLOAD_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 _DOWNLOAD_TIMEOUT_S = 60.0
 
@@ -62,7 +63,9 @@ def unknown_architecture(weights: str) -> str | None:
         return None if not shipped else "Give a path relative to the spec."
     if stem in shipped or unified in shipped:
         return None
-    return did_you_mean(f"{unified}.yaml", [f"{name}.yaml" for name in shipped]) or "Give a path relative to the spec."
+    scale = _SCALE.search(stem)
+    names = [_RELEASE_NUMBER.sub(rf"\g<0>{scale[2]}", name) if scale else name for name in shipped]
+    return did_you_mean(f"{stem}.yaml", [f"{name}.yaml" for name in names]) or "Give a path relative to the spec."
 
 
 def checkpoint_file(weights: str, project_dir: Path, cache_dir: Path, *, offline: bool) -> Path:

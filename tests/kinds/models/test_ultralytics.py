@@ -80,9 +80,26 @@ def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 @needs_release
 def test_an_architecture_that_is_not_shipped_is_suggested(tmp_path: Path) -> None:
-    ((path, text),) = _problems(tmp_path, weights="yolo11n-sag.yaml")
-    assert path == "weights"
-    assert 'Did you mean "yolo11-seg.yaml"?' in text
+    for written in ("yolo11n-sag.yaml", "yolo11n-sge.yaml"):
+        ((path, text),) = _problems(tmp_path, weights=written)
+        assert path == "weights"
+        assert 'Did you mean "yolo11n-seg.yaml"?' in text
+
+
+@needs_release
+def test_what_has_no_effect_on_training_is_not_suggested(tmp_path: Path) -> None:
+    ((path, text),) = _problems(tmp_path, train={"augmnt": True})
+    assert path == "train.augmnt"
+    assert '"augment"' not in text
+
+
+@needs_release
+def test_files_and_layers_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "here.pt").write_bytes(b"x")
+    found = _problems(tmp_path, train={"pretrained": "nofile.pt", "freeze": ["a"]})
+    assert sorted(path for path, _ in found) == ["train.freeze", "train.pretrained"]
+    assert _problems(tmp_path, train={"pretrained": "here.pt", "freeze": [0, "23.cv2"]}) == []
+    assert _problems(tmp_path, train={"pretrained": False, "freeze": 10}) == []
 
 
 def test_an_architecture_without_data_is_refused(tmp_path: Path) -> None:
