@@ -136,8 +136,6 @@ def _with_labels(line: str, labels: str) -> str:
 
 
 def _link(media: Path, place: Path, ctx: Context) -> None:
-    """Relative inside the project, as it will hold from the output folder."""
+    """Absolute: a relative link that leads out of the output would be wrong once that was moved."""
     place.unlink(missing_ok=True)
-    final = ctx.output / place.relative_to(ctx.staging)
-    target = os.path.relpath(media, final.parent) if media.is_relative_to(ctx.project_dir) else str(media)
-    os.symlink(target, place)
+    os.symlink(os.path.join(ctx.project_dir, media), place)

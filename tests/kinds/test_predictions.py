@@ -22,6 +22,7 @@ from specrun.model.address import parse_address
 from specrun.model.digest import file_digest
 from specrun.model.labels import AnyLabel, Box, Mask, Sample
 from specrun.model.work import Made
+from specrun.store.manifest import collect_files
 from tests.support.context import make_context
 
 _CLASSES = ("small", "large")
@@ -169,6 +170,7 @@ def test_other_files_need_no_new_predictions(tmp_path: Path, predictor: RulePred
     assert predictor.asked == []
     published = _publish(again)
     assert (published / "images" / "a.png").resolve() == tmp_path / "media" / "a.png"
+    assert "images/a.png" in {file.path for file in collect_files(published, {})}
     assert Image.open(published / "overlays" / "a.jpg").size == (8, 6)
     piece = np.array(Image.open(published / "cutouts" / "a_000.png"))
     assert piece[:, :, 3].tolist() == [[255, 255], [255, 0]]
