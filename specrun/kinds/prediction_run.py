@@ -13,6 +13,7 @@ from typing import Any
 from specrun.errors import NodeError
 from specrun.formats.export_names import export_stems
 from specrun.kinds.prediction_endpoint import EndpointPredictor
+from specrun.kinds.prediction_field import field_name, refuse_foreign_field, remember_field
 from specrun.kinds.prediction_files import PredictionFiles
 from specrun.kinds.prediction_images import read_for_model
 from specrun.kinds.prediction_memory import PredictionMemory
@@ -42,11 +43,13 @@ class PredictionRun:
         self._ctx = ctx
         self._on = ctx.input("on")
         self._model = ctx.input("model") if spec.endpoint is None else None
-        self._field = spec.label_field or _default_field(ctx)
+        self._field = field_name(spec.label_field, ctx.address)
         self._points = _points(ctx.declarations)
 
     def make(self) -> Finished:
         spec, ctx, on = self._spec, self._ctx, self._on
+        if on.kind.startswith("datasets."):
+            self._claim_field()
         choice = choose(spec, on, ctx)
         memory = PredictionMemory(ctx.staging, ctx.previous, ctx.project_dir, self._settings_key())
         waiting = [sample for sample in choice.chosen if not memory.knows(sample)]
@@ -171,6 +174,13 @@ class PredictionRun:
             self._ctx.check_stop()
             self._ctx.progress(done, len(samples), "images", "writing files")
 
+    def _claim_field(self) -> None:
+        """Before anything is predicted: labels that are not ours are never overwritten."""
+        from specrun.clients.fiftyone import database  # loads pymongo
+
+        with database(self._ctx) as db:
+            refuse_foreign_field(self._field, self._on, db, self._ctx)
+
     def _write_labels(self, chosen: Sequence[Sample], others: Sequence[str], memory: PredictionMemory) -> str:
         """Into the dataset; images that this node covered last time and no longer does lose their labels.
 
@@ -182,6 +192,8 @@ class PredictionRun:
         given_up = sorted(memory.covered_before() & set(others))
         with database(self._ctx) as db:
             name = str(self._on.facts["name"])
+            refuse_foreign_field(self._field, self._on, db, self._ctx)
+            remember_field(self._field, name, self._ctx)
             db.write_labels(name, self._field, ((sample.key, memory.labels(sample)) for sample in chosen))
             if given_up:
                 db.write_labels(name, self._field, ((key, ()) for key in given_up))
@@ -205,12 +217,6 @@ def _writing(*, in_thread: bool) -> Iterator[Callable[[Callable[[], None]], None
         yield write
         for future in pending:
             future.result()
-
-
-def _default_field(ctx: Context) -> str:
-    """Letters, digits and underscores: FiftyOne takes it as a Python name."""
-    words = [ctx.address.name, *(f"{key}_{value}" for key, value in ctx.address.instance)]
-    return "predictions_" + "_".join("".join(c if c.isalnum() else "_" for c in word) for word in words)
 
 
 def _points(declarations: Mapping[str, Any]) -> PointLayout | None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from specrun.kinds.prediction_field import field_problems
 from specrun.kinds.where import Condition
 from specrun.kinds.where import problems as condition_problems
 from specrun.spec.kind import NOT_RESULT, Best, Duration, Lookup, NodeSpec, Problem, Ref, Strict
@@ -129,6 +130,7 @@ def problems(spec: PredictionSpec, lookup: Lookup) -> Iterator[Problem]:
     if "none" in spec.tta and len(spec.tta) > 1:
         yield Problem("tta", "none stands beside others", "Remove it: the image as it is always counts.")
     yield from condition_problems(spec.where)
+    yield from field_problems(spec, lookup)
     if spec.endpoint is not None:
         yield from _endpoint_problems(spec, spec.endpoint, lookup)
     elif isinstance(spec.model, str) and lookup.kind_of(Ref("models").address(spec.model)) == "models.smp":

@@ -58,6 +58,9 @@ class Composition:
         found = self._find(address)
         return f"{found.section.name}.{found.kind_name}" if found else None
 
+    def addresses(self, section: str) -> list[str]:
+        return [str(address) for address in self.entries if address.section == section]
+
     def _find(self, address: str) -> Declared | None:
         if not self._by_text:
             for key, entry in self.entries.items():

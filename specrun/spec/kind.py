@@ -274,3 +274,7 @@ class Lookup(Protocol):
     def kind_of(self, address: str) -> str | None:
         """`exports.yolo` for an address, or None."""
         ...
+
+    def addresses(self, section: str) -> Sequence[str]:
+        """Every entry of a section, the instances of a matrix each."""
+        ...

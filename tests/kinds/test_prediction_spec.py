@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from specrun.kinds.connections.huggingface import HuggingFaceConnection, HuggingFaceConnectionSpec
+from specrun.kinds.datasets import DatasetSpec
 from specrun.kinds.prediction_spec import PredictionSpec
 from specrun.kinds.predictions import Prediction
 
@@ -22,6 +23,7 @@ _KINDS = {
 _LOOKUP: Any = SimpleNamespace(
     spec=lambda address: SimpleNamespace(skeleton="pose") if address == "datasets.reef" else None,
     kind_of=_KINDS.get,
+    addresses=lambda section: [],
 )
 
 
@@ -108,3 +110,37 @@ def test_the_token_is_no_part_of_what_is_made() -> None:
     kind = HuggingFaceConnection()
     spec = HuggingFaceConnectionSpec.model_validate({"token": {"env": "HF_TOKEN"}})
     assert kind.result(kind.resolve(spec, _LOOKUP)) == {"host": "huggingface.co"}
+
+
+def _problems_of(spec: PredictionSpec, **others: Any) -> list[str]:
+    entries = {
+        "datasets.reef": DatasetSpec.model_validate({"from": "sources.x", "name": "shared"}),
+        "datasets.second": DatasetSpec.model_validate({"from": "sources.x", "name": "shared", "label_field": "mended"}),
+        "predictions.a": spec,
+        **{f"predictions.{name}": other for name, other in others.items()},
+    }
+    lookup: Any = SimpleNamespace(
+        spec=entries.get,
+        kind_of=_KINDS.get,
+        addresses=lambda section: [address for address in entries if address.startswith(f"{section}.")],
+    )
+    return [problem.message for problem in Prediction().check(spec, lookup) if problem.path == "label_field"]
+
+
+@pytest.mark.parametrize("name", ["ground_truth", "mended"])
+def test_a_field_that_people_annotate_is_refused(name: str) -> None:
+    (message,) = _problems_of(_spec(label_field=name))
+    assert "which people annotate" in message
+
+
+@pytest.mark.parametrize("name", ["filepath", "tags", "a b", "", "1st", "a.b", "_id"])
+def test_what_fiftyone_cannot_take_as_a_label_field_is_refused(name: str) -> None:
+    assert len(_problems_of(_spec(label_field=name))) == 1
+
+
+def test_two_predictions_with_one_field_of_one_dataset_are_refused() -> None:
+    (message,) = _problems_of(_spec(label_field="found"), b=_spec(label_field="found", on="datasets.second"))
+    assert message == "predictions.b writes found of this dataset too"
+    assert _problems_of(_spec(), b=_spec(label_field="predictions_a"))
+    assert not _problems_of(_spec(), b=_spec())
+    assert not _problems_of(_spec(label_field="found"), b=_spec(label_field="found", on="sources.x"))

@@ -69,3 +69,9 @@ def test_a_saved_view_narrows_the_images(seen: dict[str, Any]) -> None:
     assert seen["view"]["labels"] == {"a.png": 0, "b.png": 0, "c.png": 1}
     assert "no saved view named only_d" in seen["view"]["missing"]
     assert "It has: only_c" in seen["view"]["missing"]
+
+
+def test_labels_of_others_are_never_overwritten(seen: dict[str, Any]) -> None:
+    own, foreign = seen["refused"]
+    assert "which people annotate" in own
+    assert "that predictions.other did not write" in foreign

@@ -31,9 +31,10 @@ from specrun.model.artifact import Artifact
 from specrun.model.digest import file_digest
 from specrun.model.labels import AnyLabel, Mask, Part, Polygon, Sample
 from specrun.model.work import Made
-from tests.support.context import make_context
+from tests.support.context import DictMemory, make_context
 
 _NAME = "predicted.tiles"
+_MEMORY = DictMemory()
 
 
 class _Predictor:
@@ -83,7 +84,9 @@ def _made(context: Any, kind: str, outputs: Any) -> Made:
 
 
 def _predict(folder: Path, dataset: Made, model: Made, **overrides: Any) -> tuple[Made, Any]:
-    context = make_context(folder, "predictions.p", made={"model": [model], "on": [dataset]}, **overrides)
+    context = make_context(
+        folder, "predictions.p", made={"model": [model], "on": [dataset]}, memory=_MEMORY, **overrides
+    )
     spec = PredictionSpec(model="models.m", on="datasets.tiles", split="val", label_field="found", threshold=0.01)
     outputs = Prediction().run(spec, context)
     return _made(context, "predictions.prediction", outputs), outputs
@@ -94,8 +97,10 @@ def _predict_view(folder: Path, db: Database, dataset: Made, model: Made) -> dic
     saved = db.dataset(_NAME)
     saved.save_view("only_c", saved.match({"filepath": {"$regex": "c.png"}}))
 
+    made = {"model": [model], "on": [dataset]}
+
     def predict(view: str) -> Any:
-        context = make_context(folder, "predictions.v", made={"model": [model], "on": [dataset]})
+        context = make_context(folder, "predictions.v", made=made, memory=_MEMORY)
         return Prediction().run(PredictionSpec(model="models.m", on="datasets.tiles", view=view), context)
 
     images = predict("only_c").facts["images"]
@@ -105,6 +110,19 @@ def _predict_view(folder: Path, db: Database, dataset: Made, model: Made) -> dic
     except NodeError as error:
         return {"images": images, "labels": labels, "missing": str(error)}
     raise AssertionError("a view that is not there was taken")
+
+
+def _refused(folder: Path, dataset: Made, model: Made) -> list[str]:
+    """What is said of fields that hold the labels of others."""
+    said = []
+    for field in ("ground_truth", "found"):
+        context = make_context(folder, "predictions.other", made={"model": [model], "on": [dataset]})
+        spec = PredictionSpec(model="models.m", on="datasets.tiles", label_field=field)
+        try:
+            Prediction().run(spec, context)
+        except NodeError as error:
+            said.append(str(error))
+    return said
 
 
 def _dataset(folder: Path) -> Made:
@@ -165,6 +183,7 @@ def main(folder: Path) -> dict[str, Any]:
         seen["facts"] = dict(_evaluate(folder, predictions, dataset).facts)
         _evaluate(folder, predictions, dataset)  # again: FiftyOne must let a run of the same key be replaced
         seen["verdicts"] = _verdicts(db)
+        seen["refused"] = _refused(folder, dataset, model)
         after = db.parts(_NAME)
         seen["moved"] = [name for name in before if before[name] != after[name]]
         seen["observed"] = _observe(folder, outputs)
