@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from specrun.errors import MissingDependency, NodeError
+from specrun.training.quiet_onnxruntime import load_onnxruntime
 from specrun.training.smp.description import ModelDescription
 from specrun.training.smp.model import build_model, load_state, load_weights
 
@@ -89,8 +90,8 @@ def _onnx(
                 f"export.onnx: the package {package} is not installed.", hint=f"Install it: pip install {package}."
             )
     import onnx
-    import onnxruntime
 
+    onnxruntime = load_onnxruntime()
     sizes = {0: "batch", 2: "height", 3: "width"} if options.get("dynamic") else {0: "batch"}
     torch.onnx.export(
         whole,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.errors import MissingDependency, NodeError
+from specrun.training.quiet_onnxruntime import load_onnxruntime
 from specrun.training.ultralytics.checkpoints import WORK
 
 _SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
@@ -69,6 +70,8 @@ def _export(
     place = checkpoint.parent.parent / WORK / "export"
     place.mkdir(parents=True, exist_ok=True)
     copy = Path(shutil.copyfile(checkpoint, place / "best.pt"))
+    if name == "onnx":
+        load_onnxruntime()
     try:
         model = YOLO(str(copy))
         # The names as the data set writes them; of folders that stand for classes they may differ.

@@ -98,3 +98,4 @@ def test_other_formats_carry_names_size_and_normalisation_and_say_what_pytorch_s
     assert properties["names"] == "{0: 'größe', 1: 'кошка'}"
     assert json.loads(properties["normalization"])["channels"] == "RGB"
     assert properties["imgsz"] == "[64, 64]"
+    assert list((tmp_path / "home").rglob("*")) == []
