@@ -200,16 +200,18 @@ def class_bitmaps(sample: Sample, classes: Sequence[str], confidence: float) -> 
 
 
 def masks_overlap(samples: Iterable[Sample]) -> bool:
-    """Whether two masks of one image share a pixel."""
+    """Whether two masks of different classes share a pixel of one image."""
     for sample in samples:
-        drawn = [label for label in sample.labels if isinstance(label, Mask)]
-        whole = np.zeros((sample.size_wh[1], sample.size_wh[0]), dtype=bool)
-        for label in drawn if len(drawn) > 1 else ():
-            alone = np.zeros_like(whole)
-            _paint(alone, label, sample)
-            if (whole & alone).any():
+        drawn = [label for label in sample.labels if isinstance(label, Mask) and not label.crowd]
+        by_class: dict[str, Bitmap] = {}
+        for label in drawn if len({label.label for label in drawn}) > 1 else ():
+            whole = by_class.setdefault(label.label, np.zeros((sample.size_wh[1], sample.size_wh[0]), dtype=bool))
+            _paint(whole, label, sample)
+        seen: Bitmap | None = None
+        for whole in by_class.values():
+            if seen is not None and (seen & whole).any():
                 return True
-            whole |= alone
+            seen = whole if seen is None else seen | whole
     return False
 
 

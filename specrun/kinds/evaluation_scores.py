@@ -19,7 +19,6 @@ from specrun.kinds.evaluation_labels import (
     ignored_pixels,
     image_classes,
     instances,
-    masks_overlap,
     pixel_classes,
     predicted_pixels,
     rotated,
@@ -27,6 +26,8 @@ from specrun.kinds.evaluation_labels import (
     task_of,
     through_taxonomy,
 )
+from specrun.kinds.evaluation_metrics import DEFAULT_METRICS
+from specrun.kinds.evaluation_rules import listed, refuse_metrics, refuse_missing
 from specrun.kinds.prediction_coco import label_box, truth_box
 from specrun.model.digest import Json
 from specrun.model.labels import Box, Keypoints, Sample, Tag
@@ -59,21 +60,12 @@ from specrun.training.metrics.semantic import (
 )
 
 _LOW_THRESHOLD = 0.05
-_CLASSES_SHOWN = 5
-DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
-    "detect": ("box_map", "confusion"),
-    "obb": ("box_map", "confusion"),
-    "segment": ("mask_map", "box_map", "confusion"),
-    "semantic": ("miou", "confusion"),
-    "pose": ("oks", "pck", "box_map", "confusion"),
-    "classify": ("accuracy", "confusion"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """metrics: None: those of the model's task. points, sigmas: of the skeleton that was named.
-    multi_label: a pixel may have several classes; None: as the predictions are."""
+    multi_label: a pixel may have several classes; None: as evaluation_rules decides."""
 
     metrics: tuple[str, ...] | None = None
     taxonomy: ResolvedTaxonomy | None = None
@@ -224,6 +216,7 @@ def evaluate(predictions: Made, pairs: Sequence[Pair], wishes: Wishes, ctx: Cont
     found = through_taxonomy((sample for _, sample in pairs), wishes.taxonomy, task, whose)
     pairs = list(zip(truth, found, strict=True))
     metrics = wishes.metrics or DEFAULT_METRICS[task]
+    refuse_metrics(whose, task, metrics)
     known = classes_through([str(name) for name in predictions.facts["classes"]], wishes.taxonomy, whose)
     unknown = _unknown_labels(whose, known, pairs, task)
     base = Evaluated(
@@ -256,6 +249,7 @@ def _with_objects(base: Evaluated, metrics: Sequence[str], wishes: Wishes, whose
     pose = base.task == "pose" or bool({"oks", "pck"} & set(metrics))
     skeleton = skeleton_of(base.pairs, wishes.points, dict(wishes.sigmas), whose) if pose else None
     without_masks = _sides_without_masks(whose, base.pairs) if "mask_map" in metrics else []
+    refuse_missing(wishes.metrics, without_masks, pose=pose, points=skeleton is not None)
     turned = base.task == "obb" or rotated(base.pairs)
     by_mask = "mask_map" in metrics and not without_masks
     images = []
@@ -301,9 +295,7 @@ def _shares(images: Sequence[ImageInstances], confidence: float, points: int) ->
 
 
 def _with_pixels(base: Evaluated, metrics: Sequence[str], wishes: Wishes) -> Evaluated:
-    several = wishes.multi_label
-    if several is None:
-        several = base.task == "semantic" and masks_overlap(found for _, found in base.pairs)
+    several = bool(wishes.multi_label)
     size = len(base.classes) + 1
     # What a semantic model found is one class a pixel already, however certain.
     confidence = 0.0 if base.task == "semantic" else base.confidence
@@ -348,10 +340,6 @@ def _unknown_labels(whose: str, known: Sequence[str], pairs: Iterable[Pair], tas
             hint="Evaluate it on a dataset with the model's classes, or name a `taxonomy` that maps both.",
         )
     return {name: drawn[name] for name in sorted((drawn.keys() | sides[1].keys()) - set(known))}
-
-
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_CLASSES_SHOWN]) + (", …" if len(names) > _CLASSES_SHOWN else "")
 
 
 def _notes(predictions: Made, task: str, gone: int, unknown: Mapping[str, int]) -> tuple[str, ...]:

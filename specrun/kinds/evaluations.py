@@ -9,16 +9,19 @@ In the dataset, every label gets `eval_<name>` = tp, fp or fn, to filter by in t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from specrun.kinds.evaluation_metrics import FITTING_METRICS, other_metrics
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
 from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Context, Made
 from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
+from specrun.training.ultralytics.weights import task_by_name
 
 if TYPE_CHECKING:
     from specrun.kinds.evaluation_scores import Evaluated, Wishes
@@ -53,7 +56,8 @@ class EvaluationSpec(NodeSpec):
     correct points. miou: overlap, Dice and accuracy of pixels. accuracy: of whole images, with top-5 and F1. confusion:
     which class was taken for which. null: what fits the model's task."""
     multi_label: bool | None = None
-    """For miou: a pixel may have several classes, each counted by itself; null: if the predictions overlap."""
+    """For miou: a pixel may have several classes, each counted by itself; null: if masks of several classes
+    overlap in the truth, or a model may say several; decided once for all that is evaluated together."""
     per_class: bool = True
     """Numbers for each class too."""
 
@@ -80,7 +84,7 @@ class Evaluation(Kind):
             listed = ", ".join(f"{name} on {place}" for name, place in places.items())
             message = f"Predictions that are evaluated together must be of one dataset ({listed})."
             return [Problem(field, message, "Make an evaluation for each.")]
-        return ()
+        return _metric_problems(spec, named, lookup)
 
     def inputs(self, spec: EvaluationSpec) -> Sequence[Need]:
         return [Need("predictions", Ref("predictions").address(name)) for name in spec.predictions]
@@ -101,6 +105,7 @@ class Evaluation(Kind):
         # numpy and the client of the database come with these.
         from specrun.kinds.evaluation_compare import compare, same_images
         from specrun.kinds.evaluation_report import save_json, save_report
+        from specrun.kinds.evaluation_rules import pixel_rule
         from specrun.kinds.evaluation_scores import evaluate, pair_up
         from specrun.kinds.evaluation_truth import load_predicted, load_truth
 
@@ -113,6 +118,10 @@ class Evaluation(Kind):
         if spec.compare:
             pairs, notes = same_images(made, pairs, spec.images)
         wishes = _wishes(spec, ctx)
+        if wishes.multi_label is None:
+            several, rule = pixel_rule(made, pairs, wishes.taxonomy)
+            wishes = replace(wishes, multi_label=several)
+            notes += (rule,) if rule else ()
         found = [
             evaluate(one, side, wishes, ctx, gone=missing) for one, side, missing in zip(made, pairs, gone, strict=True)
         ]
@@ -128,6 +137,33 @@ class Evaluation(Kind):
         notes += tuple(dict.fromkeys(note for evaluated in found for note in evaluated.notes))
         artifacts = (Artifact("evaluation", "file", "evaluation.json"), Artifact("report", "report", "report.html"))
         return Outputs(artifacts=artifacts, facts=facts, notes=notes)
+
+
+def _metric_problems(spec: EvaluationSpec, named: Sequence[str], lookup: Lookup) -> list[Problem]:
+    """What says nothing of a model whose task the spec tells."""
+    found = []
+    for name in dict.fromkeys(named):
+        task = _task(name, lookup)
+        other = other_metrics(task, spec.metrics or ()) if task is not None and task in FITTING_METRICS else []
+        if task is not None and other:
+            message = f"{', '.join(other)} says nothing of {name}, a model for {task}"
+            found.append(Problem("metrics", message, f"For {task} there are: {', '.join(FITTING_METRICS[task])}."))
+    return found
+
+
+def _task(name: str, lookup: Lookup) -> str | None:
+    """As far as the spec tells it."""
+    written = getattr(lookup.spec(name), "model", None)
+    if not isinstance(written, str):
+        return None
+    address = Ref("models").address(written)
+    if lookup.kind_of(address) == "models.smp":
+        return "semantic"
+    model: Any = lookup.spec(address)
+    data, weights = getattr(model, "data", None), getattr(model, "weights", None)
+    export: Any = lookup.spec(Ref("exports").address(data)) if isinstance(data, str) else None
+    task = getattr(export, "task", None)
+    return task or (task_by_name(weights) if isinstance(weights, str) else None)
 
 
 def _predictions(spec: EvaluationSpec, lookup: Lookup, seen: tuple[str, ...] = ()) -> Iterator[str]:

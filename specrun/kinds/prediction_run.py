@@ -23,7 +23,7 @@ from specrun.kinds.prediction_spec import PredictionSpec
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.labels import AnyLabel, Sample
 from specrun.model.work import Context, Made
-from specrun.training.predictor import PointLayout, PredictionSettings, Predictor
+from specrun.training.predictor import PointLayout, PredictionSettings, Predictor, read_model
 from specrun.training.tiles import Tiling
 
 _LABELS_VERSION = 2
@@ -97,7 +97,15 @@ class PredictionRun:
             "label_field": self._field,
             "threshold": self._spec.threshold,
             "task": self._task(),
+            **({"multi_label": True} if self._says_several() else {}),
         }
+
+    def _says_several(self) -> bool:
+        """Whether a model of pixels may say several classes of one."""
+        if self._task() != "semantic":
+            return False
+        described = read_model(self._made_by.folder)
+        return described.get("activation") == "sigmoid" and len(described["classes"]) > 1
 
     def _settings_key(self) -> str:
         """Digest of what labels depend on besides the image."""

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,18 +114,72 @@ def test_the_images_with_most_mistakes_come_first(tmp_path: Path) -> None:
 def test_boxes_in_the_truth_are_compared_as_boxes(tmp_path: Path) -> None:
     truth = [_sample("a", Box(label="small", x=2, y=2, width=10, height=10), Tag(label="small"))]
     found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))])
-    outputs, _ = _evaluate(tmp_path, truth, found, metrics=["mask_map"])
-    assert outputs.facts["map50"] == 1.0
-    assert "boxes were compared" in outputs.notes[0]
-
-
-def test_a_detector_is_compared_with_polygons_by_boxes(tmp_path: Path) -> None:
-    found = _predictions(tmp_path, [_sample("a", Box(label="small", x=2, y=2, width=10, height=10, score=0.9))])
-    outputs, _ = _evaluate(tmp_path, [_sample("a", _outline("small", 2, 2))], found, metrics=["mask_map"])
+    outputs, _ = _evaluate(tmp_path, truth, found)
     assert outputs.facts["map50"] == 1.0
     assert outputs.notes == (
-        "the objects of predictions.p are not all masks or polygons, so boxes were compared instead of masks",
+        "the objects of the ground truth are not all masks or polygons, so boxes were compared instead of masks",
     )
+
+
+def test_masks_that_were_asked_for_and_cannot_be_compared_are_an_error(tmp_path: Path) -> None:
+    truth = [_sample("a", Box(label="small", x=2, y=2, width=10, height=10))]
+    found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9))])
+    with pytest.raises(NodeError, match="mask_map needs masks or polygons"):
+        _evaluate(tmp_path, truth, found, metrics=["mask_map"])
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics", "fitting"),
+    [
+        ("segment", ["accuracy"], "mask_map, box_map, miou, confusion"),
+        ("segment", ["oks", "pck"], "mask_map, box_map, miou, confusion"),
+        ("classify", ["box_map"], "accuracy, confusion"),
+        ("classify", ["miou"], "accuracy, confusion"),
+        ("detect", ["mask_map"], "box_map, miou, confusion"),
+        ("semantic", ["accuracy"], "miou, mask_map, box_map, confusion"),
+    ],
+)
+def test_metrics_that_say_nothing_of_a_model_are_an_error(
+    tmp_path: Path, task: str, metrics: list[str], fitting: str
+) -> None:
+    found = _predictions(tmp_path, [_sample("a", _square("small", 2, 2, score=0.9), Tag(label="small"))], task=task)
+    truth = [_sample("a", _square("small", 2, 2), Tag(label="small"))]
+    with pytest.raises(NodeError, match=f"metrics: {', '.join(metrics)} says nothing of predictions.p") as caught:
+        _evaluate(tmp_path, truth, found, metrics=metrics)
+    assert fitting in str(caught.value.hint)
+
+
+def test_keypoints_that_the_truth_lacks_are_an_error_if_asked_for(tmp_path: Path) -> None:
+    found = _predictions(tmp_path, [_sample("a", _pose((0, 0), score=0.9))], task="pose")
+    truth = [_sample("a", Box(label="small", x=0, y=0, width=40, height=20))]
+    with pytest.raises(NodeError, match="oks and pck need keypoints"):
+        _evaluate(tmp_path, truth, found, metrics=["oks"])
+
+
+def test_overlapping_predictions_do_not_change_how_pixels_are_counted(tmp_path: Path) -> None:
+    truth = [_sample("a", _square("small", 0, 0, 10), _square("large", 20, 20, 30))]
+    apart = [_square("small", 0, 0, 10, score=0.9), _square("large", 20, 20, 30, score=0.8)]
+    over = [_square("small", 0, 0, 21, score=0.7), _square("large", 20, 20, 30, score=0.8)]
+    exact = _predictions(tmp_path, [_sample("a", *apart)], "exact", task="semantic")
+    wide = _predictions(tmp_path, [_sample("a", *over)], "wide", task="semantic")
+    outputs, _ = _evaluate(tmp_path, truth, exact, wide)
+    assert outputs.notes == ()
+    assert outputs.facts["exact"]["pixel_accuracy"] == 1.0
+    assert outputs.facts["wide"]["per_class"]["large"]["iou"] == 1.0
+
+
+def test_a_truth_that_overlaps_or_a_model_that_says_several_is_counted_class_by_class(tmp_path: Path) -> None:
+    small, large = _square("small", 5, 5, score=0.9), _square("large", 0, 0, 30, score=0.9)
+    found = [_sample("a", small, large)]
+    over, _ = _evaluate(
+        tmp_path / "1", [_sample("a", small, large)], _predictions(tmp_path / "1", found, task="semantic")
+    )
+    assert over.facts["miou"] == 1.0
+    assert "masks of several classes overlap in the truth" in over.notes[0]
+    telling = _predictions(tmp_path / "2", found, task="semantic", multi_label=True)
+    said, _ = _evaluate(tmp_path / "2", [_sample("a", large)], telling)
+    assert said.facts["per_class"]["large"]["iou"] == 1.0
+    assert "predictions.p may say several classes" in said.notes[0]
 
 
 def _pose(*corners: tuple[float, float], names: tuple[str, ...] = (), **more: Any) -> Keypoints:
@@ -472,6 +527,34 @@ def test_predictions_and_compare_exclude_each_other() -> None:
     lookup = _Lookup(p="datasets.reef", q="datasets.reef")
     for wrong in (EvaluationSpec(), EvaluationSpec(predictions=["p"], compare=["p", "q"])):
         assert len(Evaluation().check(wrong, lookup)) == 1
+
+
+class _WithModel(_Lookup):
+    def __init__(self, kind: str, **model: str) -> None:
+        super().__init__(p="datasets.reef")
+        self.kind, self.model = kind, SimpleNamespace(**model)
+
+    def spec(self, address: str) -> Any:
+        if address == "exports.yolo":
+            return SimpleNamespace(task="pose")
+        return self.model if address == "models.m" else super().spec(address)
+
+    def kind_of(self, address: str) -> str | None:
+        return self.kind if address == "models.m" else None
+
+
+@pytest.mark.parametrize(
+    ("lookup", "wrong", "right"),
+    [
+        (_WithModel("models.smp"), "accuracy", "miou"),
+        (_WithModel("models.ultralytics", weights="yolo11n-seg.pt"), "oks", "mask_map"),
+        (_WithModel("models.ultralytics", weights="mine.pt", data="yolo"), "mask_map", "oks"),
+    ],
+)
+def test_metrics_that_do_not_fit_are_known_before_anything_runs(lookup: Any, wrong: str, right: str) -> None:
+    (problem,) = Evaluation().check(EvaluationSpec(predictions=["p"], metrics=[wrong]), lookup)
+    assert (problem.path, right in str(problem.hint)) == ("metrics", True)
+    assert not Evaluation().check(EvaluationSpec(predictions=["p"], metrics=[right]), lookup)
 
 
 def test_bare_names_to_compare_are_predictions(tmp_path: Path) -> None:
