@@ -119,9 +119,14 @@ class _Linking:
                 if not failed and text not in self.unknown:
                     self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
                 continue
+            best = _best_of(need)
+            if best and not addresses[0].instance:
+                message = f"{entry.address.base}: {text} has no matrix, so there is no best of it"
+                self.report.error(place, message, f"Write {text.partition('.')[2]} itself.")
+                continue
             for address in addresses:
                 if self.composition.registry[address.section].nodes:
-                    inputs[Input(need.role, address, tuple(need.parts))] = None
+                    inputs[Input(need.role, address, tuple(need.parts), best)] = None
                 elif address not in self.found.declarations[entry.address]:
                     self.found.declarations[entry.address] += (address,)
         self.found.inputs[entry.address] = tuple(inputs)
@@ -169,10 +174,20 @@ def _need_text(need: Need) -> tuple[str, bool]:
     return need.ref, False
 
 
+def _best_of(need: Need) -> tuple[str, ...]:
+    """Metric and mode; (): every one that is named counts."""
+    if isinstance(need.ref, Best):
+        return need.ref.metric, need.ref.mode
+    return (str(need.ref["metric"]), str(need.ref.get("mode", "max"))) if isinstance(need.ref, Mapping) else ()
+
+
 def _place_of(entry: Declared, text: str) -> Position | None:
     """Where the entry writes an address that its kind asked for."""
     bare = text.partition(".")[2]
-    return next((scalar.where for scalar in scalars(entry.tree) if scalar.value in (text, bare)), None)
+    # The whole address first: the bare name may be that of an entry in another section.
+    written = reversed(list(scalars(entry.tree)))
+    places = {scalar.value: scalar.where for scalar in written if isinstance(scalar.value, str)}
+    return places.get(text) or places.get(bare)
 
 
 def place_of_path(tree: Tree, path: str, message: str) -> Position | None:

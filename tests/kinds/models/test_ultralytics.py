@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from specrun.errors import NodeError
+from specrun.errors import NodeError, SpecError
 from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
 from specrun.kinds.registry import REGISTRY
 from specrun.spec.project import load_project
@@ -221,3 +221,20 @@ def test_an_interrupted_training_goes_on_under_other_settings_that_have_no_say_i
     keys = [kind.resume_key(UltralyticsSpec(weights="w.pt", train={"lr0": 0.1, **more})) for more in ({}, settings)]
     assert keys[0] == keys[1]
     assert kind.resume_key(UltralyticsSpec(weights="w.pt", train={"lr0": 0.2})) != keys[0]
+
+
+@needs_release
+def test_a_model_that_starts_from_itself_is_told_where_that_is_written(tmp_path: Path) -> None:
+    text = """
+    sources: {photos: {kind: images, path: "."}}
+    datasets: {d: {from: sources.photos, split: {ratios: {train: 0.8, val: 0.2}}}}
+    exports: {yolo: {kind: yolo, dataset: d, task: detect}}
+    models:
+      yolo:
+        kind: ultralytics
+        weights: yolo11n.yaml
+        data: yolo
+        start_from: models.yolo
+    """
+    with pytest.raises(SpecError, match=r"project.yaml:11:17: models.yolo: models.yolo names itself"):
+        load_project(write_spec(tmp_path, text), REGISTRY, environ={})
