@@ -17,11 +17,13 @@ class Input:
 
     role: the consumer's own word (`dataset`, `model`). parts: which parts of the output it reads
     (`media`, `tags`, `split`, `field:ground_truth`); empty: all of it.
+    best: metric and mode (max or min) by which one instance of those with this role is chosen; empty: every one counts.
     """
 
     role: str
     address: Address
     parts: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Node:
             "kind_version": self.kind_version,
             "config": self.config,
             "result_config": self.result_config,
-            "inputs": [[i.role, str(i.address), list(i.parts)] for i in self.inputs],
+            "inputs": [_input_to_json(used) for used in self.inputs],
             "after": [str(a) for a in self.after],
             "resources": [
                 self.resources.gpus,
@@ -108,10 +110,14 @@ class Node:
             **{
                 **data,
                 "address": parse_address(data["address"]),
-                "inputs": tuple(Input(r, parse_address(a), tuple(p)) for r, a, p in data["inputs"]),
+                "inputs": tuple(Input(r, parse_address(a), *map(tuple, more)) for r, a, *more in data["inputs"]),
                 "after": tuple(parse_address(a) for a in data["after"]),
                 "resources": Resources(*data["resources"]),
                 "exclusive": tuple(data["exclusive"]),
                 "marks": {path: Position(*mark) for path, mark in data["marks"].items()},
             }
         )
+
+
+def _input_to_json(used: Input) -> list[Any]:
+    return [used.role, str(used.address), list(used.parts), *([list(used.best)] if used.best else [])]

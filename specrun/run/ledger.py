@@ -12,6 +12,7 @@ from specrun.model.node import Node
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Made
 from specrun.planner.fingerprint import fingerprint, read_digests
+from specrun.run.choosing import choose_best
 from specrun.run.job import Job
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
@@ -53,6 +54,7 @@ class Ledger:
         self._gone.discard(record.address)
 
     def inputs(self, node: Node) -> dict[str, list[Made]]:
+        """Of instances of which the best is asked for, that one. Raises NodeError: none reports the metric."""
         found: dict[str, list[Made]] = {}
         for used in node.inputs:
             record, declared = self.records[used.address], self._nodes.get(used.address)
@@ -70,6 +72,8 @@ class Ledger:
                     config=declared.config if declared else {},
                 )
             )
+        for role, best in {used.role: used.best for used in node.inputs if used.best}.items():
+            found[role] = [choose_best(found[role], *best)]
         return found
 
     def is_made(self, address: Address, wanted: str) -> bool:

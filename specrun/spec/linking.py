@@ -120,7 +120,7 @@ class _Linking:
                     self.report.error(place, f"{entry.address.base}: {error.message}", error.hint)
                 continue
             best = _best_of(need)
-            if best and not addresses[0].instance:
+            if best and addresses and not addresses[0].instance:
                 message = f"{entry.address.base}: {text} has no matrix, so there is no best of it"
                 self.report.error(place, message, f"Write {text.partition('.')[2]} itself.")
                 continue

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from specrun.model.node import Node
 from tests.support.specs import lines, load, mistakes
 
 BASE = """
@@ -153,3 +154,16 @@ def test_a_wrong_matrix_is_one_mistake(tmp_path: Path, matrix: str, message: str
 def test_a_mistake_in_every_instance_is_shown_once(tmp_path: Path) -> None:
     found = mistakes(tmp_path, BASE + "  m: {data: photos, matrix: {a: [1, 2, 3]}, mode: x, start_from: q}")
     assert len(found) == 2
+
+
+def test_the_best_of_a_node_without_a_matrix_is_a_mistake(tmp_path: Path) -> None:
+    text = BASE + "  one: {data: photos}\nscores: {s: {model: {best: one, metric: iou}}}"
+    (line,) = lines(mistakes(tmp_path, text))
+    assert "models.one has no matrix, so there is no best of it" in line
+
+
+def test_instances_of_which_the_best_is_asked_for_say_by_what(tmp_path: Path) -> None:
+    text = BASE + "scores: {s: {model: {best: grid, metric: iou, mode: min}}}"
+    (node,) = (node for node in load(tmp_path, text).nodes if node.address.section == "scores")
+    assert [used.best for used in node.inputs] == [("iou", "min")] * 4
+    assert Node.from_json(node.to_json()).inputs == node.inputs

@@ -128,7 +128,7 @@ class Score(Kind):
 
     def inputs(self, spec: Any) -> Sequence[Need]:
         if isinstance(spec.model, Best):
-            return [Need("model", {"best": Ref("models").address(spec.model.best)})]
+            return [Need("model", spec.model.model_dump())]
         return [Need("model", Ref("models").address(spec.model))]
 
 

@@ -1,0 +1,33 @@
+"""The best instance of a matrix: which of the inputs of one role is handed to the node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from specrun.errors import NodeError
+from specrun.model.work import Made
+
+
+def choose_best(found: Sequence[Made], metric: str, mode: str) -> Made:
+    """By facts["metrics"]; of equals the first by address. Raises NodeError: none reports the metric."""
+    scores = {made.address: score for made in found if (score := _score(made, metric)) is not None}
+    if not scores:
+        known = sorted({name for made in found for name in _metrics(made)})
+        hint = f"There are: {', '.join(known)}." if known else "They report no metrics at all."
+        raise NodeError(f"best: no instance of {found[0].address.base} reports the metric {metric}.", hint=hint)
+    sign = 1 if mode == "min" else -1
+    ranked = [made for made in found if made.address in scores]
+    return min(ranked, key=lambda made: (sign * scores[made.address], str(made.address)))
+
+
+def _metrics(made: Made) -> Mapping[str, object]:
+    metrics = made.facts.get("metrics")
+    return metrics if isinstance(metrics, Mapping) else {}
+
+
+def _score(made: Made, metric: str) -> float | None:
+    value = _metrics(made).get(metric)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
