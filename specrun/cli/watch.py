@@ -122,6 +122,7 @@ class Watch:
         self._status = ""
         self._away: set[str] = set()
         self._changed_files: dict[str, None] = {}
+        self._looked_at_s = time.time()
         self._because: list[str] = []
         self._next_poll = 0.0
 
@@ -233,7 +234,8 @@ class Watch:
         """called: only what is reached by these connections is asked anew."""
         began = time.monotonic()
         self._called.clear()
-        files, self._changed_files = [*self._changed_files], {}
+        files, self._changed_files = [*self._changed_files] or self._written_unheard(), {}
+        self._looked_at_s = time.time()
         # A run that goes on tells later what follows from them.
         if files or self._ongoing is None:
             # Editors save by way of files that are gone at once.
@@ -309,6 +311,15 @@ class Watch:
         self._files = tuple(dict.fromkeys([*self._files, *map(Path, places)]))
         if self._notifier is None or self._planned is None:
             self._listen(None, LookedAt())
+
+    def _written_unheard(self) -> list[str]:
+        """Files of the spec that were written since the last look, perhaps before anybody listened to them."""
+        written = []
+        for file in (self._spec, *self._files):
+            with suppress(OSError):
+                if file.stat().st_mtime > self._looked_at_s:
+                    written.append(str(file))
+        return list(dict.fromkeys(map(os.path.abspath, written)))
 
     def _listen(self, project: Project | None, looked_at: LookedAt) -> None:
         """Watch the folders that the plan depends on now."""

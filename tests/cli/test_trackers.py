@@ -30,9 +30,10 @@ def _project(folder: Path, tracking: str, nodes: str = _SMP) -> Project:
 def test_a_tracker_that_is_not_installed_is_told_before_anything_runs(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    project = _project(tmp_path, f"{name}: {{}}")
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(UsageError, match=rf"settings\.tracking\.{name}: the package {name} is not installed"):
-        refuse_unserved(_project(tmp_path, f"{name}: {{}}"))
+        refuse_unserved(project)
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
