@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             fingerprint=wanted,
             inputs=read,
             versions=versions(()),
-            seed=project.seed,
+            seed=project.seed if node.seed is None else node.seed,
             files=collect_files(staging, outputs.known_digests),
             parts=outputs.parts,
             facts=outputs.facts,

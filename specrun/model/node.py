@@ -47,6 +47,7 @@ class Node:
     resume: the values that must agree for an interrupted run's staging to be used again.
     declarations: address → resolved JSON of the taxonomies, skeletons and connections it names; what of
         them can change the result stands in result_config under the same address.
+    seed: where its random numbers begin; None: the project's seed.
     exclusive: names of leases that only one running node may hold (`fiftyone:quickstart.coins`).
     """
 
@@ -63,6 +64,7 @@ class Node:
     enabled: bool = True
     keep: int = 0
     description: str = ""
+    seed: int | None = None
     worker: str = "light"
     external: bool = False
     resume: Json = None
@@ -96,6 +98,7 @@ class Node:
             "enabled": self.enabled,
             "keep": self.keep,
             "description": self.description,
+            "seed": self.seed,
             "worker": self.worker,
             "external": self.external,
             "resume": self.resume,

@@ -92,7 +92,7 @@ def make_request(
         project_dir=str(job.project_dir),
         output_root=str(job.output_root),
         state_dir=str(paths.state_dir),
-        seed=job.seed,
+        seed=job.seed if node.seed is None else node.seed,
         gpus=gpus,
         cpus=cpus,
         resumed=resumed,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from specrun.spec.build import Built
     from specrun.spec.section import Registry
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 MAX_KEPT = 16
 """Compiled specs in one cache; the oldest make room."""
 

@@ -14,14 +14,14 @@ from specrun.model.digest import Json
 from specrun.model.node import Node, Resources
 from specrun.spec.annotations import COMMON_FIELDS, is_part_of_result
 from specrun.spec.compose import Composition, Declared, own_keys
-from specrun.spec.kind import Declaration, Kind, NodeSpec, ResourcesSpec
+from specrun.spec.kind import Declaration, Kind, NodeSpec, ResourcesSpec, SeededSpec
 from specrun.spec.linking import Links
 from specrun.spec.quantities import duration_s, memory_mib
 from specrun.spec.secrets import SecretRef
 from specrun.spec.tree import positions
 
-SEED_PATH = "project.seed"
-"""Under this name the project's seed stands in result_config and marks."""
+SEED_PATH = "seed"
+"""Under this name the seed stands in result_config and marks: the node's own, else the project's."""
 
 
 class Compiler:
@@ -48,8 +48,9 @@ class Compiler:
         declarations = {str(a): self._declaration(a) for a in self._links.declarations.get(entry.address, ())}
         result: dict[str, Json] = kind.result(_result_of(spec, config))
         result |= {address: part for address, (_, part) in declarations.items()}
+        seed = spec.seed if isinstance(spec, SeededSpec) else None
         if kind.uses_seed:
-            result[SEED_PATH] = self._seed
+            result[SEED_PATH] = self._seed if seed is None else seed
         return Node(
             address=entry.address,
             kind=f"{entry.section.name}.{entry.kind_name}",
@@ -64,6 +65,7 @@ class Compiler:
             enabled=spec.enabled,
             keep=kind.keeps if spec.keep is None else spec.keep,
             description=spec.description,
+            seed=seed,
             worker=kind.worker,
             external=kind.external(spec),
             resume=kind.resume_key(spec),
@@ -88,7 +90,7 @@ class Compiler:
             marks[str(address)] = declared.where
             marks |= positions(declared.tree, f"{address}.")
         if kind.uses_seed and self._seed_place:
-            marks[SEED_PATH] = self._seed_place
+            marks.setdefault(SEED_PATH, self._seed_place)
         return marks
 
 

@@ -135,7 +135,9 @@ def _declared(section: Section, entry: Entry, scope: Scope, report: Report) -> I
     kind_name, kind = chosen
     if "kind" not in kind.Spec.model_fields:
         table = table.without("kind")
-    for instance in _instances(table, kind, address, scope, report):
+    scope.matrix_keys_used.clear()
+    instances = _instances(table, kind, address, scope, report)
+    for instance in instances:
         matrix = instance if "matrix" in table.entries else None
         tree = scope.resolved(table, matrix=matrix, late=section.late)
         assert isinstance(tree, Table)
@@ -144,6 +146,8 @@ def _declared(section: Section, entry: Entry, scope: Scope, report: Report) -> I
         own = Address(section.name, entry.key, tuple((key, value_text(v.value)) for key, v in instance.items()))
         spec = validated(kind.Spec, tree, str(address), entry.where, report)
         yield Declared(own, section, kind_name, kind, entry.where, tree, tuple(references), spec)
+    if instances and not any(value.broken for value in instances[0].values()):
+        _check_matrix_is_used(table, kind, address, scope, report)
 
 
 def _entry_table(entry: Entry, address: Address, report: Report) -> Table | None:
@@ -223,6 +227,19 @@ def _matrix_values(entry: Entry, address: Address, report: Report) -> list[Scala
             return None
         seen[path_safe(text).lower()] = item
     return list(seen.values())
+
+
+def _check_matrix_is_used(
+    table: Table, kind: Kind | Declaration, address: Address, scope: Scope, report: Report
+) -> None:
+    """A key that nothing names would make the same node several times."""
+    matrix = table.get("matrix")
+    for key, entry in matrix.entries.items() if isinstance(matrix, Table) else ():
+        if key not in scope.matrix_keys_used:
+            value = f"${{matrix.{key}}}"
+            use = f"{key}: {value}" if key in kind.Spec.model_fields else f"{value} where it belongs"
+            message = f"{address}.matrix.{key} is used nowhere: its nodes would be the same but for their names"
+            report.error(entry.where, message, f"Write {use}.")
 
 
 def value_text(value: ScalarValue) -> str:

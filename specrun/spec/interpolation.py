@@ -36,6 +36,7 @@ class Scope:
         self._environment = environment
         self._report = report
         self._matrix: Mapping[str, Scalar] | None = None
+        self.matrix_keys_used: set[str] = set()
         self._late: frozenset[str] = frozenset()
         self._resolving: list[str] = []
         self._known: dict[str, Tree | None] = {}
@@ -168,6 +169,7 @@ class Scope:
         if key not in self._matrix:
             hint = did_you_mean(key, self._matrix, otherwise="The matrix has")
             raise self._failure(scalar, token, f'the matrix has no "{key}"', hint)
+        self.matrix_keys_used.add(key)
         return self._matrix[key]
 
     def _from_table(self, head: str, path: str, token: str, scalar: Scalar) -> Tree:

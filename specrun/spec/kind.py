@@ -143,6 +143,14 @@ class NodeSpec(Strict):
     """For people."""
 
 
+class SeededSpec(NodeSpec):
+    """Keys of a node whose result is drawn at random."""
+
+    seed: int | None = Field(default=None, ge=0, lt=2**32, json_schema_extra=NOT_RESULT)
+    """Where its random numbers begin; null: the project's seed. `matrix: {seed: [1, 2, 3]}` and
+    `seed: ${matrix.seed}` show how much of a score is chance."""
+
+
 WorkerSort = Literal["light", "fiftyone", "process"]
 
 
@@ -158,7 +166,7 @@ class Kind:
     """Raised when the output would differ for the same input."""
     worker: ClassVar[WorkerSort] = "light"
     uses_seed: ClassVar[bool] = False
-    """The project's seed is part of the result."""
+    """The seed is part of the result: the project's, or the node's own where its spec is a SeededSpec."""
     keeps: ClassVar[int] = 0
     """Default of `keep`."""
     resources: ClassVar[Resources] = Resources()

@@ -51,6 +51,13 @@ def test_steps_run_in_order_and_their_outputs_are_published(tmp_path: Path) -> N
     assert not list((tmp_path / "outputs/.staging").rglob("*.txt"))
 
 
+def test_a_node_runs_with_its_own_seed_else_with_that_of_the_project(tmp_path: Path) -> None:
+    write = python("import os; open('seed', 'w').write(os.environ['SPECRUN_SEED'])")
+    nodes = [replace(step("own", write), seed=7), step("projects", write)]
+    assert apply(tmp_path, nodes).code == 0
+    assert [(tmp_path / f"outputs/steps/{name}/seed").read_text() for name in ("own", "projects")] == ["7", "42"]
+
+
 def test_an_unchanged_project_has_nothing_to_do(tmp_path: Path) -> None:
     nodes = [step("a", python(WRITE.format("x", "1"))), step("b", python("pass"), inputs={"a": "steps.a"})]
     apply(tmp_path, nodes)

@@ -18,7 +18,7 @@ vars: {n: 1}
 sources:
   off: {kind: folder, path: "${env.HOST:-here}", enabled: false}
 models:
-  m: {data: off, train: {epochs: "${vars.n}"}, matrix: {e: [1, 2]}}
+  m: {data: off, train: {epochs: "${vars.n}"}, matrix: {e: [1, 2]}, description: "e${matrix.e}"}
 """
 
 

@@ -65,7 +65,7 @@ def test_text_of_the_environment_may_stand_for_a_number_or_a_truth_value(tmp_pat
     text = "sources:\n  a: {kind: numbers, count: '${env.N}', scale: '${env.S:-2}'}\n"
     text += "models:\n  m: {data: a, train: {shuffle: '${env.B}'}}"
     nodes = load(tmp_path, text, environ={"N": "5", "B": "false"}).nodes
-    assert nodes[0].config == {"count": 5, "scale": 2.0}
+    assert nodes[0].config == {"count": 5, "scale": 2.0, "seed": None}
     assert nodes[1].config["train"]["shuffle"] is False  # type: ignore[index, call-overload]
 
 

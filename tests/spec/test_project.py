@@ -75,9 +75,19 @@ def test_declarations_are_resolved_and_only_their_result_counts(tmp_path: Path) 
 
 def test_the_seed_counts_for_kinds_that_use_it(tmp_path: Path) -> None:
     project = loaded(tmp_path)
-    assert node_of(project, "sources.noise").result_config["project.seed"] == 7
-    assert "project.seed" not in node_of(project, "sources.photos").result_config
-    assert node_of(project, "sources.noise").marks["project.seed"].line == 3
+    assert node_of(project, "sources.noise").result_config["seed"] == 7
+    assert "seed" not in node_of(project, "sources.photos").result_config
+    assert node_of(project, "sources.noise").marks["seed"].line == 3
+
+
+def test_a_node_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
+    written = "{kind: numbers, count: 3, matrix: {seed: [7, 8]}, seed: '${matrix.seed}'}"
+    text = TEXT.replace("{kind: numbers, count: 3}", written).replace("after: [sources.noise]", "after: []")
+    project = loaded(tmp_path, text)
+    same, other = (node_of(project, f"sources.noise[seed={seed}]") for seed in (7, 8))
+    assert same.result_config == node_of(loaded(tmp_path), "sources.noise").result_config
+    assert (other.result_config["seed"], other.seed, other.marks["seed"].line) == (8, 8, 12)
+    assert Node.from_json(other.to_json()).seed == 8
 
 
 def test_marks_name_the_line_of_every_written_key(tmp_path: Path) -> None:
@@ -131,12 +141,13 @@ def test_matrix_instances_have_their_values_and_addresses(tmp_path: Path) -> Non
 sources: {a: {kind: folder, path: x}}
 project: {name: a}
 models:
-  m: {data: a, matrix: {e: [1, 2.5], fast: [true]}, train: {lr: "${matrix.e}"}, description: "lr ${matrix.e}"}
+  m: {data: a, matrix: {e: [1, 2.5], fast: [true]}, train: {lr: "${matrix.e}"},
+      description: "${matrix.e} ${matrix.fast}"}
 """
     nodes = loaded(tmp_path, text).nodes[1:]
     assert [str(n.address) for n in nodes] == ["models.m[e=1,fast=true]", "models.m[e=2.5,fast=true]"]
     assert [n.config["train"]["lr"] for n in nodes] == [1.0, 2.5]  # type: ignore[index, call-overload]
-    assert nodes[1].description == "lr 2.5"
+    assert nodes[1].description == "2.5 true"
     assert nodes[1].address.folder == "models/m/e=2.5/fast=true"
 
 

@@ -12,7 +12,7 @@ sources:
 palettes:
   p: {names: [red]}
 models:
-  grid: {data: photos, matrix: {lr: [0.1, 0.2], e: [x, y]}, train: {lr: "${matrix.lr}"}}
+  grid: {data: photos, matrix: {lr: [0.1, 0.2], e: [x, y]}, train: {lr: "${matrix.lr}"}, description: "${matrix.e}"}
 """
 
 
@@ -151,8 +151,26 @@ def test_a_wrong_matrix_is_one_mistake(tmp_path: Path, matrix: str, message: str
     assert [d.message for d in found] == [message]
 
 
+def test_a_matrix_key_that_nothing_uses_is_a_mistake(tmp_path: Path) -> None:
+    text = "  m: {data: photos, matrix: {mode: [fast], a: [1, 2]}, mode: '${matrix.mode}'}"
+    (line,) = lines(mistakes(tmp_path, f"{BASE}{text}"))
+    assert line == (
+        "10:44 models.m.matrix.a is used nowhere: its nodes would be the same but for their names. "
+        "Write ${matrix.a} where it belongs."
+    )
+
+
+def test_a_matrix_key_with_the_name_of_a_key_is_told_how_to_be_that_key(tmp_path: Path) -> None:
+    text = "sources: {noise: {kind: numbers, count: 3, matrix: {seed: [1, 2]}}}"
+    (line,) = lines(mistakes(tmp_path, text))
+    assert line.endswith("Write seed: ${matrix.seed}.")
+
+
 def test_a_mistake_in_every_instance_is_shown_once(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, BASE + "  m: {data: photos, matrix: {a: [1, 2, 3]}, mode: x, start_from: q}")
+    found = mistakes(
+        tmp_path,
+        BASE + "  m: {data: photos, matrix: {a: [1, 2, 3]}, description: 'n${matrix.a}', mode: x, start_from: q}",
+    )
     assert len(found) == 2
 
 

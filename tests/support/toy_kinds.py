@@ -20,6 +20,7 @@ from specrun.spec.kind import (
     Ref,
     Registry,
     Section,
+    SeededSpec,
     Strict,
 )
 from specrun.spec.secrets import SecretRef
@@ -61,7 +62,7 @@ class Folder(Kind):
 
 
 class Numbers(Kind):
-    class Spec(NodeSpec):
+    class Spec(SeededSpec):
         count: int = Field(ge=1)
         """How many numbers."""
         scale: float = 1.0

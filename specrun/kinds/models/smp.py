@@ -16,12 +16,12 @@ from specrun.model.node import Resources
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
-from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
 from specrun.training.smp.settings import AugmentSpec, Mode, SmpTrainSpec
 from specrun.training.warm_start import start_file, start_needs
 
 
-class SmpSpec(NodeSpec):
+class SmpSpec(SeededSpec):
     """Semantic segmentation."""
 
     arch: str = "Unet"

@@ -19,7 +19,7 @@ from specrun.model.node import Resources
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look, Made
-from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref
+from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
 
 if TYPE_CHECKING:
     from specrun.training.ultralytics.checkpoints import TrainingState
@@ -28,7 +28,7 @@ DEFAULT_EPOCHS = 100
 """Ultralytics' own."""
 
 
-class UltralyticsSpec(NodeSpec):
+class UltralyticsSpec(SeededSpec):
     weights: str
     """A checkpoint (.pt, a path or a release name) or an architecture (.yaml) to train from scratch."""
     data: Annotated[str | None, Ref("exports")] = None

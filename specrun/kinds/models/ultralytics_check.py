@@ -37,6 +37,8 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
         Problem(f"train.{found.path}", found.message, found.hint, found.warning)
         for found in argument_problems(spec.train, arguments, installed_limits())
     ]
+    if spec.seed is not None and "seed" in spec.train:
+        problems.append(Problem("train.seed", "The seed is given twice.", "Leave `seed` or `train.seed` out."))
     gpus = 0 if spec.resources.gpus is None else _gpu_count(spec.resources.gpus)
     batch = spec.train.get("batch")
     if gpus > 1 and isinstance(batch, int) and batch > 0 and batch % gpus:

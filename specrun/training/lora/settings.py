@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from specrun.spec.kind import NOT_RESULT, NodeSpec, Ref, Strict
+from specrun.spec.kind import NOT_RESULT, Ref, SeededSpec, Strict
 from specrun.training.lora.presets import PRESETS
 
 Network = Literal["lora", "dora", "locon", "lokr"]
@@ -68,7 +68,7 @@ class MaskSpec(Strict):
     """Weight of the other pixels."""
 
 
-class LoraTraining(NodeSpec):
+class LoraTraining(SeededSpec):
     """The keys of a LoRA job that say how it is trained."""
 
     dataset: Annotated[str, Ref("datasets")]

@@ -119,6 +119,14 @@ def test_a_path_to_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @needs_release
+def test_a_seed_in_two_places_is_refused(tmp_path: Path) -> None:
+    assert _problems(tmp_path, seed=1, train={"batch": 8}) == []
+    assert _problems(tmp_path, seed=1, train={"seed": 2}) == [
+        ("train.seed", "The seed is given twice. Leave `seed` or `train.seed` out.")
+    ]
+
+
+@needs_release
 def test_a_batch_that_the_gpus_cannot_share_is_refused(tmp_path: Path) -> None:
     assert _problems(tmp_path, resources={"gpus": 2}, train={"batch": 8}) == []
     assert _problems(tmp_path, resources={"gpus": 2}, train={"batch": 7}) == [
