@@ -178,7 +178,7 @@ def _shape_to_json(label: AnyLabel) -> tuple[str, dict[str, Any]]:
                 data["box"] = [float(value) for value in label.box]
             return "keypoints", data
         case Tag():
-            return "tag", {}
+            return "tag", {"others": [[name, float(score)] for name, score in label.others]} if label.others else {}
 
 
 def _part_to_json(part: Part) -> list[list[float]]:
@@ -223,7 +223,7 @@ def _polyline_shape(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _READERS: Mapping[str, tuple[Callable[..., AnyLabel], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
-    "tag": (Tag, lambda data: {}),
+    "tag": (Tag, lambda data: {"others": tuple((name, score) for name, score in data.get("others", ()))}),
     "box": (Box, _box_shape),
     "polygon": (Polygon, _polygon_shape),
     "mask": (Mask, _mask_shape),

@@ -84,8 +84,12 @@ def classes_through(classes: Sequence[str], taxonomy: ResolvedTaxonomy | None, w
 def _mapped(labels: Iterable[AnyLabel], taxonomy: ResolvedTaxonomy, task: str) -> Iterable[AnyLabel]:
     for label in labels:
         name = taxonomy.apply(label.label) if counts_in(label, task) else label.label
-        if name is not None:
-            yield label if name == label.label else replace(label, label=name)
+        if name is None:
+            continue
+        if isinstance(label, Tag) and label.others:
+            mapped = ((taxonomy.apply(other), score) for other, score in label.others)
+            label = replace(label, others=tuple((other, score) for other, score in mapped if other is not None))
+        yield label if name == label.label else replace(label, label=name)
 
 
 def instances(
@@ -223,11 +227,14 @@ def _paint(whole: Bitmap, label: AnyLabel, sample: Sample) -> None:
 
 
 def image_classes(pair: Pair, classes: Sequence[str]) -> ImageClasses:
+    """A class that several of the model's became through a taxonomy has the place of the first."""
     tags = [[label for label in sample.labels if isinstance(label, Tag)] for sample in pair]
-    predicted = sorted(tags[1], key=lambda label: -(label.score or 0.0))
+    answers = [(label.label, label.score or 0.0) for label in tags[1]]
+    answers += [other for label in tags[1] for other in label.others]
+    ranked = [name for name, _ in sorted(answers, key=lambda answer: -answer[1])]
     return ImageClasses(
         truth=tuple(dict.fromkeys(classes.index(label.label) for label in tags[0])),
-        predicted=tuple(dict.fromkeys(classes.index(label.label) for label in predicted)),
+        predicted=tuple(dict.fromkeys(classes.index(name) for name in ranked)),
     )
 
 

@@ -351,7 +351,10 @@ def _notes(predictions: Made, task: str, gone: int, unknown: Mapping[str, int]) 
             "lower than it could be; a threshold of 0.001 gives the whole curve"
         )
     if task == "classify" and threshold > 1 / max(len(predictions.facts["classes"]), 1):
-        notes.append(f"{predictions.address} holds only classes of at least {threshold:g} confidence")
+        notes.append(
+            f"{predictions.address} holds a class only where the most certain one has at least {threshold:g} "
+            "confidence; the other images count as wrong"
+        )
     if gone:
         notes.append(f"{gone} predicted images are no longer in the dataset and were left out")
     if unknown:

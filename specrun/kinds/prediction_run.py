@@ -27,6 +27,9 @@ from specrun.training.predictor import PointLayout, PredictionSettings, Predicto
 from specrun.training.tiles import Tiling
 
 _LABELS_VERSION = 2
+_TAGS_VERSION = 3
+"""Of models that classify images."""
+_THRESHOLD = 0.25
 _UNWRITTEN = 32
 """Images whose labels wait for their files; more would fill the memory where files are slower than the model."""
 
@@ -88,6 +91,10 @@ class PredictionRun:
     def _task(self) -> str:
         return "endpoint" if self._model is None else str(self._model.facts["task"])
 
+    def _threshold(self) -> float:
+        given = self._spec.threshold
+        return given if given is not None else 0.0 if self._task() == "classify" else _THRESHOLD
+
     def _facts(self, classes: Sequence[str], images: int, predicted: int, counts: Counter[str]) -> dict[str, Json]:
         return {
             "images": images,
@@ -95,7 +102,7 @@ class PredictionRun:
             "labels": dict(sorted(counts.items())),
             "classes": list(classes),
             "label_field": self._field,
-            "threshold": self._spec.threshold,
+            "threshold": self._threshold(),
             "task": self._task(),
             **({"multi_label": True} if self._says_several() else {}),
         }
@@ -115,14 +122,16 @@ class PredictionRun:
         else:
             facts = self._made_by.facts
             model = [file_digest(self._made_by.artifact("best")), facts.get("imgsz"), list(facts["classes"])]
-        fields = {"threshold", "min_area", "max_count", "nms", "tile", "tta", "precision"}
+        fields = {"min_area", "max_count", "nms", "tile", "tta", "precision"}
+        settings = {**spec.model_dump(mode="json", include=fields), "threshold": self._threshold()}
         points = None if self._points is None else [list(self._points.points), [*map(list, self._points.flip_pairs)]]
-        return json_digest([_LABELS_VERSION, model, spec.model_dump(mode="json", include=fields), points])
+        version = _TAGS_VERSION if self._task() == "classify" else _LABELS_VERSION
+        return json_digest([version, model, settings, points])
 
     def _settings(self) -> PredictionSettings:
         spec = self._spec
         return PredictionSettings(
-            threshold=spec.threshold,
+            threshold=self._threshold(),
             min_area=spec.min_area,
             batch=spec.batch,
             device="0" if self._ctx.gpus else "cpu",

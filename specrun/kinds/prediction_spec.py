@@ -98,9 +98,9 @@ class PredictionSpec(NodeSpec):
     tta: list[ViewName] = []
     """The image is looked at in these ways too: flip, flip_vertical, rotate (three quarters of a turn), scale
     (0.8 and 1.25). Probabilities are averaged, objects fused; a score is the mean over all ways."""
-    threshold: float = Field(default=0.25, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)
     """Least confidence of a label; of a model of pixels, least probability of a pixel's class. Average precision
-    needs a low one, such as 0.01."""
+    needs a low one, such as 0.01. null: 0.25, and 0 for a model that classifies images, which then answers for each."""
     min_area: float = Field(default=0, ge=0)
     """Least area of a label in square pixels; of a model of pixels, of an island of its class."""
     max_count: int | None = Field(default=None, ge=1)

@@ -53,7 +53,9 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tag(Label):
-    """A class of the whole image."""
+    """A class of the whole image. others: what a model thinks next, most certain first, each with its confidence."""
+
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -112,7 +112,11 @@ def _touch(one: Any, other: Any) -> bool:
 
 def fused(seen: Sequence[Sequence[AnyLabel]], least_iou: float, *, class_wise: bool) -> list[AnyLabel]:
     """What several views of one image agree on, most certain first; the score is the mean over all views, those
-    that did not see it included. Labels of one view are different things: the model has compared them itself."""
+    that did not see it included. Labels of one view are different things: the model has compared them itself. Classes
+    of images are one label, by the mean of all classes."""
+    tags = [label for labels in seen for label in labels if isinstance(label, Tag)]
+    if tags and len(tags) == sum(map(len, seen)):
+        return [_mean_tag(tags, len(seen))]
     clusters: list[list[AnyLabel]] = []
     for labels in seen:
         places = _partners(labels, [cluster[0] for cluster in clusters], least_iou, class_wise=class_wise)
@@ -122,6 +126,16 @@ def fused(seen: Sequence[Sequence[AnyLabel]], least_iou: float, *, class_wise: b
             else:
                 clusters[place].append(label)
     return by_score([_fuse(by_score(cluster), len(seen)) for cluster in clusters])
+
+
+def _mean_tag(tags: Sequence[Tag], view_count: int) -> Tag:
+    sums: dict[str, float] = {}
+    for tag in tags:
+        for name, score in ((tag.label, tag.score or 0.0), *tag.others):
+            sums[name] = sums.get(name, 0.0) + score
+    means = [(name, total / view_count) for name, total in sums.items()]
+    (first, score), *others = sorted(means, key=lambda entry: -entry[1])
+    return replace(tags[0], label=first, score=score, others=tuple(others))
 
 
 def _partners(
@@ -135,10 +149,7 @@ def _partners(
         for place, head in enumerate(heads):
             if class_wise and head.label != label.label:
                 continue
-            if isinstance(label, Tag):
-                overlap = float(head.label == label.label)
-            else:
-                overlap = iou(head, label) if _touch(of_heads[place], corners[number]) else 0.0
+            overlap = iou(head, label) if _touch(of_heads[place], corners[number]) else 0.0
             if overlap > least_iou:
                 overlaps.append((overlap, number, place))
     found: list[int | None] = [None] * len(ordered)

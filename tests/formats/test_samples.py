@@ -57,7 +57,7 @@ def shaped(make: type, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[An
 
 
 labels = st.one_of(
-    shaped(Tag),
+    shaped(Tag, others=st.lists(st.tuples(texts, numbers), max_size=2).map(tuple)),
     # No rotation of -0.0: it is the default, which is not written.
     shaped(Box, x=numbers, y=numbers, width=numbers, height=numbers, rotation=numbers.map(lambda turn: turn + 0.0)),
     shaped(Polygon, parts=st.lists(parts, min_size=1, max_size=2).map(tuple)),

@@ -22,8 +22,12 @@ from specrun.kinds.predictions import PredictionSpec
 from specrun.kinds.registry import REGISTRY
 from specrun.model.address import parse_address
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Sample, Tag, Visibility
+from specrun.model.taxonomy import ResolvedTaxonomy
 from specrun.model.work import Made
 from specrun.spec.project import load_project
+from specrun.training.instances import chosen_labels
+from specrun.training.predictor import PredictionSettings
+from specrun.training.ultralytics.results import result_to_labels
 from tests.support.context import make_context
 from tests.support.specs import write_spec
 
@@ -351,6 +355,42 @@ def test_tags_are_compared_as_classes_of_images(tmp_path: Path) -> None:
     assert content["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert [w["name"] for w in content["worst"]] == ["b"]
     assert "no instances" in (folder / "report.html").read_text()
+
+
+def test_top_5_of_a_classifier_equals_torchmetrics(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    metrics = pytest.importorskip("torchmetrics.classification")
+    random = np.random.default_rng(0)
+    names = [f"c{number}" for number in range(9)]
+    certainty = random.dirichlet(np.ones(9), 80).astype(np.float32)
+    drawn = random.integers(0, 9, 80)
+    truth = [_sample(str(place), Tag(label=names[index])) for place, index in enumerate(drawn)]
+    settings = PredictionSettings(threshold=0.0, min_area=0, batch=1, device="cpu")
+    predicted = []
+    for place, row in enumerate(certainty):
+        fields = {"orig_shape": (64, 64), "obb": None, "boxes": None, "masks": None, "keypoints": None}
+        labels = result_to_labels(SimpleNamespace(probs=SimpleNamespace(data=row), **fields), names)
+        predicted.append(_sample(str(place), *chosen_labels(labels, settings)))
+    found = _predictions(tmp_path, predicted, task="classify", classes=names, threshold=0.0)
+    outputs, _ = _evaluate(tmp_path, truth, found)
+    given = torch.from_numpy(certainty), torch.from_numpy(drawn)
+    for name, top in (("accuracy", 1), ("top5", 5)):
+        expected = float(metrics.MulticlassAccuracy(num_classes=9, average="micro", top_k=top)(*given))
+        assert outputs.facts[name] == pytest.approx(expected, abs=1e-6)
+    assert outputs.facts["accuracy"] < outputs.facts["top5"] < 1
+
+
+def test_the_next_classes_of_a_classifier_go_through_the_taxonomy(tmp_path: Path) -> None:
+    tags = {"a": Tag(label="oak", score=0.4, others=(("elm", 0.3), ("moss", 0.2), ("fern", 0.1)))}
+    truth = [_sample("a", Tag(label="fern"))]
+    found = _predictions(
+        tmp_path, [_sample("a", tags["a"])], task="classify", classes=["oak", "elm", "moss", "fern"], threshold=0.0
+    )
+    trees = ResolvedTaxonomy(("tree", "fern"), {"oak": "tree", "elm": "tree"}, frozenset({"moss"}))
+    outputs, folder = _evaluate(tmp_path, truth, found, taxonomy="t", declarations={"taxonomies.t": trees.to_json()})
+    assert (outputs.facts["accuracy"], outputs.facts["top5"]) == (0.0, 1.0)
+    (image,) = json.loads((folder / "evaluation.json").read_text())["p"]["worst"]
+    assert image["name"] == "a"
 
 
 def test_masks_of_a_semantic_model_are_compared_by_pixel(tmp_path: Path) -> None:

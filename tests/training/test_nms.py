@@ -57,9 +57,11 @@ def test_a_fused_mask_has_the_pixels_that_most_of_the_weight_has() -> None:
 
 
 def test_tags_of_views_are_a_vote() -> None:
-    found = fused([[Tag(label="a", score=0.6)], [Tag(label="b", score=0.9)], [Tag(label="a", score=0.6)]], 0.5,
-                  class_wise=True)  # fmt: skip
-    assert [(label.label, pytest.approx(label.score)) for label in found] == [("a", 0.4), ("b", 0.3)]
+    seen = [Tag(label="a", score=0.6, others=(("b", 0.3),)), Tag(label="b", score=0.9), Tag(label="a", score=0.6)]
+    (label,) = fused([[tag] for tag in seen], 0.5, class_wise=True)
+    assert isinstance(label, Tag)
+    # Of three views; what a view did not name counts as nothing.
+    assert [(label.label, label.score), *label.others] == [("a", pytest.approx(0.4)), ("b", pytest.approx(0.4))]
 
 
 def test_labels_of_one_view_are_never_fused() -> None:

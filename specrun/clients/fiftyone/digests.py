@@ -27,7 +27,10 @@ CAPTIONS = ("caption", "caption_by")
 """Sample fields that are a part of their own, `captions`, where the dataset has them; who wrote one changes nothing."""
 UNANNOTATED = "not annotated|mark||"
 """Stands among the labels of a sample that nobody looked at: an export treats it otherwise than an empty one."""
-_COUNTED = ("source_label", "group", "z_order", "occluded", "iscrowd", "source_id", "part_of", "rotation", "names")
+_COUNTED = (
+    *("source_label", "group", "z_order", "occluded", "iscrowd", "source_id", "part_of", "rotation", "names"),
+    *("other_classes", "other_confidences"),
+)
 _NAMES = {"box": "box", "mask": "mask", "polygon": "polygon", "line": "line", "keypoints": "keypoint set", "tag": "tag"}
 
 

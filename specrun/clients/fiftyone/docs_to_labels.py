@@ -94,7 +94,8 @@ def read_attributes(doc: Mapping[str, Any], marks: frozenset[str]) -> dict[str, 
 def _doc_to_labels(doc: Mapping[str, Any], scale: NDArray[np.float64], shared: dict[str, Any]) -> list[AnyLabel]:
     match doc.get("_cls"):
         case "Classification":
-            return [Tag(**shared)]
+            others = zip(doc.get("other_classes") or (), doc.get("other_confidences") or (), strict=False)
+            return [Tag(others=tuple((str(name), float(score)) for name, score in others), **shared)]
         case "Detection":
             return _detection_to_labels(doc, scale, shared)
         case "Polyline":

@@ -4,7 +4,7 @@ FiftyOne's label fields are typed, so one label field of ours is a *family* of t
 type of most of its labels, and the others lie beside it as `<field>_detections`, `<field>_polylines`,
 `<field>_keypoints` and `<field>_tags`, made only when there is something to hold.
 
-    Tag            Classification of Classifications
+    Tag            Classification of Classifications, with `other_classes`, `other_confidences`
     Box            Detection; turned: closed Polyline of its four corners, with `rotation`
     Mask           Detection with `mask`: zlib of a .npy array the size of its bounding box
     Polygon        closed filled Polyline a part: first the outline, then its holes (rings of one Polyline
@@ -47,7 +47,8 @@ COMPANION = {
 RESERVED = frozenset(
     {"label", "tags", "confidence", "index", "bounding_box", "mask", "mask_path", "points", "closed", "filled"}
     | {"attributes", "instance", "logits", "id", "source_label", "group", "z_order", "occluded", "iscrowd"}
-    | {"source_id", "part_of", "rotation", "visibility", "names", "box", "score", "heading", "dimensions", "location"}
+    | {"other_classes", "other_confidences", "source_id", "part_of", "rotation", "visibility", "names", "box"}
+    | {"score", "heading", "dimensions", "location"}
 )
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]*")
 

@@ -48,8 +48,11 @@ def labels_to_docs(
 
 def _shape_docs(label: AnyLabel, scale: NDArray[np.float64], number: int) -> list[Doc]:
     match label:
-        case Tag():
+        case Tag(others=()):
             return [{"_cls": "Classification"}]
+        case Tag():
+            names, scores = [name for name, _ in label.others], [float(score) for _, score in label.others]
+            return [{"_cls": "Classification", "other_classes": names, "other_confidences": scores}]
         case Box() if not label.rotation % 360:
             place = _relative_box((label.x, label.y, label.width, label.height), scale)
             return [{"_cls": "Detection", "attributes": {}, "bounding_box": place}]

@@ -13,6 +13,8 @@ from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Tag, Visibility
 
 _Floats = NDArray[np.floating[Any]]
 _SEEN_CONFIDENCE = 0.5
+_MOST_CLASSES = 20
+"""Of an image that are kept: more than top-5 needs, since a taxonomy may make one of several."""
 
 
 def result_to_labels(result: Any, classes: Sequence[str], *, min_area: float = 0.0) -> tuple[AnyLabel, ...]:
@@ -20,7 +22,7 @@ def result_to_labels(result: Any, classes: Sequence[str], *, min_area: float = 0
     height, width = result.orig_shape
     labels: Sequence[AnyLabel]
     if result.probs is not None:
-        labels = [Tag(label=classes[result.probs.top1], score=float(result.probs.top1conf))]
+        labels = [image_class(_array(result.probs.data), classes)]
     elif result.obb is not None:
         obb = result.obb
         labels = rotated_boxes(_array(obb.xywhr), _array(obb.conf), _array(obb.cls), classes, min_area=min_area)
@@ -35,6 +37,16 @@ def result_to_labels(result: Any, classes: Sequence[str], *, min_area: float = 0
         else:
             labels = upright_boxes(*boxes, classes, (width, height), min_area=min_area)
     return tuple(sorted(labels, key=lambda label: -(label.score or 0.0)))
+
+
+def image_class(scores: _Floats, classes: Sequence[str]) -> Tag:
+    """The most certain class and the next ones. scores: (classes,)."""
+    first, *others = np.argsort(-scores, kind="stable")[:_MOST_CLASSES]
+    return Tag(
+        label=classes[first],
+        score=float(scores[first]),
+        others=tuple((classes[index], float(scores[index])) for index in others),
+    )
 
 
 def upright_boxes(

@@ -55,6 +55,7 @@ def test_what_is_no_part_of_a_label_changes_no_digest(change: dict[str, Any]) ->
         {"closed": False, "filled": False},
         {"part_of": 0},
         {"source_label": "x"},
+        {"other_classes": ["x"], "other_confidences": [0.5]},
     ],
 )
 def test_what_is_part_of_a_label_changes_its_digest(change: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ def there_and_back(label: AnyLabel) -> AnyLabel:
     "label",
     [
         Tag(label="murky", score=0.25),
+        Tag(label="murky", score=0.5, others=(("clear", 0.25), ("night", 0.125))),
         Box(label="a", x=1, y=2, width=8, height=4),
         Box(label="a", x=8, y=4, width=16, height=8, rotation=90),
         Mask(label="a", bitmap=BITMAP, left=5, top=7),

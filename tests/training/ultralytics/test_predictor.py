@@ -103,6 +103,12 @@ for task, kind in (("detect", ""), ("pose", "-pose"), ("obb", "-obb"), ("classif
     expected = result_to_labels(theirs, classes)
     assert len(found) == 2 and len(found[0]) == len(expected) > 0, (task, len(found[0]), len(expected))
     assert found[0][0].label == expected[0].label and abs(found[0][0].score - expected[0].score) < 1e-5
+    if task == "classify":
+        answers = [(found[0][0].label, found[0][0].score), *found[0][0].others]
+        assert len(answers) == 20
+        scores = theirs.probs.data.numpy()
+        assert all(abs(score - scores[classes.index(name)]) < 1e-5 for name, score in answers)
+        assert np.allclose([score for _, score in answers[:5]], scores[theirs.probs.top5], atol=1e-5)
     if task == "pose":
         turned = predictor(folder / "pose.pt", task, classes, threshold=1e-5, points=wanted).detect([image])[0][0]
         assert turned.names == wanted.points

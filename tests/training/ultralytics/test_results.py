@@ -73,10 +73,19 @@ def test_keypoints_below_half_are_hidden() -> None:
     assert label.box == (0, 0, 4, 4)
 
 
-def test_a_classification_is_a_tag() -> None:
-    (label,) = result_to_labels(_result(probs=SimpleNamespace(top1=1, top1conf=0.5)), _CLASSES)
+def test_a_classification_is_a_tag_that_knows_the_next_classes() -> None:
+    probs = SimpleNamespace(data=np.array([0.25, 0.5, 0.0625, 0.1875], dtype=np.float32))
+    (label,) = result_to_labels(_result(probs=probs), ("a", "b", "c", "d"))
     assert isinstance(label, Tag)
-    assert (label.label, label.score) == ("large", 0.5)
+    assert (label.label, label.score) == ("b", 0.5)
+    assert label.others == (("a", 0.25), ("d", 0.1875), ("c", 0.0625))
+
+
+def test_a_classification_keeps_the_most_certain_of_many_classes() -> None:
+    scores = np.arange(100, dtype=np.float32) / 4950
+    (label,) = result_to_labels(_result(probs=SimpleNamespace(data=scores)), [f"c{number}" for number in range(100)])
+    assert isinstance(label, Tag)
+    assert [name for name, _ in ((label.label, label.score), *label.others)] == [f"c{99 - n}" for n in range(20)]
 
 
 def test_a_batch_holds_images_of_one_size() -> None:
