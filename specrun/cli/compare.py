@@ -6,11 +6,14 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
+from specrun.cli.compare_table import difference_lines, table
 from specrun.cli.github import as_text
 from specrun.cli.project import expand
 from specrun.cli.state import add_project, load_project_of, reading
@@ -21,7 +24,7 @@ from specrun.model.state import NodeRecord
 from specrun.views.facts import scores
 from specrun.views.paint import Paint
 from specrun.views.quantities import number
-from specrun.views.text import cells, clean
+from specrun.views.text import clean
 
 SEED = "seed"
 _NO_SCORES = frozenset({"metrics", "per_class", "compare", "pck_per_point"})
@@ -29,11 +32,17 @@ _NO_SCORES = frozenset({"metrics", "per_class", "compare", "pck_per_point"})
 
 @dataclass(frozen=True)
 class Instance:
-    """scores: empty when it was never made."""
+    """scores: empty when it was never made. model: of an evaluation of several. compared: what its `compare` found."""
 
     address: Address
     scores: Mapping[str, float] = field(default_factory=dict)
     made: bool = False
+    model: str = ""
+    compared: Mapping[str, Json] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{clean(str(self.address))}{' ' if self.model else ''}{self.model}"
 
     @property
     def group(self) -> tuple[tuple[str, str], ...]:
@@ -62,24 +71,31 @@ def run(arguments: argparse.Namespace) -> int:
     with reading(project) as state:
         records = state.records()
     wanted = expand(arguments.addresses, [node.address for node in project.nodes], "")
-    instances = [instance_of(address, records.get(address)) for address in wanted]
+    instances = [one for address in wanted for one in instances_of(address, records.get(address))]
     metrics = metrics_of(instances, arguments.metric)
     if arguments.json:
         sys.stdout.write(json.dumps(to_json(instances, metrics), indent=2, ensure_ascii=False) + "\n")
         return 0
     paint = Paint(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-    sys.stdout.write(as_text("".join(f"{line}\n" for line in lines(instances, metrics, paint))))
+    width = shutil.get_terminal_size().columns  # 80 where there is none
+    sys.stdout.write(as_text("".join(f"{line}\n" for line in lines(instances, metrics, paint, width))))
     return 0
 
 
-def instance_of(address: Address, record: NodeRecord | None) -> Instance:
+def instances_of(address: Address, record: NodeRecord | None) -> list[Instance]:
+    """One, or of an evaluation of several models one for each."""
     if record is None:
-        return Instance(address)
-    found = scores(record.facts)
-    for name, value in record.facts.items():  # of several models, each under its name
-        if isinstance(value, Mapping) and name not in _NO_SCORES:
-            found |= {f"{clean(name)}/{key}": score for key, score in scores(value).items()}
-    return Instance(address, found, made=True)
+        return [Instance(address)]
+    models = [(clean(name), value) for name, value in record.facts.items() if _is_model(value, name)]
+    if not models:
+        return [Instance(address, scores(record.facts), made=True)]
+    compared = record.facts.get("compare")
+    found = compared if isinstance(compared, Mapping) else None
+    return [Instance(address, scores(value), made=True, model=name, compared=found) for name, value in models]
+
+
+def _is_model(value: Json, name: str) -> TypeGuard[Mapping[str, Json]]:
+    return isinstance(value, Mapping) and name not in _NO_SCORES and "images" in value and bool(scores(value))
 
 
 def metrics_of(instances: Sequence[Instance], chosen: Sequence[str]) -> list[str]:
@@ -102,7 +118,8 @@ def spreads(
     groups: dict[tuple[tuple[str, str], ...], list[Instance]] = {}
     for one in instances:
         if one.made and one.group != one.address.instance:
-            groups.setdefault((("", str(one.address.base)), *one.group), []).append(one)
+            name = f"{one.address.base}{' ' if one.model else ''}{one.model}"
+            groups.setdefault((("", name), *one.group), []).append(one)
     return {
         group: {
             name: found for name in metrics if (found := _spread([m.scores.get(name) for m in members])) is not None
@@ -125,6 +142,7 @@ def to_json(instances: Sequence[Instance], metrics: Sequence[str]) -> Json:
             "address": str(one.address),
             "matrix": dict(one.address.instance),
             "made": one.made,
+            **({"model": one.model} if one.model else {}),
             "scores": {name: one.scores.get(name) for name in metrics},
         }
         for one in instances
@@ -140,15 +158,20 @@ def to_json(instances: Sequence[Instance], metrics: Sequence[str]) -> Json:
         }
         for group, by_metric in spreads(instances, metrics).items()
     ]
-    return {"format": 1, "metrics": list(metrics), "instances": rows, "over_seeds": groups}
+    compared: dict[str, Json] = {str(one.address): dict(one.compared) for one in instances if one.compared is not None}
+    found: dict[str, Json] = {"format": 1, "metrics": list(metrics), "instances": rows, "over_seeds": groups}
+    return {**found, "compared": compared} if compared else found
 
 
-def lines(instances: Sequence[Instance], metrics: Sequence[str], paint: Paint) -> Iterator[str]:
+def lines(instances: Sequence[Instance], metrics: Sequence[str], paint: Paint, width: int = 80) -> Iterator[str]:
     rows = []
     for one in instances:
         values = [_value(one.scores.get(name)) for name in metrics]
-        rows.append([clean(str(one.address)), *(values if one.made else ["not made", *([""] * (len(metrics) - 1))])])
-    yield from _table(["", *metrics], rows, paint)
+        rows.append([one.name, *(values if one.made else ["not made", *([""] * (len(metrics) - 1))])])
+    yield from table(["", *metrics], rows, paint, width)
+    for address, compared in {str(one.address): one.compared for one in instances if one.compared is not None}.items():
+        yield ""
+        yield from difference_lines(clean(address), compared, metrics, paint, width)
     groups = spreads(instances, metrics)
     if not groups:
         return
@@ -158,7 +181,7 @@ def lines(instances: Sequence[Instance], metrics: Sequence[str], paint: Paint) -
         matrix = ",".join(f"{key}={value}" for key, value in group[1:])
         name = group[0][1] + (f"[{matrix}]" if matrix else "")
         rows.append([clean(name), *(_spread_text(by_metric.get(metric)) for metric in metrics)])
-    yield from _table(["mean ± spread over the seeds", *metrics], rows, paint)
+    yield from table(["mean ± spread over the seeds", *metrics], rows, paint, width)
 
 
 def _value(value: float | None) -> str:
@@ -169,17 +192,3 @@ def _spread_text(found: Spread | None) -> str:
     if found is None:
         return "–"
     return f"{number(found.mean)} ± {'?' if found.spread is None else number(found.spread)}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], paint: Paint) -> Iterator[str]:
-    widths = [max(cells(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    yield paint("  ".join(_aligned(head, widths)).rstrip(), "bold")
-    for row in rows:
-        yield "  ".join(_aligned(row, widths)).rstrip()
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Names to the left, numbers to the right."""
-    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-        gap = " " * (width - cells(text))
-        yield gap + text if column else text + gap
