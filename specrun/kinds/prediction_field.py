@@ -73,7 +73,7 @@ def refuse_foreign_field(field: str, on: Made, db: Any, ctx: Context) -> None:
     layout = db.layout(name)
     if field in (on.facts.get("label_field"), layout.main_field):
         raise NodeError(f"label_field: {field} holds the labels of {name}, which people annotate.", hint=_OTHER)
-    if f"{name}/{field}" in _written_before(ctx):
+    if f"{name}/{field}" in written_before(ctx):
         return
     known = field in layout.label_fields
     foreign = bool(db.label_counts(name, field)) if known else field in layout.schema
@@ -86,10 +86,16 @@ def refuse_foreign_field(field: str, on: Made, db: Any, ctx: Context) -> None:
 
 def remember_field(field: str, name: str, ctx: Context) -> None:
     """Before the first label is written, so that what a kill left is known as ours."""
-    ctx.remember(_WRITTEN, [*sorted(_written_before(ctx) | {f"{name}/{field}"})])
+    ctx.remember(_WRITTEN, [*sorted(written_before(ctx) | {f"{name}/{field}"})])
 
 
-def _written_before(ctx: Context) -> set[str]:
+def forget_field(place: str, ctx: Context) -> None:
+    """place: `dataset/field`; from then on it is as good as anybody's."""
+    ctx.remember(_WRITTEN, [*sorted(written_before(ctx) - {place})])
+
+
+def written_before(ctx: Context) -> set[str]:
+    """`dataset/field` of every field that the node wrote."""
     from specrun.store.manifest import read_manifest  # what earlier versions remember is only there
 
     recalled = ctx.recall(_WRITTEN)

@@ -17,6 +17,7 @@ from specrun.kinds.prediction_field import field_name, refuse_foreign_field, rem
 from specrun.kinds.prediction_files import PredictionFiles
 from specrun.kinds.prediction_images import read_for_model
 from specrun.kinds.prediction_memory import PredictionMemory
+from specrun.kinds.prediction_old_fields import remember_digest, take_away_old_fields
 from specrun.kinds.prediction_pixels import open_for_model
 from specrun.kinds.prediction_samples import choose
 from specrun.kinds.prediction_spec import PredictionSpec
@@ -71,11 +72,13 @@ class PredictionRun:
             self._predict(waiting, stems, memory, files)
         counts = files.finish(choice.chosen, memory)
         facts = self._facts(classes, len(choice.chosen), len(waiting), counts)
+        notes = files.notes()
         if on.kind.startswith("datasets."):
-            digest = self._write_labels(choice.chosen, choice.others, memory)
+            digest, of_fields = self._write_labels(choice.chosen, choice.others, memory)
             facts |= {"dataset": on.facts["name"], "field_digest": digest}
+            notes += of_fields
         memory.forget()
-        return Finished(facts, files.notes())
+        return Finished(facts, notes)
 
     def _known_classes(self) -> tuple[str, ...] | None:
         """None: an endpoint whose classes nobody wrote down."""
@@ -198,10 +201,13 @@ class PredictionRun:
         with database(self._ctx) as db:
             refuse_foreign_field(self._field, self._on, db, self._ctx)
 
-    def _write_labels(self, chosen: Sequence[Sample], others: Sequence[str], memory: PredictionMemory) -> str:
+    def _write_labels(
+        self, chosen: Sequence[Sample], others: Sequence[str], memory: PredictionMemory
+    ) -> tuple[str, tuple[str, ...]]:
         """Into the dataset; images that this node covered last time and no longer does lose their labels.
 
-        Returns the digest of the field. Reading the parts now spares the next plan from reading them.
+        Returns the digest of the field, and notes on fields that it wrote before. Reading the parts now spares the next
+        plan from reading them.
         """
         from specrun.clients.fiftyone import database  # loads pymongo
 
@@ -214,7 +220,12 @@ class PredictionRun:
             db.write_labels(name, self._field, ((sample.key, memory.labels(sample)) for sample in chosen))
             if given_up:
                 db.write_labels(name, self._field, ((key, ()) for key in given_up))
-            return db.parts(name).get(f"field:{self._field}", "")
+            digest = db.parts(name).get(f"field:{self._field}", "")
+            remember_digest(self._field, name, digest, self._ctx)
+            notes = take_away_old_fields(self._field, name, db, self._ctx)
+            if notes:
+                db.parts(name)  # read now, as above
+            return digest, notes
 
 
 @contextmanager

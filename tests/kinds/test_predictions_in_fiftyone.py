@@ -75,3 +75,22 @@ def test_labels_of_others_are_never_overwritten(seen: dict[str, Any]) -> None:
     own, foreign = seen["refused"]
     assert "which people annotate" in own
     assert "that predictions.other did not write" in foreign
+
+
+def test_the_field_that_a_node_wrote_before_goes_if_nobody_touched_it(seen: dict[str, Any]) -> None:
+    fields, said, in_samples = seen["renamed"]["untouched"]
+    assert (fields, in_samples) == (["renamed_2"], False)
+    assert said == ["the label field renamed_1, which it wrote before and nobody changed, was removed from FiftyOne"]
+
+
+def test_a_field_that_people_changed_tagged_or_evaluated_stays(seen: dict[str, Any]) -> None:
+    renamed = seen["renamed"]
+    fields, said = renamed["changed"]
+    assert fields == ["renamed_2", "renamed_3"]
+    assert "renamed_2, which it wrote before, stays in FiftyOne: its labels were changed there; delete it" in said[0]
+    fields, said = renamed["tagged"]
+    assert fields == ["renamed_2", "renamed_3", "renamed_4"]
+    assert "labels in it bear tags" in said[1]
+    fields, said = renamed["evaluated"]
+    assert fields == ["renamed_2", "renamed_3", "renamed_4", "renamed_5"]
+    assert "it was evaluated there" in said[2]

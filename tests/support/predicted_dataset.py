@@ -3,7 +3,7 @@
     python predicted_dataset.py FOLDER
 
 Makes a dataset of three images, predicts on two, evaluates, moves one to another split, predicts again,
-deletes the label field; prints as JSON what was seen on the way.
+deletes the label field, renames fields; prints as JSON what was seen on the way.
 """
 
 from __future__ import annotations
@@ -125,6 +125,39 @@ def _refused(folder: Path, dataset: Made, model: Made) -> list[str]:
     return said
 
 
+def _renamed_fields(folder: Path, db: Database, dataset: Made, model: Made) -> dict[str, Any]:
+    """One node writes into one field after another; people touch some of them in between."""
+    said: dict[str, list[str]] = {}
+
+    def predict(field: str) -> Made:
+        context = make_context(folder, "predictions.r", made={"model": [model], "on": [dataset]}, memory=_MEMORY)
+        spec = PredictionSpec(model="models.m", on="datasets.tiles", split="val", label_field=field, threshold=0.01)
+        outputs = Prediction().run(spec, context)
+        said[field] = [note for note in outputs.notes if "wrote before" in note]
+        return _made(context, "predictions.prediction", outputs)
+
+    def fields() -> list[str]:
+        return sorted(name for name in db.layout(_NAME).label_fields if name.startswith("renamed"))
+
+    seen: dict[str, Any] = {}
+    samples = db.mongo[db.layout(_NAME).collection]
+    _evaluate(folder, predict("renamed_1"), dataset)
+    _evaluate(folder, predict("renamed_2"), dataset)  # its run in FiftyOne named the field that is gone
+    seen["untouched"] = [fields(), said["renamed_2"], "renamed_1" in samples.find_one({})]
+    samples.update_one({"filepath": {"$regex": "a.png"}}, {"$set": {"renamed_2.detections.0.label": "large"}})
+    predict("renamed_3")
+    predict("renamed_3")
+    seen["changed"] = [fields(), said["renamed_3"]]
+    samples.update_one({"filepath": {"$regex": "a.png"}}, {"$set": {"renamed_3.detections.0.tags": ["look"]}})
+    predict("renamed_4")
+    seen["tagged"] = [fields(), said["renamed_4"]]
+    # By FiftyOne's own evaluation, as a person would.
+    db.dataset(_NAME).evaluate_detections("renamed_4", gt_field="renamed_3", eval_key="mine")
+    predict("renamed_5")
+    seen["evaluated"] = [fields(), said["renamed_5"]]
+    return seen
+
+
 def _dataset(folder: Path) -> Made:
     context = make_context(folder, "datasets.tiles", made={"source": [_source(folder)]})
     spec = DatasetSpec.model_validate({"from": "sources.tiles", "name": _NAME})
@@ -195,6 +228,7 @@ def main(folder: Path) -> dict[str, Any]:
         seen["view"] = _predict_view(folder, db, dataset, model)
         db.dataset(_NAME).delete_sample_field("found")
         seen["observed_without_field"] = _observe(folder, outputs)
+        seen["renamed"] = _renamed_fields(folder, db, dataset, model)
     return seen
 
 

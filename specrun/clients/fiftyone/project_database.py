@@ -235,6 +235,37 @@ class Database:
             self.update_mark(name, {f"label_fields.{field}": fields})
         return fields
 
+    def delete_label_field(self, name: str, field: str) -> None:
+        """A label field with its whole family, out of the samples, the schema and our mark."""
+        layout = self.layout(name)
+        places = [at for at in layout.label_fields.get(field, {}).values() if at in layout.schema]
+        if places:
+            self.dataset(name).delete_sample_fields(places)
+        path = f"info.{MARK}.label_fields.{field}"
+        self.mongo["datasets"].update_one(
+            {"name": name}, {"$unset": {path: ""}, "$set": {"last_modified_at": utc_now()}}
+        )
+
+    def has_label_tags(self, name: str, field: str) -> bool:
+        """Whether somebody put a tag on a label of the field."""
+        layout = self.layout(name)
+        paths = [f"{at}.{family}.tags.0" for family, at in layout.family_fields(field).items()]
+        query = {"$or": [{path: {"$exists": True}} for path in paths]}
+        return bool(paths) and self.mongo[layout.collection].find_one(query, {"_id": 1}) is not None
+
+    def evaluated_fields(self, name: str) -> dict[str, list[str]]:
+        """Key of every evaluation run in FiftyOne → the fields that it compares."""
+        from bson import DBRef, ObjectId  # comes with pymongo, which this class has loaded
+
+        doc = self.mongo["datasets"].find_one({"name": name}, {"evaluations": 1}) or {}
+        found = {}
+        for key, run in (doc.get("evaluations") or {}).items():
+            where = run.id if isinstance(run, DBRef) else run
+            kept = self.mongo["runs"].find_one({"_id": where}) if isinstance(where, ObjectId) else where
+            config = (kept or {}).get("config") or {}
+            found[key] = [str(config[side]) for side in ("gt_field", "pred_field") if config.get(side)]
+        return found
+
     def sync(self, name: str) -> None:
         """Wait until everything written so far is in the server's journal, so that a power cut cannot lose it."""
         from pymongo.write_concern import WriteConcern  # comes with pymongo, which this class has loaded
