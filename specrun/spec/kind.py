@@ -138,7 +138,7 @@ class NodeSpec(Strict):
     after: list[str] = Field(default=[], json_schema_extra=NOT_RESULT)
     """Addresses that must be done first although no data comes from them."""
     keep: int | None = Field(default=None, ge=0, json_schema_extra=NOT_RESULT)
-    """How many earlier outputs stay for `specrun rollback`."""
+    """How many earlier outputs stay for `specrun rollback`; null: 2 of models and LoRA jobs, none of others."""
     description: str = Field(default="", json_schema_extra=NOT_RESULT)
     """For people."""
 
