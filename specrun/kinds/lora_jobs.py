@@ -46,7 +46,6 @@ class LoraJob(Kind):
     worker = "process"
     uses_seed = True
     keeps = 2
-    keeps = 2
     resources: ClassVar[Resources] = Resources(gpus=1, cpus=8.0)
     packages = ("diffusers", "peft", "transformers", "torch", "safetensors")
 

@@ -117,9 +117,15 @@ def _section_rows(section: _Group, wish: Wish, now: float) -> Iterable[Row]:
         is_open = wish.narrowed or group.key in wish.unfolded
         yield _group_row(RowSort.MATRIX, group, 1, is_open=is_open, now=now)
         if is_open:
+            shared = set.intersection(*(set(node.address.instance) for node in group.nodes))
             for node in group.nodes:
-                label = ",".join(f"{key}={value}" for key, value in node.address.instance) or node.address.name
-                yield _node_row(node, label, 2, now)
+                yield _node_row(node, _instance_label(node.address, shared), 2, now)
+
+
+def _instance_label(address: Address, shared: Collection[tuple[str, str]]) -> str:
+    """What tells an instance from its neighbours: the room is narrow."""
+    own = [pair for pair in address.instance if pair not in shared] or address.instance
+    return ",".join(f"{key}={value}" for key, value in own) or address.name
 
 
 def _groups(nodes: Sequence[NodeView], key: Callable[[Address], str], label: Callable[[Address], str]) -> list[_Group]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from specrun.model.digest import Json
@@ -27,6 +28,8 @@ _SCORES = {
     "top5": "top-5",
     "f1": "F1",
 }
+_LOWER = frozenset({"loss", "error", "mae", "rmse", "mse", "fid"})
+_NO_LETTER = re.compile(r"[^a-z]+")
 _SPLITS = ("train", "val", "test")
 _SETTINGS = frozenset({"threshold", "confidence"})
 """Numbers that somebody chose: no scores."""
@@ -73,8 +76,17 @@ def _split_rank(split: str) -> tuple[int, str]:
     return (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split)
 
 
+_PACE = frozenset({"lr", "images/s", "steps/s", "data_wait"})
+"""How a training went: no scores either."""
+
+
 def scores(facts: Mapping[str, Json]) -> dict[str, float]:
-    """Every measured number: the floats among the facts and all of `metrics`, flat, in their order."""
+    """Every measured number: the floats among the facts and all of `metrics`, flat, in their order; losses last."""
+    found = {name: value for name, value in _measured(facts).items() if name not in _PACE}
+    return dict(sorted(found.items(), key=lambda item: lower_is_better(item[0])))
+
+
+def _measured(facts: Mapping[str, Json]) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in facts.items():
         if isinstance(value, float) and key not in _SETTINGS:
@@ -104,7 +116,8 @@ def _flatten(prefix: str, values: Mapping[str, Json], found: dict[str, float]) -
 
 
 def lower_is_better(name: str) -> bool:
-    return any(word in name.lower() for word in ("loss", "error", "mae", "rmse", "mse", "fid"))
+    """By whole words: a class may be called `glossy`."""
+    return any(word in _LOWER for word in _NO_LETTER.split(name.lower()))
 
 
 def change_text(name: str, value: float, before: float | None) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from specrun.views.node_view import NodeState, NodeView
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration
 from specrun.views.run_view import RunView
-from specrun.views.text import cells, clean, pad, wrap
+from specrun.views.text import cells, clean, pad, pad_middle, wrap
 
 LAST_LINES = 12
 _STYLES = {
@@ -113,7 +113,7 @@ def _node_lines(node: NodeView, paint: Paint, width: int, layout: tuple[int, flo
     address_width, now, run_folder = layout
     elapsed = node.elapsed(now)
     took = duration(elapsed) if elapsed is not None else ""
-    head = f"  {paint(node.sign, node.state.style)} {pad(clean(node.address.text), address_width)}  "
+    head = f"  {paint(node.sign, node.state.style)} {pad_middle(clean(node.address.text), address_width)}  "
     head += f"{paint(pad(str(node.state), 9), node.state.style)} {took:>10}  "
     left = 2 + 2 + address_width + 2 + 9 + 1 + 10 + 2
     room = max(24, width - left) if width else 0

@@ -12,7 +12,7 @@ from specrun.views.facts import made_text, scores
 from specrun.views.paint import ACTION_STYLES, Paint
 from specrun.views.quantities import count, duration, number, size, time_left
 from specrun.views.run_text import PastRun, local_time, runs_text
-from specrun.views.text import cells, clean, clip, pad, wrap
+from specrun.views.text import cells, clean, clip, pad, pad_middle, wrap
 
 MAX_SCORES = 3
 MAX_MISSING = 8
@@ -136,7 +136,8 @@ def _table(nodes: Sequence[NodeStatus], paint: Paint, width: int) -> list[str]:
     lines = []
     for node, row in zip(nodes, rows, strict=True):
         style = ACTION_STYLES[node.action]
-        head = f"  {paint(node.action.sign, style)} {pad(row[0], widths[0])}  {paint(pad(row[1], widths[1]), style)}  "
+        head = f"  {paint(node.action.sign, style)} {pad_middle(row[0], widths[0])}  "
+        head += f"{paint(pad(row[1], widths[1]), style)}  "
         head += f"{paint(pad(row[2], widths[2]), 'dim')}  {' ' * (widths[3] - cells(row[3]))}{row[3]}  "
         left = 4 + sum(widths) + 8
         room = max(24, width - left) if width else 0

@@ -58,10 +58,24 @@ def clip(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
+def clip_middle(text: str, width: int) -> str:
+    """At most `width` cells with both ends kept, since instances of a matrix often differ at the end only."""
+    if cells(text) <= width or width < 5:
+        return clip(text, width)
+    head = _head(text, width // 2)
+    tail = _head(text[::-1], width - 1 - cells(head))[::-1]
+    return f"{head}…{tail}"
+
+
 def pad(text: str, width: int) -> str:
     """Clipped or filled with spaces to exactly `width` cells."""
     text = clip(text, width)
     return text + " " * (width - cells(text))
+
+
+def pad_middle(text: str, width: int) -> str:
+    """The same with both ends kept: for addresses."""
+    return pad(clip_middle(text, width), width)
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -56,6 +56,18 @@ def test_a_single_instance_of_a_matrix_is_still_a_matrix() -> None:
     assert [row.sort for row in rows(view=view)] == [RowSort.RUN, RowSort.SECTION, RowSort.MATRIX]
 
 
+def test_an_instance_is_called_by_what_tells_it_from_the_others() -> None:
+    view = RunView()
+    names = (
+        "a=1,encoder=timm-mobilenetv3_small_minimal_100,seed=1",
+        "a=1,encoder=timm-mobilenetv3_small_minimal_100,seed=2",
+    )
+    view.apply(started(*(planned(f"models.m[{name}]") for name in names)))
+    matrix = next(row for row in rows(view=view) if row.sort is RowSort.MATRIX)
+    opened = rows(fold(Wish(), matrix), view=view)
+    assert [row.label for row in opened if row.key.startswith("models.m[")] == ["seed=1", "seed=2"]
+
+
 def test_filters_open_what_they_find() -> None:
     found = keys(rows(Wish(text="RESNET50")))
     assert found == ["", "models", "models.sweep", "models.sweep[encoder=resnet50]"]

@@ -1,4 +1,4 @@
-from specrun.views.facts import made_text
+from specrun.views.facts import lower_is_better, made_text, scores
 
 
 def test_no_labels_are_told_as_well_as_many():
@@ -15,3 +15,13 @@ def test_what_was_sent_is_told_with_its_labels():
     facts = {"records": 20, "chosen": 6, "uploaded": 6, "labels_sent": 45, "skipped": 0, "failed": []}
     assert made_text(facts) == "20 records, 6 chosen, 6 uploaded, 45 labels sent, 0 skipped, 0 failed"
     assert made_text({"labels_sent": 1}) == "1 label sent"
+
+
+def test_scores_come_before_losses_and_without_how_the_training_went():
+    metrics = {"train/loss": 1.3, "lr": 0.001, "images/s": 9.0, "data_wait": 0.1, "val/iou": 0.5, "val/iou/glossy": 0.4}
+    assert list(scores({"metrics": metrics})) == ["val/iou", "val/iou/glossy", "train/loss"]
+
+
+def test_a_class_called_glossy_is_no_loss():
+    assert not lower_is_better("val/iou/glossy")
+    assert all(map(lower_is_better, ("val/loss", "train/box_loss", "RMSE")))

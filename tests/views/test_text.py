@@ -1,6 +1,6 @@
 import pytest
 
-from specrun.views.text import cells, clean, clip, pad, wrap
+from specrun.views.text import cells, clean, clip, clip_middle, pad, pad_middle, wrap
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_wrapped_lines_fit_and_lose_nothing(width: int) -> None:
     lines = wrap(text, width)
     assert all(cells(line) <= max(width, 2) for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_an_address_keeps_both_ends() -> None:
+    assert clip_middle("models.unet[encoder=resnet18,seed=2]", 20) == "models.une…8,seed=2]"
+    assert clip_middle("珊瑚礁珊瑚礁", 7) == "珊…瑚礁"
+    assert clip_middle("short", 20) == "short"
+    assert clip_middle("abcdef", 3) == "ab…"
+    assert pad_middle("ab", 4) == "ab  "

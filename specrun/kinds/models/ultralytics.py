@@ -56,7 +56,6 @@ class Ultralytics(Kind):
     worker = "process"
     uses_seed = True
     keeps = 2
-    keeps = 2
     # As many cores as there are, up to eight: on the CPU it is all that counts, on a GPU they load the data.
     resources: ClassVar[Resources] = Resources(gpus=1, cpus=8.0)
     packages = ("ultralytics", "torch", "torchvision")
