@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from specrun.model.digest import Json
-from specrun.views.facts import score_name
+from specrun.model.metric_names import spoken_metric
 from specrun.views.paint import Paint
 from specrun.views.quantities import number
 from specrun.views.text import cells, clean
@@ -60,7 +60,7 @@ def difference_lines(
 
 
 def _difference_row(key: str, interval: Json, metrics: Sequence[str]) -> list[str] | None:
-    metric = score_name(clean(key))
+    metric = spoken_metric(clean(key))
     if metric not in metrics or not isinstance(interval, Mapping) or "difference" not in interval:
         return None
     values = [interval["difference"], interval["low"], interval["high"]]

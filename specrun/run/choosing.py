@@ -6,15 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 from specrun.errors import NodeError
+from specrun.model.metric_names import meant_metrics, spoken_metric
 from specrun.model.work import Made
 
 
 def choose_best(found: Sequence[Made], metric: str, mode: str) -> Made:
     """By facts["metrics"]; of equals the first by address. Raises NodeError: none reports the metric."""
-    scores = {made.address: score for made in found if (score := _score(made, metric)) is not None}
+    known = sorted({name for made in found for name in _metrics(made)})
+    meant = meant_metrics(metric, known)
+    if len(meant) > 1:
+        told = " or ".join(map(spoken_metric, meant))
+        raise NodeError(f"best: {metric} can be several metrics of {found[0].address.base}.", hint=f"Write {told}.")
+    scores = {made.address: score for made in found if meant and (score := _score(made, meant[0])) is not None}
     if not scores:
-        known = sorted({name for made in found for name in _metrics(made)})
-        hint = f"There are: {', '.join(known)}." if known else "They report no metrics at all."
+        hint = f"There are: {', '.join(map(spoken_metric, known))}." if known else "They report no metrics at all."
         raise NodeError(f"best: no instance of {found[0].address.base} reports the metric {metric}.", hint=hint)
     sign = 1 if mode == "min" else -1
     ranked = [made for made in found if made.address in scores]

@@ -177,6 +177,11 @@ class Kind:
         """Mistakes that types cannot express, found at validation time."""
         return ()
 
+    def reports(self, spec: Any) -> Sequence[str]:
+        """Names of the metrics that `{best: …}` may choose by; one that ends in / begins other names.
+        Empty: not known before it has run."""
+        return ()
+
     def inputs(self, spec: Any) -> Sequence[Need]:
         """References, each with what it needs of it."""
         return ()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from specrun.graph import CycleError, topological_order
 from specrun.model.address import Address
 from specrun.model.diagnostic import Position
+from specrun.model.metric_names import meant_metrics, spoken_metric
 from specrun.model.node import Input
 from specrun.spec.compose import Composition, Declared
 from specrun.spec.kind import Best, Kind, Need, Problem
 from specrun.spec.references import Reference, Targets, UnknownReference
 from specrun.spec.report import Report
+from specrun.spec.suggest import did_you_mean, listed
 from specrun.spec.tree import Items, Scalar, Tree, child, child_position, scalars
 
 
@@ -124,12 +126,32 @@ class _Linking:
                 message = f"{entry.address.base}: {text} has no matrix, so there is no best of it"
                 self.report.error(place, message, f"Write {text.partition('.')[2]} itself.")
                 continue
+            if best:
+                self._check_metric(entry, best[0], addresses)
             for address in addresses:
                 if self.composition.registry[address.section].nodes:
                     inputs[Input(need.role, address, tuple(need.parts), best)] = None
                 elif address not in self.found.declarations[entry.address]:
                     self.found.declarations[entry.address] += (address,)
         self.found.inputs[entry.address] = tuple(inputs)
+
+    def _check_metric(self, entry: Declared, metric: str, addresses: Sequence[Address]) -> None:
+        """A misspelt metric would be noticed only when all instances are made."""
+        found = [self.composition.entries[address] for address in addresses]
+        lists = [one.kind.reports(one.spec) if isinstance(one.kind, Kind) and one.spec else () for one in found]
+        known = list(dict.fromkeys(name for names in lists for name in names))
+        if not all(lists) or any(name.endswith("/") and metric.startswith(name) for name in known):
+            return
+        meant = meant_metrics(metric, known)
+        if len(meant) == 1:
+            return
+        spoken = [spoken_metric(name) for name in meant or known if not name.endswith("/")]
+        if meant:
+            message, hint = f"{metric} can be several metrics of {addresses[0].base}", f"Write {listed(spoken)}."
+        else:
+            message = f'{addresses[0].base} reports no metric "{metric}"'
+            hint = did_you_mean(metric, spoken, otherwise="Write") or ""
+        self.report.error(_place_of(entry, metric) or entry.where, f"{entry.address.base}: {message}", hint)
 
     def _problem(self, entry: Declared, problem: Problem) -> None:
         place = place_of_path(entry.tree, problem.path, problem.message) or entry.where

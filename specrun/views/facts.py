@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from specrun.model.digest import Json
+from specrun.model.metric_names import spoken_metric
 from specrun.views.quantities import count, number
 from specrun.views.text import clean
 
@@ -14,20 +15,6 @@ _SHOWN = (
     *("records", "chosen", "uploaded", "labels_sent", "skipped", "failed"),
 )
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
-_SCORES = {
-    "map50": "mAP50",
-    "map": "mAP50-95",
-    "box_map50": "boxes mAP50",
-    "box_map": "boxes mAP50-95",
-    "miou": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
-    "dice": "Dice",
-    "oks_map50": "OKS mAP50",
-    "oks_map": "OKS mAP50-95",
-    "pck": "PCK",
-    "top5": "top-5",
-    "f1": "F1",
-}
 _LOWER = frozenset({"loss", "error", "mae", "rmse", "mse", "fid"})
 _NO_LETTER = re.compile(r"[^a-z]+")
 _SPLITS = ("train", "val", "test")
@@ -90,25 +77,16 @@ def _measured(facts: Mapping[str, Json]) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in facts.items():
         if isinstance(value, float) and key not in _SETTINGS:
-            found[score_name(clean(key))] = value
+            found[spoken_metric(clean(key))] = value
     metrics = facts.get("metrics")
     if isinstance(metrics, Mapping):
         _flatten("", metrics, found)
     return found
 
 
-def score_name(key: str) -> str:
-    """`metrics/mAP50(M)` → `masks mAP50`, `map50` → `mAP50`: as people write them."""
-    name = key.removeprefix("metrics/")
-    for letter, what in (("(B)", "boxes"), ("(M)", "masks"), ("(P)", "keypoints")):
-        if name.endswith(letter):
-            name = f"{what} {name.removesuffix(letter)}"
-    return _SCORES.get(name, name)
-
-
 def _flatten(prefix: str, values: Mapping[str, Json], found: dict[str, float]) -> None:
     for key, value in values.items():
-        name = f"{prefix}{score_name(clean(str(key)))}"
+        name = f"{prefix}{spoken_metric(clean(str(key)))}"
         if isinstance(value, Mapping):
             _flatten(f"{name}/", value, found)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

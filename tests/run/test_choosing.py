@@ -28,5 +28,17 @@ def test_of_equals_the_first_address_is_taken() -> None:
 
 
 def test_an_unknown_metric_names_those_that_there_are() -> None:
-    with pytest.raises(NodeError, match=r"(?s)reports the metric map.*dice, iou"):
+    with pytest.raises(NodeError, match=r"(?s)reports the metric map.*Dice, iou"):
         choose_best([_made("a", iou=0.5), _made("b", dice=0.5)], "map", "max")
+
+
+def test_a_metric_may_be_written_as_people_read_it() -> None:
+    found = [_made("a", **{"metrics/mAP50(B)": 0.2}), _made("b", **{"metrics/mAP50(B)": 0.7})]
+    for written in ("metrics/mAP50(B)", "boxes mAP50", "map50"):
+        assert choose_best(found, written, "max").address.instance == (("e", "b"),)
+
+
+def test_a_metric_that_can_be_several_is_no_choice() -> None:
+    found = [_made("a", **{"metrics/mAP50(B)": 0.2, "metrics/mAP50(M)": 0.3})]
+    with pytest.raises(NodeError, match=r"(?s)map50 can be several.*boxes mAP50 or masks mAP50"):
+        choose_best(found, "map50", "max")

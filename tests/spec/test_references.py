@@ -185,3 +185,15 @@ def test_instances_of_which_the_best_is_asked_for_say_by_what(tmp_path: Path) ->
     (node,) = (node for node in load(tmp_path, text).nodes if node.address.section == "scores")
     assert [used.best for used in node.inputs] == [("iou", "min")] * 4
     assert Node.from_json(node.to_json()).inputs == node.inputs
+
+
+def test_a_metric_that_no_instance_reports_is_a_mistake(tmp_path: Path) -> None:
+    for metric, wrong in {"iou": False, "iou/coral": False, "iuo": True}.items():
+        text = f"{BASE}scores: {{s: {{model: {{best: grid, metric: {metric}}}}}}}"
+        expected = ['10:42 scores.s: models.grid reports no metric "iuo". Did you mean "iou"?']
+        assert lines(mistakes(tmp_path, text)) == (expected if wrong else [])
+
+
+def test_a_metric_is_not_checked_where_nobody_knows_what_is_reported(tmp_path: Path) -> None:
+    text = BASE.replace("{data: photos, matrix", "{data: photos, mode: slow, matrix")
+    assert mistakes(tmp_path, f"{text}scores: {{s: {{model: {{best: grid, metric: iuo}}}}}}") == []

@@ -112,6 +112,9 @@ class Network(Kind):
             return [Problem("train.epochs", "brings bad luck", "Take 12.")]
         return ()
 
+    def reports(self, spec: Any) -> Sequence[str]:
+        return ("iou", "iou/") if spec.mode == "fast" else ()
+
     def inputs(self, spec: Any) -> Sequence[Need]:
         needs = [Need("data", f"sources.{spec.data}", parts=("media",))]
         if spec.start_from not in (None, "previous"):

@@ -72,6 +72,11 @@ class Smp(Kind):
 
         return smp_problems(spec, lookup)
 
+    def reports(self, spec: SmpSpec) -> Sequence[str]:
+        from specrun.training.smp.names import METRICS, METRICS_BY_CLASS
+
+        return (*METRICS, METRICS_BY_CLASS) if spec.checkpoint is None else ()
+
     def inputs(self, spec: SmpSpec) -> Sequence[Need]:
         needs = [Need("data", Ref("exports").address(spec.data))] if spec.data else []
         return [*needs, *start_needs(spec.start_from)]

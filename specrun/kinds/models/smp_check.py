@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _FORMATS = {"torchscript": (), "onnx": ("opset", "dynamic")}
 _OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
 _OF_GIVEN = {"image_size", "fit", "normalize"}
-_METRICS = ("val/iou", "val/dice", "val/loss", "train/loss")
 
 
 def smp_problems(spec: SmpSpec, lookup: Lookup) -> Sequence[Problem]:
@@ -76,8 +75,8 @@ def _training_problems(spec: SmpSpec) -> Iterator[Problem]:
     if train.early_stopping is not None:
         watched["early_stopping"] = train.early_stopping.monitor
     for name, metric in watched.items():
-        if metric not in _METRICS and not metric.startswith("val/iou/"):
-            remedy = did_you_mean(metric, _METRICS) or f"Write {listed(_METRICS)} or val/iou/<class>."
+        if metric not in names.METRICS and not metric.startswith(names.METRICS_BY_CLASS):
+            remedy = did_you_mean(metric, names.METRICS) or f"Write {listed(names.METRICS)} or val/iou/<class>."
             yield Problem(f"train.{name}.monitor", f'There is no metric "{metric}".', remedy)
     for name in ("scale", "crop"):
         sides = getattr(spec.augment, name)

@@ -65,6 +65,13 @@ class Ultralytics(Kind):
 
         return all_problems(spec, lookup)
 
+    def reports(self, spec: UltralyticsSpec) -> Sequence[str]:
+        # Reads a small table only.
+        from specrun.training.ultralytics.weights import metrics_of_task, task_by_name
+
+        task = task_by_name(spec.weights)
+        return metrics_of_task(task) if task else ()
+
     def inputs(self, spec: UltralyticsSpec) -> Sequence[Need]:
         from specrun.training.warm_start import start_needs
 

@@ -23,6 +23,10 @@ _SCHEDULER = re.compile(r"^class ([A-Z]\w+)\(LRScheduler\)", re.MULTILINE)
 _TIMM_BY_OTHER_NAME = ("timm-regnet", "timm-res2", "timm-resnest", "timm-mobilenetv3", "timm-gernet")
 _VIT = "tu-"
 
+METRICS = ("val/iou", "val/dice", "val/loss", "train/loss")
+METRICS_BY_CLASS = "val/iou/"
+"""Begins the name of a class's own."""
+
 
 def installed_folder(package: str) -> Path | None:
     try:

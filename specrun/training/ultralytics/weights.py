@@ -34,6 +34,15 @@ def task_by_name(weights: str) -> str | None:
     return _TASKS[match[1]] if match else "detect"
 
 
+def metrics_of_task(task: str) -> tuple[str, ...]:
+    """As the library's validators name them; losses of the validation by how their names begin."""
+    if task == "classify":
+        return ("metrics/accuracy_top1", "metrics/accuracy_top5", "fitness", "val/")
+    suffixes = {"segment": ("(B)", "(M)"), "pose": ("(B)", "(P)")}.get(task, ("(B)",))
+    names = ("precision", "recall", "mAP50", "mAP50-95")
+    return (*(f"metrics/{name}{suffix}" for suffix in suffixes for name in names), "fitness", "val/")
+
+
 def written_path(text: str, project_dir: Path) -> Path:
     """The file that the spec means: relative to the spec, `~` for the home folder."""
     return project_dir / Path(text).expanduser()
