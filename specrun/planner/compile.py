@@ -29,10 +29,11 @@ def make_plan(
     world: World,
     wish: Wish | None = None,
     *,
-    estimate: Callable[[Node, NodeRecord | None], Estimate] | None = None,
+    estimate: Callable[[Node, NodeRecord | None, Sequence[str]], Estimate] | None = None,
     state: str = "",
 ) -> Plan:
-    """nodes: in an order in which they can run. estimate: asked for nodes that may run."""
+    """nodes: in an order in which they can run. estimate: asked for nodes that may run, with the paths of the fields
+    that changed; none when something else changed too."""
     asked = wish or Wish()
     planned: dict[Address, PlannedNode] = {}
     for node in nodes:
@@ -51,7 +52,7 @@ def _plan_node(
     world: World,
     wish: Wish,
     planned: Mapping[Address, PlannedNode],
-    estimate: Callable[[Node, NodeRecord | None], Estimate],
+    estimate: Callable[[Node, NodeRecord | None, Sequence[str]], Estimate],
 ) -> PlannedNode:
     record = world.records.get(node.address)
     action, reasons, print_ = _decide(node, record, world, wish, planned)
@@ -62,7 +63,7 @@ def _plan_node(
         reasons=tuple(reasons),
         notes=_notes(record, world, action, node.address),
         fingerprint=print_,
-        estimate=estimate(node, record) if action.runs else Estimate(),
+        estimate=estimate(node, record, _fields_only(reasons) if print_ else ()) if action.runs else Estimate(),
         needs=node.needs,
         external=node.external,
         folder=node.address.folder,
@@ -163,5 +164,12 @@ def _orphan(record: NodeRecord) -> PlannedNode:
     return PlannedNode(record.address, record.kind, Action.ORPHAN, (reason,), folder=record.folder)
 
 
-def _last_duration(node: Node, record: NodeRecord | None) -> Estimate:
+def _fields_only(reasons: Sequence[Reason]) -> tuple[str, ...]:
+    """The fields that changed, when nothing else makes the node stale."""
+    if any(reason.cause is not Cause.CONFIG for reason in reasons):
+        return ()
+    return tuple(reason.path for reason in reasons)
+
+
+def _last_duration(node: Node, record: NodeRecord | None, changed: Sequence[str]) -> Estimate:
     return Estimate() if record is None else Estimate(seconds=record.duration_s, source="last run")

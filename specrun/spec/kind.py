@@ -205,6 +205,10 @@ class Kind:
         too coarse."""
         return config
 
+    def estimate_of_change(self, spec: Any, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
+        """What it takes when only these fields changed (`export.onnx`), where that is less than making it anew."""
+        return None
+
     def resume_key(self, spec: Any) -> Json:
         """Fields that must agree for an interrupted run's staging to be used again; None: never."""
         return None

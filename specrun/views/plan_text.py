@@ -241,7 +241,9 @@ def estimate_text(estimate: Estimate, gpus: int = 0) -> str:
     if estimate.cost_usd is not None:
         parts.append(f"about ${estimate.cost_usd:.2f}")
     text = ", ".join(parts)
-    return f"{text} ({clean(estimate.source)})" if text and estimate.source else text
+    if not text:
+        return clean(estimate.source)
+    return f"{text} ({clean(estimate.source)})" if estimate.source else text
 
 
 def _table(rows: Sequence[_Row], paint: Paint, width: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from specrun.model.address import Address, parse_address
 from specrun.model.diagnostic import Position
 from specrun.model.node import Input, Node
-from specrun.model.plan import Action, Cause
+from specrun.model.plan import Action, Cause, Estimate
 from specrun.model.state import Attempt, NodeRecord, Observation, Outcome, Unreachable
 from specrun.planner.compile import Wish, make_plan
 from specrun.planner.fingerprint import fingerprint, read_digests
@@ -62,6 +63,21 @@ def test_a_changed_field_names_old_and_new_and_its_line_and_what_is_below_is_unk
     (reason,) = plan.nodes[0].reasons
     assert (reason.text, reason.where, reason.old, reason.new) == ("x 1 → 2", Position("p.yaml", 10), 1, 2)
     assert plan.nodes[1].reasons[0].text == "after steps.a"
+
+
+def test_an_estimate_is_asked_for_with_the_fields_that_changed_alone() -> None:
+    asked: dict[str, tuple[str, ...]] = {}
+
+    def estimate(node: Node, last: NodeRecord | None, changed: Sequence[str]) -> Estimate:
+        asked[str(node.address)] = tuple(changed)
+        return Estimate()
+
+    edited = [node("steps.a", x=2), node("steps.b", "steps.a", y=1)]
+    make_plan("p", edited, World(records=made(A, B)), estimate=estimate)
+    assert asked == {"steps.a": ("x",), "steps.b": ()}  # of b an input may change too
+    gone = {A.address: "outputs/steps/a was deleted"}
+    make_plan("p", edited[:1], World(records=made(A), gone=gone), estimate=estimate)
+    assert asked["steps.a"] == ()
 
 
 def test_true_and_one_are_different_values() -> None:

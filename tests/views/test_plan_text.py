@@ -37,6 +37,14 @@ def test_a_changed_field_names_its_line_and_its_estimate() -> None:
     )
 
 
+def test_an_estimate_without_a_time_says_why() -> None:
+    reason = Reason(Cause.CONFIG, "export.onnx set to {}", Position("project.yaml", 61, 5))
+    node = planned(
+        "models.unet", Action.UPDATE, reasons=(reason,), estimate=Estimate(source="nothing is trained again")
+    )
+    assert "project.yaml:61   nothing is trained again" in plan_text(plan_of(node))
+
+
 def test_what_the_world_changed_reads_as_one_sentence() -> None:
     seen = (Reason(Cause.OBSERVATION, "2 new completed tasks"), Reason(Cause.OBSERVATION, "1 task edited"))
     text = plan_text(plan_of(planned("sources.reef", Action.UPDATE, reasons=seen)))

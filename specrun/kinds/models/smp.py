@@ -17,6 +17,7 @@ from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
+from specrun.training.less_work import estimate_of_change
 from specrun.training.smp.settings import AugmentSpec, Mode, SmpTrainSpec
 from specrun.training.warm_start import start_file, start_needs
 
@@ -106,6 +107,9 @@ class Smp(Kind):
         if found.seconds is None or not isinstance(before, int) or before in (0, spec.train.epochs):
             return found
         return Estimate(seconds=found.seconds * spec.train.epochs / before, source=f"last run: {before} epochs")
+
+    def estimate_of_change(self, spec: SmpSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
+        return estimate_of_change(last, changed, epochs=spec.train.epochs, resume=spec.resume)
 
     def resume_key(self, spec: SmpSpec) -> Json:
         """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""

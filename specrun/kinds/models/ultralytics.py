@@ -20,6 +20,7 @@ from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look, Made
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
+from specrun.training.less_work import estimate_of_change
 
 if TYPE_CHECKING:
     from specrun.training.ultralytics.checkpoints import TrainingState
@@ -99,6 +100,10 @@ class Ultralytics(Kind):
         if found.seconds is None or not isinstance(before, int) or not isinstance(now, int) or before in (0, now):
             return found
         return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epochs")
+
+    def estimate_of_change(self, spec: UltralyticsSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
+        epochs = spec.train.get("epochs", DEFAULT_EPOCHS)
+        return estimate_of_change(last, changed, epochs=epochs, resume=spec.resume)
 
     def result(self, config: dict[str, Json]) -> dict[str, Json]:
         from specrun.training.ultralytics.arguments import deciding_arguments

@@ -9,6 +9,7 @@ import pytest
 from specrun.errors import NodeError
 from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
 from specrun.model.address import parse_address
+from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord
 
 SPEC = UltralyticsSpec(weights="yolo11n-seg.yaml", data="yolo", train={"epochs": 100})
@@ -24,6 +25,25 @@ def record(**facts: object) -> NodeRecord:
 def test_twice_the_epochs_are_expected_to_take_twice_as_long() -> None:
     estimate = Ultralytics().estimate(SPEC, record(epochs=50))
     assert (estimate.seconds, estimate.source) == (120.0, "last run: 50 epochs")
+
+
+def test_more_epochs_alone_take_what_is_added() -> None:
+    estimate = Ultralytics().estimate_of_change(SPEC, record(epochs=80), ["train.epochs"])
+    assert estimate == Estimate(15.0, "goes on after epoch 80")
+
+
+def test_another_format_trains_nothing() -> None:
+    estimate = Ultralytics().estimate_of_change(SPEC, record(epochs=80), ["export.onnx", "export.torchscript.half"])
+    assert estimate == Estimate(source="nothing is trained again")
+
+
+@pytest.mark.parametrize("changed", [["train.epochs", "train.imgsz"], ["export.onnx", "weights"]])
+def test_other_changes_train_anew(changed: list[str]) -> None:
+    assert Ultralytics().estimate_of_change(SPEC, record(epochs=80), changed) is None
+
+
+def test_fewer_epochs_train_anew() -> None:
+    assert Ultralytics().estimate_of_change(SPEC, record(epochs=200), ["train.epochs"]) is None
 
 
 def test_equal_epochs_take_what_they_took() -> None:
