@@ -20,6 +20,7 @@ from specrun.training.metrics.instances import Floats, Instance
 from specrun.training.metrics.keypoints import sigmas_of
 from specrun.training.metrics.semantic import IGNORED
 
+_BACKGROUND = "background"
 TASKS = ("classify", "semantic", "detect", "segment", "pose", "obb")
 Pair = tuple[Sample, Sample]
 """What was drawn on an image, and what was predicted."""
@@ -90,6 +91,37 @@ def _mapped(labels: Iterable[AnyLabel], taxonomy: ResolvedTaxonomy, task: str) -
             mapped = ((taxonomy.apply(other), score) for other, score in label.others)
             label = replace(label, others=tuple((other, score) for other, score in mapped if other is not None))
         yield label if name == label.label else replace(label, label=name)
+
+
+def is_background(name: str, classes: Sequence[str]) -> bool:
+    """Whether a label says only that nothing is there, as data sets of masks do; exports write it as background."""
+    return name.casefold() == _BACKGROUND and name not in classes
+
+
+def without_background(sample: Sample, classes: Sequence[str]) -> Sample:
+    """classes: of the model, which may have learnt one of that name. What a background covers is cut out of the masks
+    and outlines below it."""
+    if not any(is_background(label.label, classes) for label in sample.labels):
+        return sample
+    covered = np.zeros((sample.size_wh[1], sample.size_wh[0]), dtype=bool)
+    seen: dict[int, AnyLabel] = {}
+    for label in reversed(in_draw_order(sample.labels)):
+        if is_background(label.label, classes):
+            _paint(covered, label, sample)
+        else:
+            seen[id(label)] = _cut(label, covered, sample)
+    return replace(sample, labels=tuple(seen[id(label)] for label in sample.labels if id(label) in seen))
+
+
+def _cut(label: AnyLabel, covered: Bitmap, sample: Sample) -> AnyLabel:
+    window = label_window(label, sample.size_wh) if isinstance(label, Mask | Polygon) else None
+    if window is None:
+        return label
+    bitmap, left, top = window
+    free = ~covered[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
+    if free[bitmap].all():
+        return label
+    return Mask(label=label.label, bitmap=bitmap & free, left=left, top=top, z_order=label.z_order, crowd=label.crowd)
 
 
 def instances(
@@ -206,7 +238,11 @@ def class_bitmaps(sample: Sample, classes: Sequence[str], confidence: float) -> 
 def masks_overlap(samples: Iterable[Sample]) -> bool:
     """Whether two masks of different classes share a pixel of one image."""
     for sample in samples:
-        drawn = [label for label in sample.labels if isinstance(label, Mask) and not label.crowd]
+        drawn = [
+            label
+            for label in sample.labels
+            if isinstance(label, Mask) and not label.crowd and not is_background(label.label, ())
+        ]
         by_class: dict[str, Bitmap] = {}
         for label in drawn if len({label.label for label in drawn}) > 1 else ():
             whole = by_class.setdefault(label.label, np.zeros((sample.size_wh[1], sample.size_wh[0]), dtype=bool))

@@ -25,6 +25,7 @@ from specrun.kinds.evaluation_labels import (
     skeleton_of,
     task_of,
     through_taxonomy,
+    without_background,
 )
 from specrun.kinds.evaluation_metrics import DEFAULT_METRICS
 from specrun.kinds.evaluation_rules import listed, refuse_metrics, refuse_missing
@@ -218,6 +219,8 @@ def evaluate(predictions: Made, pairs: Sequence[Pair], wishes: Wishes, ctx: Cont
     metrics = wishes.metrics or DEFAULT_METRICS[task]
     refuse_metrics(whose, task, metrics)
     known = classes_through([str(name) for name in predictions.facts["classes"]], wishes.taxonomy, whose)
+    if task != "classify":
+        pairs = [(without_background(drawn, known), sample) for drawn, sample in pairs]
     unknown = _unknown_labels(whose, known, pairs, task)
     base = Evaluated(
         name=whose.partition(".")[2], task=task, classes=(*known, *unknown), pairs=tuple(pairs),

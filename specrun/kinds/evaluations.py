@@ -64,7 +64,7 @@ class EvaluationSpec(NodeSpec):
 
 class Evaluation(Kind):
     Spec = EvaluationSpec
-    version = 2
+    version = 3
     worker = "fiftyone"
     uses_seed = True
     resources: ClassVar[Resources] = Resources(cpus=1.0)

@@ -409,6 +409,30 @@ def test_masks_of_a_semantic_model_are_compared_by_pixel(tmp_path: Path) -> None
     assert content["worst"][0]["miou"] == 0.5
 
 
+def test_a_class_called_background_is_no_class_unless_the_model_knows_it(tmp_path: Path) -> None:
+    drawn = np.zeros((64, 64), dtype=bool)
+    drawn[0:10, 0:10] = True
+    rest = Mask(label="Background", bitmap=~drawn, left=0, top=0)
+    truth = [_sample("a", rest, Mask(label="small", bitmap=drawn, left=0, top=0))]
+    right = _square("small", 0, 0, score=0.9)
+    found = _predictions(tmp_path, [_sample("a", right)], task="semantic")
+    outputs, folder = _evaluate(tmp_path, truth, found)
+    assert (outputs.facts["miou"], outputs.facts["pixel_accuracy"], outputs.notes) == (1.0, 1.0, ())
+    content = json.loads((folder / "evaluation.json").read_text())["p"]
+    assert content["confusion_names"] == ["background", "small", "large"]
+    names = {"classes": ["small", "Background"], "task": "semantic"}
+    told = _predictions(tmp_path / "2", [_sample("a", right)], **names)
+    outputs, _ = _evaluate(tmp_path / "2", truth, told)
+    assert outputs.facts["miou"] == 0.5  # here it is a class, which was not found
+
+
+def test_a_background_that_lies_above_an_object_cuts_it_as_in_an_export(tmp_path: Path) -> None:
+    truth = [_sample("a", _square("small", 0, 0, 20), _square("background", 0, 0, 10))]
+    found = _square("small", 0, 0, 20, score=0.9)
+    outputs, _ = _evaluate(tmp_path, truth, _predictions(tmp_path, [_sample("a", found)], task="semantic"))
+    assert outputs.facts["miou"] == 0.75
+
+
 def test_overlapping_masks_of_a_semantic_model_count_class_by_class(tmp_path: Path) -> None:
     both = (_square("small", 0, 0, 10), _square("large", 0, 0, 20))
     predicted = [replace(label, score=0.9) for label in both]

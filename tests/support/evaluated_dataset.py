@@ -28,7 +28,12 @@ from specrun.model.work import Made
 from tests.support.context import make_context
 
 NAME = "evaluated.tiles"
-_TAXONOMY = {"classes": ["thing"], "map": {"small": "thing", "large": "thing"}, "drop": ["sand"], "unmapped": "error"}
+_TAXONOMY = {
+    "classes": ["thing"],
+    "map": {"small": "thing", "large": "thing"},
+    "drop": ["sand", "background"],
+    "unmapped": "error",
+}
 
 
 def _outline(name: str, x: float, y: float) -> Polygon:
@@ -43,7 +48,7 @@ def _square(name: str, x: int, y: int, score: float = 0.9) -> Mask:
 _TRUTH: dict[str, tuple[AnyLabel, ...]] = {
     "a.png": (_outline("sand", 24, 24), _outline("small", 2, 2), Tag(label="sunny")),
     "b.png": (_outline("large", 10, 10), Tag(label="cloudy")),
-    "c.png": (_outline("small", 20, 20), Tag(label="sunny")),
+    "c.png": (_outline("small", 20, 20), _outline("background", 2, 2), Tag(label="sunny")),
 }
 _OBJECTS = {
     "a.png": (_square("small", 2, 2),),
@@ -68,7 +73,12 @@ def _dataset(folder: Path) -> tuple[Made, list[Sample]]:
         described = {"key": f"tiles/{name}", "media": path, "name": name, "digest": file_digest(path)}
         samples.append(Sample(**described, size_wh=(32, 32), labels=labels))
     save_samples(source / "samples.jsonl", samples, folder)
-    facts = {"images": 3, "classes": ["small", "large", "sand", "sunny", "cloudy"], "labels": {}, "splits": {}}
+    facts = {
+        "images": 3,
+        "classes": ["small", "large", "sand", "background", "sunny", "cloudy"],
+        "labels": {},
+        "splits": {},
+    }
     made = Made(parse_address("sources.tiles"), "sources.annotations", source, "d", facts)
     context = make_context(folder, "datasets.tiles", made={"source": [made]})
     outputs = Dataset().run(DatasetSpec.model_validate({"from": "sources.tiles", "name": NAME}), context)
