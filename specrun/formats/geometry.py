@@ -214,16 +214,29 @@ def bridge_holes(part: Part) -> Points:
 def bridge_parts(parts: Sequence[Part]) -> Points:
     """All parts in one ring, joined there and back by the shortest lines between their points; holes bridged.
 
-    Even-odd, the lines have no area; a program that paints outlines draws them one pixel wide.
+    Even-odd, the lines have no area; a program that paints outlines draws them one pixel wide. Only parts whose boxes
+    are near enough to be the next are measured point by point, since masks of pixels have thousands of parts.
     """
     rings = [bridge_holes(part) for part in parts]
-    ring, waiting = rings[0], rings[1:]
-    while waiting:
-        distances = [_nearest(ring, other) for other in waiting]
-        chosen = min(range(len(waiting)), key=lambda i: distances[i][0])
-        _, here, there = distances[chosen]
-        other = np.roll(waiting.pop(chosen), -there, axis=0)
-        ring = np.concatenate([ring[: here + 1], other, other[:1], ring[here:]])
+    ring, others = rings[0], rings[1:]
+    boxes = np.array([_bounds(other) for other in others]).reshape(-1, 2, 2)
+    distances = _gaps(_bounds(ring), boxes)
+    measured = np.zeros(len(others), dtype=bool)  # else the distance is that of boxes: the least that it can be
+    waiting = np.arange(len(others))
+    while len(waiting):
+        chosen = int(waiting[np.argmin(distances[waiting])])
+        while not measured[waiting[distances[waiting] == distances[chosen]]].all():
+            candidates = waiting[~measured[waiting] & (distances[waiting] == distances[chosen])]
+            distances[candidates] = [_nearest(ring, others[i], boxes[i])[0] for i in candidates.tolist()]
+            measured[candidates] = True
+            chosen = int(waiting[np.argmin(distances[waiting])])
+        _, here, there = _nearest(ring, others[chosen], boxes[chosen])
+        added = np.roll(others[chosen], -there, axis=0)
+        ring = np.concatenate([ring[: here + 1], added, added[:1], ring[here:]])
+        waiting = waiting[waiting != chosen]
+        gaps = _gaps(_bounds(added), boxes)
+        measured &= gaps >= distances
+        distances = np.minimum(distances, gaps)
     return ring
 
 
@@ -285,12 +298,36 @@ def _without_doubles(ring: Points) -> Points:
     return ring[keep]
 
 
-def _nearest(ring: Points, other: Points) -> tuple[float, int, int]:
-    """Squared distance and the indices of the nearest pair of points of two rings."""
+def _bounds(points: Points) -> Points:
+    """(2, 2): the least and the greatest x and y."""
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def _gaps(box: Points, boxes: Points) -> Points:
+    """Squared distances of boxes (2, 2) and (n, 2, 2), or of a box and (n, 1, 2) points."""
+    apart = np.maximum(0, np.maximum(boxes[:, 0] - box[1], box[0] - boxes[:, -1]))
+    squares: Points = (apart * apart).sum(axis=1)
+    return squares
+
+
+def _squares(ring: Points, other: Points) -> Points:
+    """(n, m): squared distances of each point of one ring to each of another."""
+    x, y = (ring[:, None, axis] - other[None, :, axis] for axis in (0, 1))
+    squares: Points = x * x + y * y
+    return squares
+
+
+def _nearest(ring: Points, other: Points, box: Points) -> tuple[float, int, int]:
+    """Squared distance and the indices of the nearest pair of points of two rings, the first of equal ones.
+
+    box: of the other ring. Points farther from it than some pair is apart are left out.
+    """
+    near = np.flatnonzero(_gaps(box, ring[:, None]) <= _squares(ring, other[:1]).min())
     best = (float("inf"), 0, 0)
     block = max(1, _BLOCK // max(1, len(other)))
-    for start in range(0, len(ring), block):
-        distances = ((ring[start : start + block, None, :] - other[None, :, :]) ** 2).sum(axis=2)
+    for start in range(0, len(near), block):
+        rows = near[start : start + block]
+        distances = _squares(ring[rows], other)
         i, j = divmod(int(np.argmin(distances)), len(other))
-        best = min(best, (float(distances[i, j]), start + i, j))
+        best = min(best, (float(distances[i, j]), int(rows[i]), j))
     return best

@@ -4,6 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from specrun.formats import geometry
 from specrun.formats.geometry import (
     bitmap_to_parts,
     box_corners,
@@ -65,6 +66,25 @@ def test_one_ring_through_slits_fills_the_same_pixels(bitmap):
         assert signed_area(bridge_holes(part)) == pytest.approx(polygon_area([part]))
     if parts:
         assert (rasterize([Part(bridge_parts(parts))], size_of(bitmap)) == bitmap).all()
+
+
+def test_few_of_many_parts_are_measured_point_by_point(monkeypatch):
+    """A mask of pixels has thousands of parts; the time must not grow with the square or the cube of their number."""
+    measured = []
+    nearest = geometry._nearest
+
+    def counted(ring, other, box):
+        measured.append(len(other))
+        return nearest(ring, other, box)
+
+    monkeypatch.setattr(geometry, "_nearest", counted)
+    bitmap = np.zeros((40, 400), dtype=bool)
+    bitmap[1::10, 1::10] = True
+    parts = mask_to_parts(Mask(label="", bitmap=bitmap, left=0, top=0))
+    ring = bridge_parts(parts)
+    assert (rasterize([Part(ring)], size_of(bitmap)) == bitmap).all()
+    assert len(parts) == 160
+    assert len(measured) < 5 * len(parts)
 
 
 @given(bitmaps, st.integers(1, 13), st.integers(1, 13))
