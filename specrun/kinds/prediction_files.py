@@ -16,11 +16,11 @@ from specrun.formats.images import read_upright_rgb
 from specrun.formats.media import linked_suffix
 from specrun.formats.samples import sample_to_line
 from specrun.formats.tally import Tally
-from specrun.formats.yolo_write import Task, YoloWriter
+from specrun.formats.yolo_write import Task, YoloWriter, pose_layout
 from specrun.kinds.prediction_coco import CocoRows, coco_annotations
 from specrun.kinds.prediction_images import class_mask, cutout, overlay, save_class_mask, shown
 from specrun.kinds.prediction_memory import PREDICTIONS_NAME, PredictionMemory
-from specrun.model.labels import AnyLabel, Sample
+from specrun.model.labels import AnyLabel, Mask, Polygon, Sample
 from specrun.model.work import Context
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class PredictionFiles:
         self._classes = classes
         self._tally = Tally()
         self._written: dict[str, Written] = {}
-        yolo_task = Task(task) if task in tuple(Task) and task != Task.POSE else None
-        self._yolo = YoloWriter(yolo_task, {c: i for i, c in enumerate(classes)}) if yolo_task else None
+        self._task = task
         places = {name: getattr(wanted, name) for name in ("masks", "images", "cutouts", "overlays")}
         for name, asked in {**places, "labels": wanted.yolo}.items():
             shutil.rmtree(self._folder / name, ignore_errors=True)  # of images that an interrupted run still chose
@@ -62,6 +61,8 @@ class PredictionFiles:
                 (self._folder / name).mkdir()
 
     def notes(self) -> tuple[str, ...]:
+        if self._wanted.yolo and self._task == "classify":
+            return (*self._tally.notes(), "yolo: classes of whole images have no label files")
         return self._tally.notes()
 
     @property
@@ -108,9 +109,9 @@ class PredictionFiles:
         if self._wanted.images:
             files["image"] = f"images/{stem}{linked_suffix(sample.media)}"
             _link(sample.media, self._folder / files["image"], self._ctx)
-        if self._wanted.yolo and self._yolo is not None:
+        if self._wanted.yolo and self._task != "classify":
             files["yolo"] = f"labels/{stem}.txt"
-            text = self._yolo.text(replace(sample, labels=tuple(labels)), self._tally)
+            text = self._yolo_text(replace(sample, labels=tuple(labels)))
             (self._folder / files["yolo"]).write_text(text, "utf-8")
         if self._wanted.overlays or (self._wanted.cutouts and certain):
             rgb = read_upright_rgb(sample.media)
@@ -120,6 +121,13 @@ class PredictionFiles:
             if self._wanted.cutouts:
                 files["cutouts"] = list(self._cutouts(rgb, certain, stem))
         return files
+
+    def _yolo_text(self, sample: Sample) -> str:
+        """Masks of pixels as outlines; the answers of an endpoint as what they are."""
+        outlined = any(isinstance(label, Mask | Polygon) for label in sample.labels)
+        task = Task(self._task) if self._task in tuple(Task) else Task.SEGMENT if outlined else Task.DETECT
+        numbers = {name: number for number, name in enumerate(self._classes)}
+        return YoloWriter(task, numbers, pose_layout([sample], None)).text(sample, self._tally)
 
     def _cutouts(self, rgb: Any, labels: Sequence[AnyLabel], stem: str) -> Iterator[str]:
         for number, label in enumerate(reversed(labels)):
