@@ -74,6 +74,11 @@ def _section(evaluated: Evaluated) -> Iterator[str]:
         yield curves(found.scores, evaluated.classes)
     if evaluated.confusion is not None:
         yield "<h3>Confusion</h3><p>Rows: what people drew. Columns: what was predicted.</p>"
+        if evaluated.objects:
+            yield (
+                '<p class="legend">Paired by overlap whatever the class, so the diagonal can be smaller than what '
+                "precision and recall count: these look at one class at a time.</p>"
+            )
         yield confusion(evaluated.confusion_names, evaluated.confusion.tolist())
     yield from _worst(evaluated)
 

@@ -157,7 +157,8 @@ class Targets:
             return list(instances)
         names = [str(address) for address in instances]
         if not wanted.instance:
-            hint = f'Write "{names[0]}" for one, "{wanted.base}[*]" for all, or {{best: {wanted.base}, metric: …}}.'
+            ways = f'"{wanted.base}[*]" for all or {{best: {wanted.base}, metric: …}}'
+            hint = f'Write "{names[0]}" for one; where a field takes them, also {ways}.'
             raise UnknownReference(f"{wanted.base} has a matrix of {len(names)} nodes", hint)
         chosen = [a for a in instances if set(wanted.instance) <= set(a.instance)]
         if not chosen:

@@ -74,7 +74,8 @@ def test_instances_may_refer_to_the_instance_with_their_own_value(tmp_path: Path
         (
             "  m: {data: photos, start_from: grid}",
             "10:33 models.m.start_from: models.grid has a matrix of 4 nodes. "
-            'Write "models.grid[e=x,lr=0.1]" for one, "models.grid[*]" for all, or {best: models.grid, metric: …}.',
+            'Write "models.grid[e=x,lr=0.1]" for one; where a field takes them, also "models.grid[*]" for all or '
+            "{best: models.grid, metric: …}.",
         ),
         (
             '  m: {data: photos, start_from: "grid[e=x]"}',
