@@ -21,7 +21,8 @@ from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref, Strict
 from specrun.spec.quantities import duration_s
 from specrun.training.lora import estimates
 from specrun.training.lora.base import FAMILY_TITLES, FamilyName, family_of, is_local, local_place
-from specrun.training.lora.rules import rule_problems
+from specrun.training.lora.presets import PRESET_FAMILIES, PRESETS
+from specrun.training.lora.rules import family_problems, rule_problems
 from specrun.training.lora.settings import LoraTraining
 
 
@@ -130,7 +131,7 @@ class LoraJob(Kind):
 
 def result_config(spec: LoraJobSpec) -> dict[str, Any]:
     """What decides the weights, as JSON: not what only changes the speed or what is told."""
-    without = {*LoraTraining.__base__.model_fields, "backend", "save_every", "compile", "resume", "preset"}  # type: ignore[union-attr]
+    without = {*LoraTraining.__base__.model_fields, "backend", "save_every", "compile", "resume", "preset", "on_oom"}  # type: ignore[union-attr]
     return spec.model_dump(mode="json", exclude=without)
 
 
@@ -185,9 +186,11 @@ def _base_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
         family = family_of(place, spec.base_model)
     except SpecrunError as error:
         return [*problems, Problem("base_model", error.message.removeprefix("base_model: "), error.hint)]
-    if (wanted := {"sd15": "sd", "sdxl": "sdxl"}.get(spec.preset or "")) not in (None, family):
-        message = f"The preset is for {FAMILY_TITLES[str(wanted)]}; {spec.base_model} is {FAMILY_TITLES[family]}."
+    if (wanted := PRESET_FAMILIES.get(spec.preset or "")) not in (None, family):
+        message = f"The preset is for {FAMILY_TITLES[wanted]}; {spec.base_model} is {FAMILY_TITLES[family]}."
         problems.append(Problem("preset", message, "Write the other preset."))
+    else:
+        problems += family_problems(spec, family)
     if place.is_file() and spec.base_config is None:
         message = "The configuration of a single file is fetched from the Hub."
         hint = "Without network write base_config: a folder with the configuration of its family."
@@ -216,10 +219,8 @@ def _remote_notes(spec: LoraJobSpec, look: Look) -> list[str]:
 
 
 def _family(facts: Mapping[str, Json], spec: LoraJobSpec) -> FamilyName:
-    told = facts.get("family")
-    if told == "sd":
-        return "sd"
-    return "sdxl" if told == "sdxl" else estimates.guess_family(f"{spec.base_model} {spec.preset or ''}")
+    told = next((family for family in FAMILY_TITLES if family == facts.get("family")), None)
+    return told or estimates.guess_family(f"{spec.base_model} {spec.preset or ''}")
 
 
 def gpu_sizes_mib() -> list[float]:
@@ -245,8 +246,6 @@ def memory_notes(spec: LoraJobSpec, family: FamilyName, gpus_mib: Sequence[float
 
 
 def _preset_values(spec: LoraJobSpec) -> str:
-    from specrun.training.lora.presets import PRESETS
-
     values = {name: getattr(spec, name) for name in PRESETS[spec.preset or ""]}
     return ", ".join(f"{name} {list(value) if isinstance(value, tuple) else value}" for name, value in values.items())
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from specrun.clients import fiftyone
-from specrun.errors import MissingDependency
+from specrun.errors import MissingDependency, NodeError
 from specrun.kinds.lora_jobs import LoraJobSpec, artifacts, result_config
 from specrun.kinds.lora_pixels import pixels
 from specrun.model.artifact import Outputs
@@ -18,7 +18,7 @@ from specrun.training.lora.base import Base, find_base
 from specrun.training.lora.finishing import save_lora
 from specrun.training.lora.loop import train
 from specrun.training.lora.records import Records, choose
-from specrun.training.lora.rules import installed
+from specrun.training.lora.rules import family_problems, installed
 from specrun.training.lora.trainer import Job, Training
 
 _PACKAGES = ("diffusers", "peft", "transformers")
@@ -32,6 +32,8 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     records = read_records(spec, ctx)
     ctx.progress(0, None, "steps", "looking at the base model")
     base = find_base(spec.base_model, spec.base_config, ctx.project_dir)
+    for problem in family_problems(spec, base.family):
+        raise NodeError(f"{problem.path}: {problem.message}", hint=problem.hint)
     on_gpu = bool(ctx.gpus)
     key = training_key(spec, base, records, ctx.seed, on_gpu=on_gpu)
     job = Job(
@@ -79,8 +81,8 @@ def _finished(job: Job, training: Training, ctx: Context) -> Outputs:
         "network": spec.network,
         "resolution": list(spec.resolution),
         "target_modules": spec.target_modules if isinstance(spec.target_modules, str) else list(spec.target_modules),
-        "text_encoders": [name for name in training.learning if name != "unet"],
-        "prediction": training.diffusion.predicts,
+        "text_encoders": [name for name in training.learning if name != training.parts.component],
+        "prediction": training.noising.predicts,
         "steps": training.progress.step,
         "dataset_digest": job.records.digest,
         "seed": job.seed,

@@ -67,7 +67,7 @@ class Pipeline:
     ) -> None:
         self.look, self.device = look, device
         self._pipe = load_pipeline(_class(base.family, changes), base, dtype, **_options(base))
-        _set_scheduler(self._pipe, look.scheduler)
+        _set_scheduler(self._pipe, look.scheduler, base)
         self._add(loras)
         self._pipe.to(device)
         self._pipe.set_progress_bar_config(disable=True)
@@ -121,20 +121,25 @@ class Pipeline:
 def _class(family: str, changes: bool) -> Any:
     import diffusers
 
-    names = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL"}
+    names = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
     return getattr(diffusers, f"{names[family]}{'Img2Img' if changes else ''}Pipeline")
 
 
 def _options(base: Base) -> dict[str, Any]:
     if base.family == "sdxl":
         return {"add_watermarker": False}
+    if base.family == "flux":
+        return {}
     return {} if base.single_file else {"safety_checker": None, "requires_safety_checker": False}
 
 
-def _set_scheduler(pipe: Any, name: str) -> None:
+def _set_scheduler(pipe: Any, name: str, base: Base) -> None:
+    """Raises FormatError: FLUX has only its own."""
     import diffusers
 
     if name != "auto":
+        if base.family == "flux":
+            raise FormatError(f"scheduler: {name} is not for FLUX.", hint="Write scheduler: auto.")
         kind, settings = SCHEDULERS[name]
         pipe.scheduler = getattr(diffusers, kind).from_config(pipe.scheduler.config, **settings)
 
@@ -154,7 +159,7 @@ def _layers_in(file: Path) -> int:
 
 
 def _lora_layers(pipe: Any) -> int:
-    parts = [getattr(pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+    parts = [getattr(pipe, name, None) for name in ("unet", "transformer", "text_encoder", "text_encoder_2")]
     return sum("lora_A." in name for part in parts if part is not None for name, _ in part.named_parameters())
 
 

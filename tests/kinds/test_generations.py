@@ -17,36 +17,37 @@ from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Made
 from tests.support.context import make_context
 from tests.support.fake_dataset import sample_on_disk
-from tests.support.tiny_diffusion import tiny_sd, tiny_sdxl
+from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
-    return {"sd": tiny_sd(folder / "sd"), "sdxl": tiny_sdxl(folder / "sdxl")}
+    return {"sd": tiny_sd(folder / "sd"), "sdxl": tiny_sdxl(folder / "sdxl"), "flux": tiny_flux(folder / "flux")}
 
 
-def trained(folder: Path, base: Path, family: str, name: str = "reef", *, rank: int = 4) -> Made:
+def trained(folder: Path, base: Path, family: Any, name: str = "reef", *, rank: int = 4) -> Made:
     """A job's folder with random weights, written as a training writes it."""
     import torch
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    from specrun.training.lora import formats, network
+    from specrun.training.lora import families, formats, network
+    from specrun.training.lora.base import find_base
     from specrun.training.lora.finishing import save_lora
     from tests.support.lora_training import small_spec
 
-    kinds: dict[str, Any] = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
     spec = small_spec(base, rank=rank, alpha=8.0)
-    unet = kinds[family].from_pretrained(base, local_files_only=True).unet
-    config = network.inject(unet, spec, network.denoiser_targets(spec), 0, "unet")
+    kind = families.family(family)
+    parts = kind.load(find_base(str(base), None, folder), torch.float32)
+    denoiser, component = parts.denoiser, parts.component
+    config = network.inject(denoiser, spec, network.denoiser_targets(spec, kind, denoiser), 0, component)
     torch.manual_seed(len(name))
-    for _, parameter in network.trainable(unet):
+    for _, parameter in network.trainable(denoiser):
         parameter.data = torch.randn_like(parameter) * 0.3
-    weights = formats.packed({"unet": network.adapter_state(unet)})
+    weights = formats.packed({component: network.adapter_state(denoiser)})
     described = {"family": family, "base_model": str(base), "base_digest": "d", "trigger": "reefx", "rank": rank}
     described |= {"alpha": 8, "network": "lora", "resolution": [64, 64], "steps": 3}
     folder.mkdir(parents=True)
-    metadata = network.metadata({"unet": config})
+    metadata = network.metadata({component: config})
     save_lora(folder, weights, described, scale=spec.scale, adapter_metadata=metadata)
     artifacts = (Artifact("lora", "checkpoint", "lora.safetensors"),)
     return Made(parse_address(f"lora_jobs.{name}"), "lora_jobs.lora", folder, "d", artifacts=artifacts)
@@ -81,7 +82,7 @@ def pixels(path: Path) -> Any:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
 def test_every_prompt_is_made_with_every_seed(tmp_path: Path, bases: dict[str, Path], family: str) -> None:
     lora = trained(tmp_path / "job", bases[family], family)
     outputs, folder = generated(tmp_path, [lora], lora="reef", prompts=["a", "b"], count=2, batch=3)
@@ -94,9 +95,12 @@ def test_every_prompt_is_made_with_every_seed(tmp_path: Path, bases: dict[str, P
     assert (folder / "contact_sheet.png").is_file()
 
 
-def test_weight_0_is_the_base_model_and_another_weight_is_not(tmp_path: Path, bases: dict[str, Path]) -> None:
-    base = str(bases["sd"])
-    lora = trained(tmp_path / "job", bases["sd"], "sd")
+@pytest.mark.parametrize("family", ["sd", "flux"])
+def test_weight_0_is_the_base_model_and_another_weight_is_not(
+    tmp_path: Path, bases: dict[str, Path], family: str
+) -> None:
+    base = str(bases[family])
+    lora = trained(tmp_path / "job", bases[family], family)
     _, plain = generated(tmp_path / "a", base_model=base)
     _, nothing = generated(tmp_path / "b", [lora], lora=[{"lora": "reef", "weight": 0.0}])
     _, whole = generated(tmp_path / "c", [lora], lora="reef")
@@ -133,6 +137,15 @@ def test_frames_are_changed_one_by_one_and_become_a_film(tmp_path: Path, bases: 
         assert sum(1 for _ in film.decode(stream)) == 2
         assert float(stream.average_rate or 0) == 5
     assert outputs.facts["sources"] == 2
+
+
+def test_flux_changes_pictures_and_takes_its_own_schedule_alone(tmp_path: Path, bases: dict[str, Path]) -> None:
+    fields: dict[str, Any] = {"from": "sources.dive", "size": None, "strength": 0.5, "steps": 4}
+    base = str(bases["flux"])
+    _, folder = generated(tmp_path, (), frames(tmp_path, ((64, 64), (96, 64))), base_model=base, **fields)
+    assert [Image.open(path).size for path in images(folder)] == [(64, 64), (96, 64)]
+    with pytest.raises(FormatError, match="scheduler: ddim is not for FLUX"):
+        generated(tmp_path / "other", base_model=base, scheduler="ddim")
 
 
 def test_only_missing_pictures_are_made(tmp_path: Path, bases: dict[str, Path]) -> None:

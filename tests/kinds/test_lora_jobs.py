@@ -86,7 +86,7 @@ def test_presets_stand_in_the_config_unless_something_else_is_written() -> None:
 
 
 def test_every_preset_is_a_job_without_contradictions() -> None:
-    for preset in ("quality", "fast", "sd15", "sdxl"):
+    for preset in ("quality", "fast", "sd15", "sdxl", "flux"):
         assert rules(preset=preset) == {}
 
 
@@ -132,10 +132,10 @@ def test_a_base_model_that_is_not_there_is_a_mistake_of_the_spec(tmp_path: Path)
 
 
 def test_a_base_model_of_another_family_is_a_mistake_of_the_spec(tmp_path: Path) -> None:
-    (tmp_path / "flux").mkdir()
-    (tmp_path / "flux" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    (problem,) = LoraJob().check(spec_of(base_model="./flux"), Lookup(tmp_path))
-    assert problem.message == "./flux is of FluxPipeline."
+    (tmp_path / "sana").mkdir()
+    (tmp_path / "sana" / "model_index.json").write_text('{"_class_name": "SanaPipeline"}')
+    (problem,) = LoraJob().check(spec_of(base_model="./sana"), Lookup(tmp_path))
+    assert problem.message == "./sana is of SanaPipeline."
     assert "Stable Diffusion XL" in str(problem.hint)
 
 

@@ -71,6 +71,51 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, **scheduler: Any) -> Path:
     return folder
 
 
+def tiny_flux(folder: Path, *, seed: int = 0, guidance: bool = True, **changes: Any) -> Path:
+    """FLUX.1, dev (which is told of guidance) or schnell. changes: of the transformer."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextModel, T5EncoderModel
+
+    torch.manual_seed(seed)
+    tokenizer, words = tiny_tokenizer(), tiny_t5_tokenizer()
+    sizes = {"num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2}
+    transformer = FluxTransformer2DModel(
+        **{**sizes, **changes}, joint_attention_dim=24, pooled_projection_dim=16, guidance_embeds=guidance,
+        axes_dims_rope=(4, 6, 6) if "attention_head_dim" not in changes else (16, 56, 56),
+    )  # fmt: skip
+    pipe = FluxPipeline(
+        transformer=transformer,
+        vae=_vae(latent_channels=16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False,
+                 use_post_quant_conv=False, force_upcast=True),
+        text_encoder=CLIPTextModel(_text_config(tokenizer)),
+        text_encoder_2=T5EncoderModel(_t5_config(words)),
+        tokenizer=tokenizer,
+        tokenizer_2=words,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )  # fmt: skip
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def tiny_t5_tokenizer() -> Any:
+    """A T5 tokenizer that knows letters and no words; short, so that tests are quick."""
+    from transformers import T5Tokenizer
+
+    letters = [(letter, -3.0) for letter in "▁abcdefghijklmnopqrstuvwxyz0123456789,."]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=40)
+
+
+def _t5_config(tokenizer: Any) -> Any:
+    from transformers import T5Config
+
+    return T5Config(
+        vocab_size=len(tokenizer), d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+
+
 def _unet(**changes: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
@@ -88,7 +133,7 @@ def _unet(**changes: Any) -> Any:
     )
 
 
-def _vae() -> Any:
+def _vae(latent_channels: int = 4, **changes: Any) -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -99,8 +144,9 @@ def _vae() -> Any:
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         norm_num_groups=4,
-        latent_channels=4,
+        latent_channels=latent_channels,
         sample_size=64,
+        **changes,
     )
 
 

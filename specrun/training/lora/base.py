@@ -12,18 +12,27 @@ from specrun.errors import FormatError, NodeError
 from specrun.model.digest import file_digest, json_digest
 from specrun.spec.suggest import listed
 
-FamilyName = Literal["sd", "sdxl"]
+FamilyName = Literal["sd", "sdxl", "flux"]
 PIPELINES: dict[str, FamilyName] = {
     "StableDiffusionPipeline": "sd",
     "StableDiffusionImg2ImgPipeline": "sd",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
+    "FluxPipeline": "flux",
+    "FluxImg2ImgPipeline": "flux",
 }
 """Classes in model_index.json."""
-FAMILY_TITLES = {"sd": "Stable Diffusion 1.x or 2.x", "sdxl": "Stable Diffusion XL"}
+FAMILY_TITLES: dict[FamilyName, str] = {
+    "sd": "Stable Diffusion 1.x or 2.x",
+    "sdxl": "Stable Diffusion XL",
+    "flux": "FLUX.1",
+}
+_DENOISERS: dict[FamilyName, tuple[str, int]] = {"sd": ("unet", 4), "sdxl": ("unet", 4), "flux": ("transformer", 64)}
+"""Its folder, and how many channels one takes that makes pictures out of noise alone."""
 _LOOKED_AT = (
     "model_index.json",
     "unet",
+    "transformer",
     "vae",
     "text_encoder",
     "text_encoder_2",
@@ -73,7 +82,7 @@ def family_of(place: Path, written: str) -> FamilyName:
         raise FormatError(f"base_model: {written}: has no readable model_index.json.", hint=hint) from None
     if name not in PIPELINES:
         raise FormatError(f"base_model: {written} is of {name}.", hint=_supported())
-    _require_plain(place, written)
+    _require_plain(place, written, PIPELINES[name])
     return PIPELINES[name]
 
 
@@ -131,6 +140,9 @@ def _family_of_file(place: Path, written: str) -> FamilyName:
     if any(key.startswith("lora_") or ".lora_" in key for key in keys):
         hint = "Give the base model that they belong to."
         raise FormatError(f"base_model: {written} holds LoRA weights.", hint=hint)
+    if any("double_blocks.0.img_attn.qkv.weight" in key for key in keys):
+        message = f"base_model: {written} is of FLUX; such a file has no text encoders."
+        raise FormatError(message, hint="Give the folder of the whole model in the layout of diffusers.")
     first = keys.get("model.diffusion_model.input_blocks.0.0.weight")
     if first is None:
         raise FormatError(f"base_model: {written} holds no UNet of Stable Diffusion.", hint=_supported())
@@ -151,12 +163,13 @@ def _tensor_shapes(place: Path, written: str) -> dict[str, list[int]]:
         raise FormatError(f"base_model: {written} is no readable .safetensors file.", hint=_HOW_TO_GIVE) from None
 
 
-def _require_plain(place: Path, written: str) -> None:
+def _require_plain(place: Path, written: str, family: FamilyName) -> None:
+    folder, plain = _DENOISERS[family]
     try:
-        channels = json.loads((place / "unet" / "config.json").read_text(encoding="utf-8"))["in_channels"]
+        channels = json.loads((place / folder / "config.json").read_text(encoding="utf-8"))["in_channels"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise FormatError(f"base_model: {written}: has no readable unet/config.json.", hint=_HOW_TO_GIVE) from None
-    if channels != 4:
+        raise FormatError(f"base_model: {written}: has no readable {folder}/config.json.", hint=_HOW_TO_GIVE) from None
+    if channels != plain:
         raise FormatError(f"base_model: {written} takes {channels} channels: it is made for inpainting or the like.")
 
 

@@ -24,9 +24,12 @@ KEPT = "checkpoints"
 @dataclass
 class Progress:
     """key: digest of all that decides the result. step: of the optimizer. rows: one a report. kept: (what is low when
-    good, step) of weights in checkpoints/. reported: the last step whose validation and pictures are done."""
+    good, step) of weights in checkpoints/. reported: the last step whose validation and pictures are done.
+    at_a_time: images of a rank that fit into memory together, at most the batch.
+    """
 
     key: str
+    at_a_time: int = 1
     step: int = 0
     finished: bool = False
     rows: list[dict[str, float]] = field(default_factory=list)

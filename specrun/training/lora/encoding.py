@@ -119,9 +119,8 @@ class TextCache:
         self.key = json_digest([digests, clip_skip, 1])
 
     def fill(self, captions: Sequence[str], told: Callable[[int, int], None]) -> None:
-        wanted = sorted(set(captions))
-        for number, caption in enumerate(wanted):
-            told(number, len(wanted))
+        for number, caption in enumerate(captions):
+            told(number, len(captions))
             path = self.path(caption)
             if not path.is_file():
                 with torch.no_grad():

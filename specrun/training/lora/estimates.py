@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from specrun.spec.suggest import listed
 from specrun.training.lora.base import FamilyName
 from specrun.training.lora.settings import LoraTraining
 
@@ -38,6 +39,7 @@ class _Sizes:
 _SIZES: Mapping[FamilyName, _Sizes] = {
     "sd": _Sizes(860, 123, 84, 0.2, 512, 3200, 700, 0.06),
     "sdxl": _Sizes(2567, 817, 84, 1.45, 1024, 12000, 2200, 0.35),
+    "flux": _Sizes(11901, 4885, 84, 1.63, 1024, 30000, 4200, 1.6),
 }
 _MORE_LAYERS = {"attention": 1.0, "all": 2.4}
 _OPTIMIZER_BYTES = {"adamw": 16, "adamw8bit": 10, "prodigy": 24, "adafactor": 9}
@@ -46,6 +48,8 @@ _OPTIMIZER_BYTES = {"adamw": 16, "adamw8bit": 10, "prodigy": 24, "adafactor": 9}
 
 def guess_family(base_model: str) -> FamilyName:
     """By name, where the base model has not been looked at."""
+    if "flux" in base_model.lower():
+        return "flux"
     return "sdxl" if "xl" in base_model.lower() else "sd"
 
 
@@ -89,6 +93,11 @@ def advice(spec: LoraTraining, family: FamilyName, fits_mib: float | None = None
         changes.append((f"rank: {spec.rank // 2}", {"rank": spec.rank // 2}))
     if spec.optimizer == "adamw":
         changes.append(("optimizer: adamw8bit", {"optimizer": "adamw8bit"}))
+    if not spec.caches_text:
+        against = [name for name in ("train_text_encoder", "caption_shuffle", "caption_dropout") if getattr(spec, name)]
+        without = f" without {listed(against, 'and')}" if against else ""
+        off = {name: type(getattr(spec, name))(0) for name in against}
+        changes.append((f"cache_text_embeddings: true{without}", {"cache_text_embeddings": True, **off}))
     said, now = [], spec
     for text, values in changes:
         now = now.model_copy(update=values)
@@ -96,4 +105,7 @@ def advice(spec: LoraTraining, family: FamilyName, fits_mib: float | None = None
         said.append(f"{text} ({needed / 1024:.0f} GiB)")
         if fits_mib is not None and needed <= fits_mib:
             break
-    return f"Write {', then '.join(said)}." if said else "Use a GPU with more memory."
+    found = f"Write {', then '.join(said)}." if said else "Use a GPU with more memory."
+    if fits_mib is None and spec.batch > 1 and spec.on_oom == "fail":
+        found += " Or write on_oom: halve, which goes on with fewer images at a time."
+    return found

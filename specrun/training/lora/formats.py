@@ -4,7 +4,8 @@ lora.safetensors         names of diffusers and PEFT: `unet.down_blocks.0.….to
                          the like stand in the metadata as `lora_adapter_metadata`
 lora_kohya.safetensors   names of kohya's scripts, which ComfyUI and A1111 load: `lora_unet_….lora_down.weight`,
                          `….lora_up.weight`, `….alpha`, `….dora_scale`; text encoders are `lora_te_` for
-                         SD and `lora_te1_`, `lora_te2_` for SDXL, whose UNet has the names of the original code
+                         SD and `lora_te1_`, `lora_te2_` for SDXL, whose UNet has the names of the original code;
+                         of FLUX see kohya_flux
 
 The change to a weight is alpha / rank * up @ down. rsLoRA's alpha / sqrt(rank) is written as the alpha that gives the
 same. diffusers' own conversion is not used: it writes alpha = rank whatever was trained.
@@ -23,6 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from specrun.errors import FormatError
+from specrun.training.lora import kohya_flux
 from specrun.training.lora.base import FamilyName
 
 PEFT_NAME = "lora.safetensors"
@@ -32,6 +34,7 @@ State = dict[str, torch.Tensor]
 _TEXT_PREFIXES: Mapping[FamilyName, Mapping[str, str]] = {
     "sd": {"text_encoder": "lora_te"},
     "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+    "flux": {"text_encoder": "lora_te1"},
 }
 _ENDINGS = {
     "lora_A.weight": "lora_down.weight",
@@ -46,6 +49,13 @@ _ENDINGS = {
     "lokr_t2": "lokr_t2",
 }
 _LAYERS_PER_BLOCK = 2
+_OF_FLUX = {"lora_A.weight": "lora_A", "lora_B.weight": "lora_B", "lora_magnitude_vector": "dora"}
+_VERSIONS: Mapping[FamilyName, tuple[str, str]] = {
+    "sd": ("sd", "stable-diffusion-v1"),
+    "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+    "flux": ("flux1", "flux-1-dev"),
+}
+"""As kohya's scripts and the ModelSpec call them."""
 
 
 def packed(states: Mapping[str, Mapping[str, torch.Tensor]]) -> State:
@@ -73,6 +83,8 @@ def to_kohya(weights: Mapping[str, torch.Tensor], *, family: FamilyName, scale: 
 
     scale: what the product of up and down is multiplied by. Raises FormatError: a name that has no counterpart.
     """
+    if family == "flux":
+        weights = _flux_joined(weights)
     found: State = {}
     ranks: dict[str, int] = {}
     for name, value in weights.items():
@@ -141,27 +153,50 @@ def load_weights(path: Path) -> State:
 def kohya_metadata(described: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
     """The `ss_` keys that ComfyUI's and A1111's lists read."""
     width, height = described["resolution"]
+    version, architecture = _VERSIONS[described["family"]]
     values = {
-        "ss_network_module": "networks.lora" if described["network"] in ("lora", "dora") else "lycoris.kohya",
+        "ss_network_module": _network_module(described),
         "ss_network_dim": described["rank"],
         "ss_network_alpha": described["alpha"],
-        "ss_base_model_version": "sdxl_base_v1-0" if described["family"] == "sdxl" else "sd",
+        "ss_base_model_version": version,
         "ss_sd_model_name": described["base_model"],
         "ss_sd_model_hash": described["base_digest"],
         "ss_resolution": f"({width}, {height})",
         "ss_steps": described["steps"],
         "ss_output_name": "lora_kohya",
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"stable-diffusion-{'xl-v1-base' if described['family'] == 'sdxl' else 'v1'}/lora",
+        "modelspec.architecture": f"{architecture}/lora",
         "modelspec.trigger_phrase": described["trigger"] or "",
     }
     return {**{key: str(value) for key, value in values.items()}, **plain_metadata(described, versions)}
+
+
+def _network_module(described: Mapping[str, Any]) -> str:
+    if described["network"] not in ("lora", "dora"):
+        return "lycoris.kohya"
+    return "networks.lora_flux" if described["family"] == "flux" else "networks.lora"
 
 
 def plain_metadata(described: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
     """lora.json as text, key by key."""
     own = {f"specrun.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
     return {**own, "specrun.versions": json.dumps(dict(versions), sort_keys=True)}
+
+
+def _flux_joined(weights: Mapping[str, torch.Tensor]) -> State:
+    """The transformer's layers as the original code has them; LoKr's stay as they are."""
+    layers: dict[str, State] = {}
+    others: State = {}
+    for name, value in weights.items():
+        layer, ending = _split(name)
+        if layer.startswith("transformer.") and ending in _OF_FLUX:
+            layers.setdefault(layer.removeprefix("transformer."), {})[_OF_FLUX[ending]] = value
+        else:
+            others[name] = value
+    back = {short: ending for ending, short in _OF_FLUX.items()}
+    for layer, state in kohya_flux.to_original(layers).items():
+        others |= {f"original.{layer}.{back[short]}": value for short, value in state.items()}
+    return others
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -178,6 +213,10 @@ def _dimensions(weights: Mapping[str, torch.Tensor], layer: str) -> int:
 
 def _layer_to_kohya(layer: str, family: FamilyName) -> str:
     component, _, path = layer.partition(".")
+    if component == "original":
+        return "lora_unet_" + path.replace(".", "_")
+    if component == "transformer":
+        return "lycoris_" + path.replace(".", "_")
     if component == "unet":
         named = original_name(path) if family == "sdxl" else path
         return "lora_unet_" + named.replace(".", "_")

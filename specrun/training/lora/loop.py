@@ -6,25 +6,26 @@ import torch
 
 from specrun.errors import OutOfMemory, StopRequested
 from specrun.model.work import Context
+from specrun.training.lora.crew import Crew
 from specrun.training.lora.estimates import advice, needed_mib
 from specrun.training.lora.reporting import Report
-from specrun.training.lora.trainer import Job, Training
+from specrun.training.lora.trainer import ALONE, Job, Training
 from specrun.training.oom import is_out_of_memory
 
 _REPORT_EVERY = 10
 
 
-def train(job: Job, ctx: Context) -> Training:
+def train(job: Job, ctx: Context, crew: Crew = ALONE) -> Training:
     """To the end. Raises StopRequested (a checkpoint stays), OutOfMemory, FormatError, NodeError."""
     _require_memory(job)
     try:
-        training = Training(job, ctx)
+        training = Training(job, ctx, crew)
         training.take_up()
         _run(training)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        place = "the GPU" if job.on_gpu else "the CPU"
+        place = f"GPU {crew.rank}" if job.on_gpu else "the CPU"
         raise OutOfMemory(f"out of memory on {place}.", hint=advice(job.spec, job.base.family)) from error
     return training
 
@@ -42,7 +43,7 @@ def _run(training: Training) -> None:
         if progress.step % _REPORT_EVERY == 0 or progress.step == training.steps:
             report.losses()
         _report(report, training)
-        stop = training.ctx.stop_requested() and progress.step < training.steps
+        stop = training.crew.any(training.ctx.stop_requested(), training.device) and progress.step < training.steps
         if stop or progress.step % training.spec.save_every == 0:
             training.save()
         if stop:
@@ -67,7 +68,7 @@ def _require_memory(job: Job) -> None:
     """Raises OutOfMemory before anything is loaded: the GPU is smaller than what the settings need by rule."""
     if not job.on_gpu:
         return
-    total = torch.cuda.get_device_properties(0).total_memory / 2**20
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 2**20
     needed = needed_mib(job.spec, job.base.family)
     if needed > 1.25 * total:
         raise OutOfMemory(

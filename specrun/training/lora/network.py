@@ -10,28 +10,23 @@ import torch
 from torch import nn
 
 from specrun.errors import NodeError
+from specrun.training.lora.families import Family
 from specrun.training.lora.settings import LoraTraining
 
 ADAPTER = "default"
 State = dict[str, torch.Tensor]
 
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-_ALL_LINEAR = (*_ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
-_CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
 _TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _TEXT_ALL = (*_TEXT_ATTENTION, "fc1", "fc2")
 
 
-def denoiser_targets(spec: LoraTraining) -> list[str]:
+def denoiser_targets(spec: LoraTraining, family: Family, denoiser: nn.Module) -> list[str]:
     """Endings of the names of the layers that learn."""
-    match spec.target_modules:
-        case "attention":
-            names = list(_ATTENTION)
-        case "all":
-            names = list(_ALL_LINEAR)
-        case written:
-            names = list(written)
-    return [*names, *(name for name in _CONVOLUTIONS if spec.network == "locon" and name not in names)]
+    wanted = spec.target_modules
+    names = family.targets(denoiser, wanted) if isinstance(wanted, str) else list(wanted)
+    if spec.network == "locon":
+        names += [name for name in family.targets(denoiser, "convolutions") if name not in names]
+    return names
 
 
 def text_targets(spec: LoraTraining) -> list[str]:
@@ -109,7 +104,7 @@ def load_adapter(module: nn.Module, state: Mapping[str, torch.Tensor], what: str
 def metadata(configs: Mapping[str, Any]) -> str:
     """What diffusers reads as `lora_adapter_metadata`: without it, alpha is taken to be the rank.
 
-    configs: `unet` or `text_encoder` → its config.
+    configs: `unet`, `transformer` or `text_encoder` → its config.
     """
     flat: dict[str, Any] = {}
     for prefix, config in configs.items():

@@ -7,7 +7,7 @@ schedule: "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2023).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,6 +23,51 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+class Noising(Protocol):
+    """How pictures become noise, and what the denoiser is asked for. Timesteps: (n,), high ones are noisy."""
+
+    @property
+    def predicts(self) -> str: ...
+
+    @property
+    def timesteps(self) -> int:
+        """How many there are."""
+        ...
+
+    def draw(self, shape: torch.Size, source: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise of that shape (n, c, h, w) and a timestep for each; on the CPU, noise in float32."""
+        ...
+
+    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor: ...
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor: ...
+
+    def weights(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """(n,) how much each timestep counts."""
+        ...
+
+    def for_pictures(self, steps: int, latents: torch.Tensor) -> Any:
+        """A scheduler whose `timesteps` lead from noise to a picture. latents: what it begins with."""
+        ...
+
+
+def loss_of(
+    noising: Noising,
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    timesteps: torch.Tensor,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """(n,) float32. mask: (n, 1, h, w), the weight of each latent pixel."""
+    squares = (predicted.float() - target.float()) ** 2
+    if mask is None:
+        each = squares.mean(dim=(1, 2, 3))
+    else:
+        counted = mask.sum(dim=(1, 2, 3)) * squares.shape[1]
+        each = (squares * mask).sum(dim=(1, 2, 3)) / counted.clamp(min=1e-6)
+    return each * noising.weights(timesteps)
+
+
 @dataclass(frozen=True)
 class Diffusion:
     """scheduler: a DDPMScheduler. predicts: epsilon or v_prediction."""
@@ -32,13 +77,15 @@ class Diffusion:
     min_snr_gamma: float | None
     noise_offset: float
 
+    @property
+    def timesteps(self) -> int:
+        return int(self.scheduler.config.num_train_timesteps)
+
     def draw(self, shape: torch.Size, source: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noise and timesteps, on the CPU, float32 and int64."""
         noise = torch.randn(shape, generator=source)
         if self.noise_offset:
             noise += self.noise_offset * torch.randn((shape[0], shape[1], 1, 1), generator=source)
-        steps = int(self.scheduler.config.num_train_timesteps)
-        return noise, torch.randint(0, steps, (shape[0],), generator=source)
+        return noise, torch.randint(0, self.timesteps, (shape[0],), generator=source)
 
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.scheduler.add_noise(latents, noise, timesteps)
@@ -51,7 +98,6 @@ class Diffusion:
         return found
 
     def weights(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """(n,) how much each timestep counts."""
         if self.min_snr_gamma is None:
             return torch.ones_like(timesteps, dtype=torch.float32)
         kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
@@ -59,21 +105,12 @@ class Diffusion:
         least = snr.clamp(max=self.min_snr_gamma)
         return least / (snr + 1) if self.predicts == "v_prediction" else least / snr
 
-    def loss(
-        self,
-        predicted: torch.Tensor,
-        target: torch.Tensor,
-        timesteps: torch.Tensor,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """(n,) float32. mask: (n, 1, h, w), the weight of each latent pixel."""
-        squares = (predicted.float() - target.float()) ** 2
-        if mask is None:
-            each = squares.mean(dim=(1, 2, 3))
-        else:
-            counted = mask.sum(dim=(1, 2, 3)) * squares.shape[1]
-            each = (squares * mask).sum(dim=(1, 2, 3)) / counted.clamp(min=1e-6)
-        return each * self.weights(timesteps)
+    def for_pictures(self, steps: int, latents: torch.Tensor) -> Any:
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False, timestep_spacing="trailing")
+        scheduler.set_timesteps(steps)
+        return scheduler
 
 
 def make_diffusion(base_scheduler: Any, spec: LoraTraining) -> Diffusion:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from specrun.training.lora.base import FamilyName
+
+PRESET_FAMILIES: Mapping[str, FamilyName] = MappingProxyType({"sd15": "sd", "sdxl": "sdxl", "flux": "flux"})
+"""Presets that are made for one family."""
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "efficient": {
@@ -57,6 +61,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "gradient_accumulation": 4,
             "gradient_checkpointing": True,
             "min_snr_gamma": 5.0,
+        },
+        "flux": {
+            "resolution": [1024, 1024],
+            "rank": 16,
+            "alpha": 16,
+            "learning_rate": 1.0e-4,
+            "batch": 1,
+            "gradient_accumulation": 4,
+            "gradient_checkpointing": True,
+            "mixed_precision": "bf16",
         },
     }
 )

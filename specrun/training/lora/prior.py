@@ -13,7 +13,7 @@ from specrun.training.lora.sampling import Wish
 if TYPE_CHECKING:
     from specrun.training.lora.trainer import Training
 
-_STEPS, _GUIDANCE = 30, 7.0
+_STEPS = 30
 
 
 def class_records(training: Training, folder: Path) -> tuple[Record, ...]:
@@ -25,20 +25,22 @@ def class_records(training: Training, folder: Path) -> tuple[Record, ...]:
     key = json_digest([training.job.base.digest, wanted.class_prompt, width, height, training.job.seed, 1])
     place = folder / key
     place.mkdir(parents=True, exist_ok=True)
-    painter = training.painter()
+    crew, painter = training.crew, training.painter()
     said = training.family.encode(training.parts, ["", wanted.class_prompt], training.spec.clip_skip)
     unwanted, prompt = ({name: value[i : i + 1] for name, value in said.items()} for i in (0, 1))
-    found = []
-    for number in range(wanted.images):
-        path = place / f"{number:05d}.png"
-        if not path.is_file():
+    paths = [place / f"{number:05d}.png" for number in range(wanted.images)]
+    for number in range(crew.rank, wanted.images, crew.count):
+        if not paths[number].is_file():
             training.ctx.progress(number, wanted.images, "pictures", "pictures of the class")
-            wish = Wish(prompt, unwanted, (width, height), training.job.seed + number, _STEPS, _GUIDANCE)
-            picture = painter.paint(wish, training.ctx.check_stop)
-            partial = path.with_suffix(".part")
+            seed, usual = training.job.seed + number, training.family.guidance
+            picture = painter.paint(
+                Wish(prompt, unwanted, (width, height), seed, _STEPS, usual), training.ctx.check_stop
+            )
+            partial = paths[number].with_suffix(".part")
             picture.save(partial, format="PNG")
-            partial.replace(path)
-        fit = Fit((width, height), (width, height))
-        record = Record(path.name, path, file_digest(path), wanted.class_prompt, (width, height), fit)
-        found.append(record)
-    return tuple(found)
+            partial.replace(paths[number])
+    crew.wait(training.device)
+    fit = Fit((width, height), (width, height))
+    return tuple(
+        Record(path.name, path, file_digest(path), wanted.class_prompt, (width, height), fit) for path in paths
+    )

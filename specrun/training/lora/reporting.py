@@ -64,6 +64,8 @@ class Report:
         began = time.monotonic()
         if spec.validation is not None and (step % spec.validation.every == 0 or step == last):
             self._validate()
+        if not self.training.crew.leads:
+            return
         if spec.samples is not None and (step % spec.samples.every == 0 or step == last):
             self._pictures()
         if step and spec.keep_weights and (step % spec.save_every == 0 or step == last):
@@ -95,7 +97,7 @@ class Report:
                     (width, height),
                     spec.seed + number,
                     spec.steps,
-                    spec.guidance,
+                    training.family.guidance if spec.guidance is None else spec.guidance,
                 )
                 picture = training.painter().paint(wish, self.ctx.check_stop)
                 picture.save(folder / picture_name(training.progress.step, number))
@@ -129,7 +131,8 @@ class Report:
 
     def _write(self) -> None:
         """Anew each time: rows beyond a checkpoint are forgotten with what they tell of."""
-        write_metrics(self.folder / METRICS, self.training.progress.rows)
+        if self.training.crew.leads:
+            write_metrics(self.folder / METRICS, self.training.progress.rows)
 
 
 def write_metrics(path: Path, rows: list[dict[str, float]]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 
 from specrun.spec.kind import Problem
+from specrun.training.lora.base import FAMILY_TITLES, FamilyName
 from specrun.training.lora.settings import LoraTraining
 
 
@@ -20,6 +22,9 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
     if count > 1:
         message = f"A LoRA job trains on one GPU, not on {count}."
         yield Problem("resources.gpus", message, "Write gpus: 1; several jobs run beside each other.")
+    if spec.on_oom == "halve" and spec.fused_backward:
+        message = "A fused backward pass takes its steps at once, so a batch cannot be halved."
+        yield Problem("on_oom", message, "Write on_oom: fail, or fused_backward: false.")
     if not spec.bucketing and any(side % 8 for side in spec.resolution):
         yield Problem("resolution", "Sides must be multiples of 8: the VAE makes one latent of 8x8 pixels.")
     if spec.bucketing and min(spec.resolution) < spec.bucket_step:
@@ -75,6 +80,42 @@ def _network_problems(spec: LoraTraining) -> Iterator[Problem]:
     if spec.max_steps is not None and spec.warmup_steps >= spec.max_steps:
         message = f"The learning rate would grow for all of the {spec.max_steps} steps."
         yield Problem("warmup_steps", message, "Write fewer warmup_steps.", warning=True)
+
+
+def family_problems(spec: LoraTraining, family: FamilyName) -> Iterator[Problem]:
+    """Settings that mean nothing to a base model of the family."""
+    title = FAMILY_TITLES[family]
+    usual = LoraTraining.model_fields
+    for name, reason in (_NOT_FOR_FLUX if family == "flux" else _ONLY_FOR_FLUX).items():
+        if getattr(spec, name) != usual[name].default:
+            default = json.dumps(usual[name].default)
+            yield Problem(name, f"{title}: {reason}.", f"Write {name}: {default}.")
+    if family != "flux":
+        return
+    if spec.network == "locon":
+        yield Problem("network", f"{title} has no convolutions to learn in.", "Write network: lora.")
+    if spec.network == "dora" and spec.target_modules != "all":
+        message = (
+            f"{title}: kohya's format joins layers, and a direction's length is known only where all of them learn."
+        )
+        yield Problem("target_modules", message, "Write target_modules: all, or network: lora.")
+    if spec.bucketing and spec.bucket_step % 16:
+        yield Problem("bucket_step", f"{title} takes sides that are multiples of 16.", "Write bucket_step: 64.")
+    if not spec.bucketing and any(side % 16 for side in spec.resolution):
+        yield Problem("resolution", f"{title} takes sides that are multiples of 16.")
+
+
+_NOT_FOR_FLUX = {
+    "clip_skip": "its text encoders are taken whole",
+    "min_snr_gamma": "it has no signal-to-noise ratio to weigh by (timestep_weighting does that)",
+    "noise_offset": "its way to the noise begins at the picture itself",
+    "prediction": "it predicts the flow and nothing else",
+    "zero_terminal_snr": "its last timestep is noise alone by construction",
+}
+_ONLY_FOR_FLUX = {
+    "timestep_weighting": "timesteps are weighed by min_snr_gamma",
+    "embedded_guidance": "the denoiser is told of no guidance",
+}
 
 
 def installed(package: str) -> bool:

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from specrun.training.lora.encoding import LatentEncoder
-from specrun.training.lora.families import Family, Text
-from specrun.training.lora.noise import generator
+from specrun.training.lora.families import Condition, Family, Text
+from specrun.training.lora.noise import Noising, generator
 
 SHEET = "contact_sheet.png"
 _LATENT_PIXELS = 8
@@ -34,40 +34,45 @@ class Wish:
 
 @dataclass(frozen=True)
 class Painter:
-    """Makes pictures with the parts that are being trained.
-
-    schedule: of the training. cast: a context for mixed precision.
-    """
+    """Makes pictures with the parts that are being trained. cast: a context for mixed precision."""
 
     family: Family
     denoiser: Any
     encoder: LatentEncoder
-    schedule: Any
+    noising: Noising
     device: torch.device
+    dtype: torch.dtype
     cast: Callable[[], Any]
 
     @torch.no_grad()
     def paint(self, wish: Wish, check_stop: Callable[[], None]) -> Image.Image:
-        from diffusers import DDIMScheduler
-
-        scheduler = DDIMScheduler.from_config(self.schedule.config, clip_sample=False, timestep_spacing="trailing")
-        scheduler.set_timesteps(wish.steps)
         width, height = (side // _LATENT_PIXELS for side in wish.size_wh)
-        channels = int(self.denoiser.config.in_channels)
+        channels = int(self.encoder.vae.config.latent_channels)
         latents = torch.randn((1, channels, height, width), generator=generator(wish.seed)).to(self.device)
-        both = {name: torch.cat([wish.unwanted[name], wish.wanted[name]]).to(self.device) for name in wish.wanted}
-        sizes = torch.tensor([[wish.size_wh[1], wish.size_wh[0], 0, 0]], device=self.device)
+        scheduler = self.noising.for_pictures(wish.steps, latents)
         for step in scheduler.timesteps:
             check_stop()
-            with self.cast():
-                moment = step.to(self.device).expand(2)
-                said = self.family.predict(
-                    self.denoiser, latents.expand(2, -1, -1, -1), moment, both, sizes.expand(2, -1)
-                )
-            without, with_prompt = said.float().chunk(2)
-            predicted = without + wish.guidance * (with_prompt - without)
+            predicted = self._predicted(wish, latents, step.to(self.device))
             latents = scheduler.step(predicted, step, latents).prev_sample
         return self._decoded(latents)
+
+    def _predicted(self, wish: Wish, latents: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+        texts = [wish.unwanted, wish.wanted] if self.family.guides_twice else [wish.wanted]
+        text = {name: torch.cat([one[name] for one in texts]).to(self.device) for name in wish.wanted}
+        count = len(texts)
+        sizes = torch.tensor([[wish.size_wh[1], wish.size_wh[0], 0, 0]] * count, device=self.device)
+        with self.cast():
+            said = self.family.predict(
+                self.denoiser,
+                latents.to(self.dtype).expand(count, -1, -1, -1),
+                moment.expand(count),
+                text,
+                Condition(sizes, wish.guidance),
+            ).float()
+        if count == 1:
+            return said
+        without, with_prompt = said.chunk(2)
+        return without + wish.guidance * (with_prompt - without)
 
     def _decoded(self, latents: torch.Tensor) -> Image.Image:
         vae = self.encoder.vae

@@ -51,8 +51,8 @@ class SamplesSpec(Strict):
     """Of the noise that the pictures begin with."""
     steps: int = Field(default=20, ge=1, le=200)
     """Steps of each picture."""
-    guidance: float = Field(default=7.0, ge=0)
-    """How strictly the prompt is followed."""
+    guidance: float | None = Field(default=None, ge=0)
+    """How strictly the prompt is followed; null: 7, for FLUX 3.5."""
     negative_prompt: str = ""
     """What the pictures should not show."""
     size: SizeWH | None = None
@@ -77,7 +77,7 @@ class LoraTraining(SeededSpec):
     """A model of the Hub, a folder in the layout of diffusers, or a single file (.safetensors)."""
     base_config: str | None = None
     """With a single file: the folder (or model of the Hub) that has its configuration and tokenizers."""
-    preset: Literal["efficient", "quality", "fast", "sd15", "sdxl"] | None = None
+    preset: Literal["efficient", "quality", "fast", "sd15", "sdxl", "flux"] | None = None
     """A set of values for the keys below; what is written beside it wins."""
     network: Network = "lora"
     """lora: low rank on linear layers. dora: direction and magnitude apart. locon: on convolutions too. lokr:
@@ -116,9 +116,9 @@ class LoraTraining(SeededSpec):
     color_jitter: Share = 0.0
     """Random brightness and contrast, up to this share."""
     train_text_encoder: bool = False
-    """Learns in the text encoders too."""
+    """Learns in the text encoders too (of FLUX in CLIP alone)."""
     clip_skip: int = Field(default=0, ge=0, le=11)
-    """Last layers of the text encoder that are left out."""
+    """Last layers of the text encoder that are left out; not with FLUX."""
     gradient_accumulation: int = Field(default=4, ge=1)
     """Batches for each step of the optimizer."""
     gradient_checkpointing: bool = True
@@ -149,6 +149,10 @@ class LoraTraining(SeededSpec):
     """What the base model predicts; auto: what its scheduler says."""
     zero_terminal_snr: bool | None = None
     """The last timestep is noise alone; null: what the base model's scheduler says."""
+    timestep_weighting: Literal["none", "sigma_sqrt", "logit_normal", "mode", "cosmap"] = "none"
+    """FLUX alone: which timesteps are drawn more often (logit_normal, mode) or count more (sigma_sqrt, cosmap)."""
+    embedded_guidance: float = Field(default=3.5, ge=0)
+    """FLUX.1-dev and the like alone: the guidance that the model is told while it learns."""
     cache_latents: bool = True
     """Pictures go through the VAE once."""
     cache_text_embeddings: bool | None = None
@@ -160,7 +164,7 @@ class LoraTraining(SeededSpec):
     keep_tokens: int = Field(default=1, ge=0)
     """caption_shuffle: so many parts stay in front."""
     long_captions: Literal["fail", "cut"] = "fail"
-    """Captions above the 77 tokens of the text encoder: an error, or cut off."""
+    """Captions above the tokens of the text encoder (77; 512 of FLUX): an error, or cut off."""
     uncaptioned: Literal["fail", "skip", "trigger"] = "fail"
     """Images without a caption: an error, left out, or learnt with the trigger alone."""
     prior_preservation: PriorSpec | None = None
@@ -177,6 +181,9 @@ class LoraTraining(SeededSpec):
     """Steps from one checkpoint to the next."""
     keep_weights: int = Field(default=0, ge=0, le=100)
     """So many earlier weights stay in checkpoints/, those with the lowest validation loss (without one the newest)."""
+    on_oom: Literal["fail", "halve"] = Field(default="fail", json_schema_extra=NOT_RESULT)
+    """Out of memory. fail: say which settings need less. halve: half as many images at a time and twice the
+    accumulation; a step takes as many images as before."""
     trigger: str | None = Field(default=None, min_length=1)
     """The word that calls what is learnt; noted with the weights, and put in front of captions that lack it."""
     compile: bool = Field(default=False, json_schema_extra=NOT_RESULT)

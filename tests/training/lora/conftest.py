@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny_diffusion import tiny_sd, tiny_sdxl
+from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,8 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_sdxl(tmp_path_factory.mktemp("bases") / "sdxl")
+
+
+@pytest.fixture(scope="session")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_flux(tmp_path_factory.mktemp("bases") / "flux")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from specrun.errors import FormatError, NodeError
-from specrun.training.lora import formats, network
+from specrun.training.lora import families, formats, network
 from specrun.training.lora.finishing import save_lora
 from tests.support.kohya import apply_kohya
 from tests.support.lora_training import small_spec
@@ -23,17 +23,23 @@ GRID = [
     ("sd", "locon", (4, 2.0)),
     ("sdxl", "locon", (4, 2.0)),
 ]
-PIPELINES: dict[str, Any] = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+PIPELINES: dict[str, Any] = {
+    "sd": StableDiffusionPipeline,
+    "sdxl": StableDiffusionXLPipeline,
+    "flux": FluxPipeline,
+}
 
 
 class Trained:
     """A base model with a network of random weights, as if it had been trained, and its files."""
 
-    def __init__(self, base: Path, folder: Path, family: str, *, text: bool = False, **fields: Any) -> None:
+    def __init__(self, base: Path, folder: Path, family: Any, *, text: bool = False, **fields: Any) -> None:
         self.family, self.base = family, base
         self.spec = small_spec(base, train_text_encoder=text, **fields)
         self.pipe = self.fresh()
-        parts = {"unet": self.pipe.unet}
+        self.component = "transformer" if family == "flux" else "unet"
+        denoiser = getattr(self.pipe, self.component)
+        parts = {self.component: denoiser}
         if text:
             parts |= {
                 name: getattr(self.pipe, name) for name in ("text_encoder", "text_encoder_2")[: 1 + (family == "sdxl")]
@@ -41,7 +47,9 @@ class Trained:
         configs = {}
         torch.manual_seed(1)
         for name, module in parts.items():
-            targets = network.denoiser_targets(self.spec) if name == "unet" else network.text_targets(self.spec)
+            targets = network.text_targets(self.spec)
+            if module is denoiser:
+                targets = network.denoiser_targets(self.spec, families.family(family), denoiser)
             configs[name] = network.inject(module, self.spec, targets, 0, name)
             for key, parameter in network.trainable(module):
                 change = torch.randn_like(parameter) * 0.1
@@ -63,6 +71,8 @@ class Trained:
         return PIPELINES[self.family].from_pretrained(self.base, local_files_only=True)
 
     def output(self, pipe: Any) -> torch.Tensor:
+        if self.family == "flux":
+            return flux_output(pipe.transformer)
         width = pipe.unet.config.cross_attention_dim
         torch.manual_seed(7)
         noisy, hidden = torch.randn(2, 4, 8, 8), torch.randn(2, 77, width)
@@ -75,6 +85,20 @@ class Trained:
     def text_output(self, pipe: Any, part: str = "text_encoder") -> torch.Tensor:
         with torch.no_grad():
             return getattr(pipe, part).eval()(torch.arange(40)[None]).last_hidden_state
+
+
+def flux_output(transformer: Any) -> torch.Tensor:
+    torch.manual_seed(7)
+    words, pooled = torch.randn(2, 8, 24), torch.randn(2, 16)
+    noisy = torch.randn(2, 16, 64)
+    transformer.eval()
+    with torch.no_grad():
+        found: torch.Tensor = transformer(
+            hidden_states=noisy, timestep=torch.tensor([0.3, 0.9]), guidance=torch.tensor([3.5, 1.0]),
+            pooled_projections=pooled, encoder_hidden_states=words, txt_ids=torch.zeros(8, 3),
+            img_ids=FluxPipeline._prepare_latent_image_ids(2, 4, 4, "cpu", torch.float32), return_dict=False,
+        )[0]  # fmt: skip
+    return found
 
 
 def layers_with_lora(module: Any) -> int:
@@ -213,12 +237,13 @@ def test_a_rank_above_a_layers_width_names_the_layer(sd: Path) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(sd, local_files_only=True)
     spec = small_spec(sd, rank=64)
     with pytest.raises(NodeError, match=r"rank: 64 is above the width of unet\.\S+to_k, which is 16"):
-        network.inject(copy.deepcopy(pipe.unet), spec, network.denoiser_targets(spec), 0, "unet")
+        network.inject(copy.deepcopy(pipe.unet), spec, ["to_q", "to_k"], 0, "unet")
 
 
 def test_an_unknown_target_module_names_those_that_there_are(sd: Path) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(sd, local_files_only=True)
     spec = small_spec(sd, target_modules=["to_q", "to_qq"])
+    targets = network.denoiser_targets(spec, families.family("sd"), pipe.unet)
     with pytest.raises(NodeError, match="no layer named to_qq") as error:
-        network.inject(pipe.unet, spec, network.denoiser_targets(spec), 0, "unet")
+        network.inject(pipe.unet, spec, targets, 0, "unet")
     assert "to_q" in str(error.value.hint)

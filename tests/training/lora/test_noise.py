@@ -8,7 +8,7 @@ import torch
 
 from specrun.errors import NodeError
 from specrun.training.lora.loop import train
-from specrun.training.lora.noise import Diffusion, make_diffusion
+from specrun.training.lora.noise import Diffusion, loss_of, make_diffusion
 from tests.support.lora_training import make_job, pictures, small_spec
 from tests.support.tiny_diffusion import tiny_sd
 
@@ -63,8 +63,8 @@ def test_only_pixels_of_the_mask_count() -> None:
     predicted[..., 0, 0] = 2.0
     mask = torch.zeros(1, 1, 2, 2)
     mask[..., 0, :] = 1.0
-    assert found.loss(predicted, target, torch.tensor([5]), mask).tolist() == [2.0]
-    assert found.loss(predicted, target, torch.tensor([5])).tolist() == [1.0]
+    assert loss_of(found, predicted, target, torch.tensor([5]), mask).tolist() == [2.0]
+    assert loss_of(found, predicted, target, torch.tensor([5])).tolist() == [1.0]
 
 
 def test_offset_noise_shifts_whole_channels() -> None:
@@ -79,4 +79,4 @@ def test_offset_noise_shifts_whole_channels() -> None:
 def test_a_velocity_base_with_no_signal_at_the_end_trains(tmp_path: Path) -> None:
     base = tiny_sd(tmp_path / "base", prediction_type="v_prediction", rescale_betas_zero_snr=True)
     spec = small_spec(base, max_steps=2, min_snr_gamma=5.0)
-    assert train(*make_job(tmp_path, spec, pictures(tmp_path / "images"))).diffusion.predicts == "v_prediction"
+    assert train(*make_job(tmp_path, spec, pictures(tmp_path / "images"))).noising.predicts == "v_prediction"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from specrun.errors import FormatError, NodeError, StopRequested
+from specrun.errors import FormatError, NodeError, OutOfMemory, StopRequested
 from specrun.model.event import LogLine
 from specrun.training.lora import checkpoints, network
 from specrun.training.lora.buckets import epoch_batches
@@ -33,18 +33,23 @@ def stopping_at(monkeypatch: pytest.MonkeyPatch, ctx: Any, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("family", "fields"),
     [
-        {"dropout": 0.3, "random_flip": True, "cache_latents": False, "ema": 0.9},
-        {"gradient_accumulation": 2, "lr_scheduler": "cosine", "caption_shuffle": True, "min_snr_gamma": 5.0},
+        ("sd", {"dropout": 0.3, "random_flip": True, "cache_latents": False, "ema": 0.9}),
+        ("sd", {"gradient_accumulation": 2, "lr_scheduler": "cosine", "caption_shuffle": True, "min_snr_gamma": 5.0}),
+        ("flux", {"timestep_weighting": "logit_normal", "gradient_accumulation": 2, "dropout": 0.1}),
     ],
-    ids=["dropout, flips, averages", "accumulation, cosine, shuffled captions"],
+    ids=["dropout, flips, averages", "accumulation, cosine, shuffled captions", "flux"],
 )
 def test_going_on_after_a_stop_equals_no_interruption(
-    sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    family: str,
+    fields: dict[str, Any],
 ) -> None:
     samples = pictures(tmp_path / "images")
-    spec = small_spec(sd, max_steps=5, **fields)
+    spec = small_spec(request.getfixturevalue(family), max_steps=5, **fields)
     whole = train(*make_job(tmp_path / "whole", spec, samples))
 
     job, ctx = make_job(tmp_path / "parts", spec, samples)
@@ -61,6 +66,65 @@ def test_going_on_after_a_stop_equals_no_interruption(
     assert resumed.progress.rows[-1]["train/loss"] == pytest.approx(whole.progress.rows[-1]["train/loss"], abs=0)
 
 
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
+    """More images at a time are too many. Returns how many were tried, time by time."""
+    whole, tried = Losses.of, []
+
+    def of(self: Losses, records: Any, numbers: Any) -> torch.Tensor:
+        tried.append(len(records))
+        if len(records) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return whole(self, records, numbers)
+
+    monkeypatch.setattr(Losses, "of", of)
+    return tried
+
+
+SAME_SIZE = ((64, 64),) * 5
+
+
+def test_half_the_images_at_a_time_learn_the_same(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = pictures(tmp_path / "images", SAME_SIZE)
+    fields: dict[str, Any] = {"batch": 4, "gradient_accumulation": 2, "max_steps": 4, "random_flip": True}
+    spec = small_spec(sd, cache_latents=False, on_oom="halve", **fields)
+    whole = train(*make_job(tmp_path / "whole", spec, samples))
+    job, ctx = make_job(tmp_path / "short", spec, samples)
+    tried = short_of_memory(monkeypatch, 1)
+    with monkeypatch.context() as patch:
+        stopping_at(patch, ctx, 2)
+        with pytest.raises(StopRequested):
+            train(job, ctx)
+    assert tried[:4] == [4, 2, 1, 1]
+    tried.clear()
+    halved = train(job, ctx)
+    assert set(tried) == {1}, "what fits is known after a stop"
+    one, other = weights_of(whole), weights_of(halved)
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=1e-5, rtol=1e-4)
+    told = [event.text for event in ctx.events if isinstance(event, LogLine)]
+    assert "out of memory with 4 images at a time; going on with 2 and as many more times, so a step still takes 5 images" in told  # fmt: skip  # noqa: E501
+
+
+def test_out_of_memory_names_what_needs_less(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, ctx = make_job(tmp_path, small_spec(sd, batch=2), pictures(tmp_path / "images", SAME_SIZE))
+    short_of_memory(monkeypatch, 0)
+    with pytest.raises(OutOfMemory, match="out of memory on the CPU") as error:
+        train(job, ctx)
+    assert "gradient_checkpointing: true" in str(error.value.hint)
+    assert "on_oom: halve" in str(error.value.hint)
+
+
+def test_one_image_that_does_not_fit_cannot_be_halved(
+    sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = small_spec(sd, batch=2, on_oom="halve")
+    job, ctx = make_job(tmp_path, spec, pictures(tmp_path / "images", SAME_SIZE))
+    short_of_memory(monkeypatch, 0)
+    with pytest.raises(OutOfMemory, match="with one image at a time") as error:
+        train(job, ctx)
+    assert "on_oom" not in str(error.value.hint)
+
+
 def test_other_settings_start_over(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = pictures(tmp_path / "images")
     job, ctx = make_job(tmp_path, small_spec(sd, max_steps=3), samples)
@@ -74,7 +138,7 @@ def test_other_settings_start_over(sd: Path, tmp_path: Path, monkeypatch: pytest
     assert not (job.folder / checkpoints.LAST).exists()
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
 def test_cached_and_fresh_latents_give_the_same_gradients(
     family: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -84,7 +148,7 @@ def test_cached_and_fresh_latents_give_the_same_gradients(
         spec = small_spec(request.getfixturevalue(family), cache_latents=cached, cache_text_embeddings=cached)
         training = Training(*make_job(tmp_path / str(cached), spec, samples))
         batch = [training.records.train[index] for index in epoch_batches(training.sizes, 2, 42, 0)[0]]
-        training.losses.of(batch, (1, 0, 0), learning=True).sum().backward()
+        training.losses.of(batch, [(1, 0, place) for place in range(len(batch))]).sum().backward()
         gradients.append([parameter.grad for parameter in training.parameters])
     assert any(gradient.abs().max() > 0 for gradient in gradients[0])
     for one, other in zip(*gradients, strict=True):
@@ -97,9 +161,9 @@ def test_an_epoch_takes_every_picture_once(sd: Path, tmp_path: Path, monkeypatch
     seen: list[str] = []
     whole = Losses.of
 
-    def noted(self: Losses, records: Any, numbers: Any, *, learning: bool) -> torch.Tensor:
+    def noted(self: Losses, records: Any, numbers: Any) -> torch.Tensor:
         seen.extend(record.name for record in records)
-        return whole(self, records, numbers, learning=learning)
+        return whole(self, records, numbers)
 
     monkeypatch.setattr(Losses, "of", noted)
     training = train(*make_job(tmp_path, spec, samples))
@@ -107,7 +171,7 @@ def test_an_epoch_takes_every_picture_once(sd: Path, tmp_path: Path, monkeypatch
     assert Counter(seen[:5]) == Counter(seen[5:]) == Counter(sample.name for sample in samples)
 
 
-@pytest.mark.parametrize(("family", "text"), [("sd", True), ("sdxl", True), ("sdxl", False)])
+@pytest.mark.parametrize(("family", "text"), [("sd", True), ("sdxl", True), ("sdxl", False), ("flux", True)])
 def test_learnt_matrices_have_the_rank_that_was_asked(
     family: str, text: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -117,7 +181,8 @@ def test_learnt_matrices_have_the_rank_that_was_asked(
     assert {min(value.shape) for value in weights.values()} == {3}
     ups = {name: value for name, value in weights.items() if ".lora_B." in name}
     parts = {name.split(".")[0] for name, value in ups.items() if value.abs().max() > 0}
-    assert parts == ({"unet", *(part.name for part in training.parts.text)} if text else {"unet"})
+    learning = [part.name for part in training.parts.text if part.learns] if text else []
+    assert parts == {training.parts.component, *learning}
 
 
 @pytest.mark.parametrize("kind", ["dora", "locon", "lokr"])
@@ -239,19 +304,20 @@ def test_a_caption_above_the_window_is_refused_or_cut(sd: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd", "sdxl"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
 def test_one_picture_is_learnt_by_heart(family: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    network = "lora" if family == "flux" else "locon"
     spec = small_spec(
         request.getfixturevalue(family), max_steps=150, rank=16, alpha=16, target_modules="all",
-        network="locon", learning_rate=3e-3, batch=1,
+        network=network, learning_rate=3e-3, batch=1,
     )  # fmt: skip
     job, ctx = make_job(tmp_path, spec, pictures(tmp_path / "images", ((64, 64),)))
     training = Training(job, ctx)
 
     def fixed_loss() -> float:
         with torch.no_grad():
-            records = list(training.records.train)
-            return sum(float(training.losses.of(records, (9, k, k % 4), learning=False)) for k in range(16)) / 16
+            (record,) = training.records.train
+            return sum(float(training.losses.fixed(record, (9, k), k % 4)) for k in range(16)) / 16
 
     before = fixed_loss()
     while training.progress.step < training.steps:

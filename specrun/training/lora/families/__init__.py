@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.training.lora.base import FamilyName
-from specrun.training.lora.families.parts import Family, Parts, Text, TextPart
+from specrun.training.lora.families.parts import Condition, Family, Parts, Text, TextPart
 
-__all__ = ["Family", "Parts", "Text", "TextPart", "family"]
+__all__ = ["Condition", "Family", "Parts", "Text", "TextPart", "family"]
 
 
 def family(name: FamilyName) -> Family:
@@ -24,5 +24,9 @@ def family(name: FamilyName) -> Family:
             from specrun.training.lora.families.sdxl import StableDiffusionXL
 
             return StableDiffusionXL()
+        case "flux":
+            from specrun.training.lora.families.flux import Flux
+
+            return Flux()
         case _:
             assert_never(name)

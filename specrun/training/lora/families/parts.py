@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 
 from specrun.errors import FormatError, NodeError
 from specrun.training.lora.base import Base, FamilyName
+from specrun.training.lora.noise import Noising
+from specrun.training.lora.settings import LoraTraining
 
 Text = dict[str, torch.Tensor]
 """What the text encoders say of captions, by name; the first dimension counts the captions."""
+MAX_TOKENS = 512
+"""For text encoders that would take any number: what FLUX was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """name: `text_encoder` or `text_encoder_2`, as pipelines and files name it."""
+    """name: `text_encoder` or `text_encoder_2`, as pipelines and files name it. learns: with train_text_encoder."""
 
     name: str
     tokenizer: Any
     encoder: Any
+    learns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """scheduler: of the base, for its settings and for pictures."""
+    """component: of the denoiser in pipelines and files. scheduler: of the base, for its settings and for pictures."""
 
+    component: Literal["unet", "transformer"]
     denoiser: Any
     vae: Any
     text: tuple[TextPart, ...]
@@ -36,11 +42,25 @@ class Parts:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        return {"unet": self.denoiser, **{part.name: part.encoder for part in self.text}}
+        return {self.component: self.denoiser, **{part.name: part.encoder for part in self.text}}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a denoiser is told besides the text. sizes: (n, 4) original height and width, top and left of the crop.
+    guidance: how strictly the prompt is followed, where the denoiser is told of it."""
+
+    sizes: torch.Tensor
+    guidance: float
 
 
 class Family(Protocol):
+    """guides_twice: guidance is the difference between a picture with and one without the prompt; else the denoiser
+    is told of it. guidance: the usual one for pictures."""
+
     name: FamilyName
+    guides_twice: bool
+    guidance: float
 
     def load(self, base: Base, dtype: torch.dtype) -> Parts:
         """Raises FormatError: files are missing or do not fit."""
@@ -49,9 +69,15 @@ class Family(Protocol):
     def encode(self, parts: Parts, captions: Sequence[str], clip_skip: int) -> Text: ...
 
     def predict(
-        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, sizes: torch.Tensor
-    ) -> torch.Tensor:
-        """sizes: (n, 4) original height and width, top and left of the crop."""
+        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, condition: Condition
+    ) -> torch.Tensor: ...
+
+    def noising(self, parts: Parts, spec: LoraTraining) -> Noising:
+        """Raises NodeError: the base predicts what cannot be trained."""
+        ...
+
+    def targets(self, denoiser: nn.Module, wanted: Literal["attention", "all", "convolutions"]) -> list[str]:
+        """Endings of the names of layers."""
         ...
 
 
@@ -76,7 +102,7 @@ def load_pipeline(kind: Any, base: Base, dtype: torch.dtype, **options: Any) -> 
 
 
 def token_ids(part: TextPart, captions: Sequence[str]) -> torch.Tensor:
-    """(n, 77) on the encoder's device; longer captions are cut."""
+    """(n, window) on the encoder's device; longer captions are cut."""
     found = part.tokenizer(
         list(captions),
         padding="max_length",
@@ -94,4 +120,5 @@ def token_count(part: TextPart, caption: str) -> int:
 
 def window(part: TextPart) -> int:
     """How many tokens the encoder takes."""
-    return int(min(part.tokenizer.model_max_length, part.encoder.config.max_position_embeddings))
+    limit = getattr(part.encoder.config, "max_position_embeddings", None) or MAX_TOKENS
+    return int(min(part.tokenizer.model_max_length, limit))

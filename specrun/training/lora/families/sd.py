@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
 
 from specrun.training.lora.base import Base, FamilyName
-from specrun.training.lora.families.parts import Parts, Text, TextPart, load_pipeline, token_ids
+from specrun.training.lora.families.parts import Condition, Parts, Text, TextPart, load_pipeline, token_ids
+from specrun.training.lora.noise import Noising, make_diffusion
+from specrun.training.lora.settings import LoraTraining
+
+_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_TARGETS = {
+    "attention": _ATTENTION,
+    "all": (*_ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    "convolutions": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
+}
 
 
-class StableDiffusion:
+class WithUNet:
+    """What the families with a UNet have in common."""
+
+    guides_twice = True
+    guidance = 7.0
+
+    def noising(self, parts: Parts, spec: LoraTraining) -> Noising:
+        return make_diffusion(parts.scheduler, spec)
+
+    def targets(self, denoiser: nn.Module, wanted: Literal["attention", "all", "convolutions"]) -> list[str]:
+        return list(_TARGETS[wanted])
+
+
+class StableDiffusion(WithUNet):
     name: FamilyName = "sd"
 
     def load(self, base: Base, dtype: torch.dtype) -> Parts:
@@ -19,9 +42,8 @@ class StableDiffusion:
 
         options = {} if base.single_file else {"safety_checker": None, "requires_safety_checker": False}
         pipe = load_pipeline(StableDiffusionPipeline, base, dtype, **options)
-        return Parts(
-            pipe.unet, pipe.vae, (TextPart("text_encoder", pipe.tokenizer, pipe.text_encoder),), pipe.scheduler
-        )
+        text = TextPart("text_encoder", pipe.tokenizer, pipe.text_encoder)
+        return Parts("unet", pipe.unet, pipe.vae, (text,), pipe.scheduler)
 
     def encode(self, parts: Parts, captions: Sequence[str], clip_skip: int) -> Text:
         (part,) = parts.text
@@ -34,7 +56,7 @@ class StableDiffusion:
         return {"hidden": inner.final_layer_norm(layers[-(clip_skip + 1)])}
 
     def predict(
-        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, sizes: torch.Tensor
+        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, condition: Condition
     ) -> torch.Tensor:
         found: torch.Tensor = denoiser(noisy, timesteps, encoder_hidden_states=text["hidden"], return_dict=False)[0]
         return found

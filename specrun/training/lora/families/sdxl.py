@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from specrun.training.lora.base import Base, FamilyName
-from specrun.training.lora.families.parts import Parts, Text, TextPart, load_pipeline, token_ids
+from specrun.training.lora.families.parts import Condition, Parts, Text, TextPart, load_pipeline, token_ids
+from specrun.training.lora.families.sd import WithUNet
 
 _LATENT_PIXELS = 8
 
 
-class StableDiffusionXL:
+class StableDiffusionXL(WithUNet):
     name: FamilyName = "sdxl"
 
     def load(self, base: Base, dtype: torch.dtype) -> Parts:
@@ -22,7 +23,7 @@ class StableDiffusionXL:
         pipe = load_pipeline(StableDiffusionXLPipeline, base, dtype, add_watermarker=False)
         first = TextPart("text_encoder", pipe.tokenizer, pipe.text_encoder)
         second = TextPart("text_encoder_2", pipe.tokenizer_2, pipe.text_encoder_2)
-        return Parts(pipe.unet, pipe.vae, (first, second), pipe.scheduler)
+        return Parts("unet", pipe.unet, pipe.vae, (first, second), pipe.scheduler)
 
     def encode(self, parts: Parts, captions: Sequence[str], clip_skip: int) -> Text:
         """The last layer but one of both; what the second says of the whole sentence."""
@@ -36,8 +37,9 @@ class StableDiffusionXL:
         return {"hidden": torch.cat(found, dim=-1), "pooled": pooled}
 
     def predict(
-        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, sizes: torch.Tensor
+        self, denoiser: nn.Module, noisy: torch.Tensor, timesteps: torch.Tensor, text: Text, condition: Condition
     ) -> torch.Tensor:
+        sizes = condition.sizes
         target = torch.tensor([side * _LATENT_PIXELS for side in noisy.shape[-2:]], device=sizes.device)
         added = {
             "text_embeds": text["pooled"],
