@@ -22,7 +22,8 @@ from specrun.spec.quantities import duration_s
 from specrun.training.lora import estimates
 from specrun.training.lora.base import FAMILY_TITLES, FamilyName, family_of, is_local, local_place
 from specrun.training.lora.presets import PRESET_FAMILIES, PRESETS
-from specrun.training.lora.rules import family_problems, rule_problems
+from specrun.training.lora.reached import reached
+from specrun.training.lora.rules import family_problems, gpu_count, rule_problems
 from specrun.training.lora.settings import LoraTraining
 
 
@@ -103,6 +104,12 @@ class LoraJob(Kind):
     def resume_key(self, spec: LoraJobSpec) -> Json:
         """All that decides the weights: a checkpoint goes on only under the settings that it began with."""
         return result_config(spec) if isinstance(spec.backend, DiffusersBackend) else remote_config(spec)
+
+    def goes_on(self, spec: LoraJobSpec, staging: Path) -> str:
+        if not isinstance(spec.backend, DiffusersBackend):
+            return ""
+        step = reached(staging) if spec.resume == "auto" else 0
+        return f"goes on after step {step:,}" if step else "begins anew"
 
     def adopt(self, spec: LoraJobSpec, place: Path, staging: Path) -> Outputs:
         raise NodeError(
@@ -259,7 +266,8 @@ def _steps_note(spec: LoraJobSpec, look: Look) -> list[str]:
         return []
     share = spec.validation.split if spec.validation is not None else 0.0
     learnt = max(1, images - round(images * share))
-    steps = spec.max_steps or -(-learnt // (spec.batch * spec.gradient_accumulation)) * spec.epochs
+    at_once = spec.batch * spec.gradient_accumulation * gpu_count(spec)
+    steps = spec.max_steps or -(-learnt // at_once) * spec.epochs
     minutes = estimates.needed_seconds(spec, family, steps) / 60
     rule = f"about {max(1, round(minutes))} min by a {estimates.RULE}"
-    return [f"about {steps:,} steps of {spec.batch * spec.gradient_accumulation} images, {rule}"]
+    return [f"about {steps:,} steps of {at_once} images, {rule}"]

@@ -13,13 +13,15 @@ from specrun.kinds.lora_pixels import pixels
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json, json_digest
 from specrun.model.work import Context
-from specrun.training.lora import checkpoints, formats
 from specrun.training.lora.base import Base, find_base
+from specrun.training.lora.checkpoints import LAST
 from specrun.training.lora.finishing import save_lora
 from specrun.training.lora.loop import train
+from specrun.training.lora.reached import REACHED
 from specrun.training.lora.records import Records, choose
 from specrun.training.lora.rules import family_problems, installed
-from specrun.training.lora.trainer import Job, Training
+from specrun.training.lora.trained import Trained, trained_by
+from specrun.training.lora.trainer import Job
 
 _PACKAGES = ("diffusers", "peft", "transformers")
 
@@ -35,7 +37,8 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     for problem in family_problems(spec, base.family):
         raise NodeError(f"{problem.path}: {problem.message}", hint=problem.hint)
     on_gpu = bool(ctx.gpus)
-    key = training_key(spec, base, records, ctx.seed, on_gpu=on_gpu)
+    ranks = 1
+    key = training_key(spec, base, records, ctx.seed, on_gpu=on_gpu, ranks=ranks)
     job = Job(
         spec=spec,
         base=base,
@@ -46,12 +49,13 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
         key=key,
         seed=ctx.seed,
         on_gpu=on_gpu,
+        ranks=ranks,
     )
     count = f"{len(records.train)} images to learn, {len(records.validation)} for validation"
     ctx.log(f"{count}, base model {spec.base_model} ({base.family})")
-    training = train(job, ctx)
-    ctx.progress(training.steps, training.steps, "steps", "finishing")
-    return _finished(job, training, ctx)
+    trained = trained_by(train(job, ctx))
+    ctx.progress(trained.steps, trained.steps, "steps", "finishing")
+    return _finished(job, trained, ctx)
 
 
 def read_records(spec: LoraJobSpec, ctx: Context) -> Records:
@@ -62,14 +66,14 @@ def read_records(spec: LoraJobSpec, ctx: Context) -> Records:
     return choose(samples, spec, ctx.seed)
 
 
-def training_key(spec: LoraJobSpec, base: Base, records: Records, seed: int, *, on_gpu: bool) -> str:
-    parts = [result_config(spec), base.digest, records.digest, seed, on_gpu]
+def training_key(spec: LoraJobSpec, base: Base, records: Records, seed: int, *, on_gpu: bool, ranks: int) -> str:
+    """ranks: a step takes as many batches."""
+    parts = [result_config(spec), base.digest, records.digest, seed, on_gpu, ranks]
     return json_digest(parts)
 
 
-def _finished(job: Job, training: Training, ctx: Context) -> Outputs:
+def _finished(job: Job, trained: Trained, ctx: Context) -> Outputs:
     spec = job.spec
-    weights = formats.packed(training.weights())
     described: dict[str, Any] = {
         "family": job.base.family,
         "base_model": spec.base_model,
@@ -81,19 +85,19 @@ def _finished(job: Job, training: Training, ctx: Context) -> Outputs:
         "network": spec.network,
         "resolution": list(spec.resolution),
         "target_modules": spec.target_modules if isinstance(spec.target_modules, str) else list(spec.target_modules),
-        "text_encoders": [name for name in training.learning if name != training.parts.component],
-        "prediction": training.noising.predicts,
-        "steps": training.progress.step,
+        "text_encoders": list(trained.text_encoders),
+        "prediction": trained.predicts,
+        "steps": trained.steps,
         "dataset_digest": job.records.digest,
         "seed": job.seed,
     }
     scale = spec.alpha / spec.rank if spec.network == "lokr" else spec.scale
-    save_lora(ctx.staging, weights, described, scale=scale, adapter_metadata=training.adapter_metadata())
-    (ctx.staging / checkpoints.LAST).unlink(missing_ok=True)
-    losses = [row["val/loss"] for row in training.progress.rows if "val/loss" in row]
+    save_lora(ctx.staging, trained.weights, described, scale=scale, adapter_metadata=trained.adapter_metadata)
+    for name in (LAST, REACHED):
+        (ctx.staging / name).unlink(missing_ok=True)
     facts: dict[str, Json] = {
         name: described[name] for name in ("family", "base_model", "trigger", "rank", "alpha", "steps")
     }
-    facts |= {"validation_loss": losses[-1] if losses else None, "network": spec.network}
+    facts |= {"validation_loss": trained.validation_loss, "network": spec.network}
     facts |= {"images": len(job.records.train)}
-    return Outputs(artifacts=artifacts(ctx.staging), facts=facts, notes=training.records.notes)
+    return Outputs(artifacts=artifacts(ctx.staging), facts=facts, notes=trained.notes)

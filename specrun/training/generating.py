@@ -65,7 +65,7 @@ class Pipeline:
     def __init__(
         self, base: Base, loras: Sequence[Weights], look: Look, *, device: str, dtype: torch.dtype, changes: bool
     ) -> None:
-        self.look, self.device = look, device
+        self.look, self.device, self.family = look, device, base.family
         self._pipe = load_pipeline(_class(base.family, changes), base, dtype, **_options(base))
         _set_scheduler(self._pipe, look.scheduler, base)
         self._add(loras)
@@ -94,6 +94,8 @@ class Pipeline:
         pictures = [one.picture for one in asked if one.picture is not None]
         if pictures:
             given |= {"image": pictures, "strength": self.look.strength}
+            if self.family == "flux":  # it would make them the base model's own size
+                given |= {"width": pictures[0].width, "height": pictures[0].height}
         elif self.look.size_wh is not None:
             given |= {"width": self.look.size_wh[0], "height": self.look.size_wh[1]}
         with torch.inference_mode(), _quiet_casts():

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specrun.errors import FormatError, NodeError
+from specrun.errors import FormatError, NodeError, StopRequested
 from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, memory_notes
 from specrun.kinds.lora_pixels import covered
 from specrun.model.labels import Box, Mask, Part, Polygon, Tag
 from specrun.training.lora import estimates
 from specrun.training.lora.base import find_base
+from specrun.training.lora.presets import PRESETS
 from specrun.training.lora.records import changed_caption, choose
 from specrun.training.lora.rules import rule_problems
 from tests.support.fake_dataset import export_context
@@ -86,7 +87,7 @@ def test_presets_stand_in_the_config_unless_something_else_is_written() -> None:
 
 
 def test_every_preset_is_a_job_without_contradictions() -> None:
-    for preset in ("quality", "fast", "sd15", "sdxl", "flux"):
+    for preset in PRESETS:
         assert rules(preset=preset) == {}
 
 
@@ -257,6 +258,23 @@ def test_the_estimate_goes_by_steps() -> None:
     twice = [LoraJob().estimate(spec_of(max_steps=steps), None) for steps in (100, 200)]
     assert twice[1].seconds == pytest.approx(2 * (twice[0].seconds or 0))
     assert "rule" in twice[0].source
+
+
+def test_the_plan_says_after_which_step_a_training_goes_on(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = export_context(tmp_path, monkeypatch, pictures(tmp_path / "images"), [], address="lora_jobs.x")
+    spec = small_spec(base, save_every=2)
+    assert LoraJob().goes_on(spec, ctx.staging) == "begins anew"
+    asked = iter(range(1, 100))
+    monkeypatch.setattr(type(ctx), "stop_requested", lambda self: next(asked) == 2)
+    with pytest.raises(StopRequested):
+        LoraJob().run(spec, ctx)
+    assert LoraJob().goes_on(spec, ctx.staging) == "goes on after step 2"
+    assert LoraJob().goes_on(spec.model_copy(update={"resume": "never"}), ctx.staging) == "begins anew"
+    LoraJob().run(spec, ctx)
+    assert LoraJob().goes_on(spec, ctx.staging) == "begins anew"
+    assert not (ctx.staging / "reached.json").exists()
 
 
 def test_what_only_changes_the_speed_does_not_start_a_training_over() -> None:

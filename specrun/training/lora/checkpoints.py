@@ -1,6 +1,7 @@
 """What a training leaves behind, so that it goes on exactly after a kill at any moment.
 
 last.ckpt      weights, optimizer, learning rate, averages, position and what was measured; replaced in one step
+reached.json   its step, written after it, for plans, which must not import torch
 checkpoints/   earlier weights, if some are kept
 
 Noise, order and dropout of each step are drawn from the seed and the step's number, so the position is all that there
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from specrun.training.lora.reached import REACHED, note_reached
 
 LAST = "last.ckpt"
 KEPT = "checkpoints"
@@ -46,6 +49,7 @@ def save(folder: Path, progress: Progress, states: dict[str, Any]) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
+    note_reached(folder, progress.step)
 
 
 def load(folder: Path, key: str) -> tuple[Progress, dict[str, Any]] | None:
@@ -65,5 +69,5 @@ def start_over(folder: Path) -> None:
     """Nothing of an earlier attempt may be mistaken for this one's."""
     for name in (KEPT, "samples"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (LAST, "metrics.csv", "lora.safetensors", "lora_kohya.safetensors", "lora.json"):
+    for name in (LAST, REACHED, "metrics.csv", "lora.safetensors", "lora_kohya.safetensors", "lora.json"):
         (folder / name).unlink(missing_ok=True)

@@ -9,9 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import distributed
+
+from specrun.model.artifact import Artifact
+
+
+class Listener(Protocol):
+    """Who is told of a training, and may stop it; a Context is one."""
+
+    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None: ...
+    def metric(self, name: str, step: float, value: float) -> None: ...
+    def log(self, text: str) -> None: ...
+    def artifact(self, artifact: Artifact) -> None: ...
+    def stop_requested(self) -> bool: ...
+    def check_stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

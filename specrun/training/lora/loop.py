@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from specrun.errors import OutOfMemory, StopRequested
-from specrun.model.work import Context
-from specrun.training.lora.crew import Crew
+from specrun.training.lora.crew import Crew, Listener
 from specrun.training.lora.estimates import advice, needed_mib
 from specrun.training.lora.reporting import Report
 from specrun.training.lora.trainer import ALONE, Job, Training
@@ -15,7 +14,7 @@ from specrun.training.oom import is_out_of_memory
 _REPORT_EVERY = 10
 
 
-def train(job: Job, ctx: Context, crew: Crew = ALONE) -> Training:
+def train(job: Job, ctx: Listener, crew: Crew = ALONE) -> Training:
     """To the end. Raises StopRequested (a checkpoint stays), OutOfMemory, FormatError, NodeError."""
     _require_memory(job)
     try:

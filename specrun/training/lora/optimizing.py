@@ -14,14 +14,14 @@ from specrun.training.lora.settings import LoraTraining
 Groups = list[dict[str, Any]]
 
 
-def make_optimizer(groups: Groups, spec: LoraTraining, *, on_gpu: bool) -> torch.optim.Optimizer:
+def make_optimizer(groups: Groups, spec: LoraTraining) -> torch.optim.Optimizer:
     """groups: parameters, each with its rate. Raises MissingDependency."""
     decay = spec.weight_decay
     match spec.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, weight_decay=decay, eps=1e-8)
         case "adamw8bit":
-            return _eight_bit(groups, decay, on_gpu=on_gpu)
+            return _eight_bit(groups, decay)
         case "prodigy":
             return _prodigy(groups, decay)
         case "adafactor":
@@ -33,13 +33,12 @@ def make_optimizer(groups: Groups, spec: LoraTraining, *, on_gpu: bool) -> torch
             return found
 
 
-def _eight_bit(groups: Groups, decay: float, *, on_gpu: bool) -> torch.optim.Optimizer:
-    hint = "Install bitsandbytes and use a GPU, or write optimizer: adamw."
-    if not on_gpu:
-        raise MissingDependency("optimizer: adamw8bit works on a GPU alone.", hint=hint)
+def _eight_bit(groups: Groups, decay: float) -> torch.optim.Optimizer:
+    """Matrices below 4,096 numbers keep whole averages, as bitsandbytes does it."""
     try:
         import bitsandbytes
     except ImportError as error:
+        hint = "Install the extra (pip install 'specrun[lora]'), or write optimizer: adamw."
         raise MissingDependency(f"optimizer: adamw8bit needs bitsandbytes ({error}).", hint=hint) from error
     found: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, weight_decay=decay)
     return found
@@ -49,7 +48,7 @@ def _prodigy(groups: Groups, decay: float) -> torch.optim.Optimizer:
     try:
         import prodigyopt
     except ImportError as error:
-        hint = "Install prodigyopt, or write optimizer: adamw."
+        hint = "Install the extra (pip install 'specrun[lora]'), or write optimizer: adamw."
         raise MissingDependency(f"optimizer: prodigy needs prodigyopt ({error}).", hint=hint) from error
     found: torch.optim.Optimizer = prodigyopt.Prodigy(
         groups, weight_decay=decay, decouple=True, use_bias_correction=True, safeguard_warmup=True

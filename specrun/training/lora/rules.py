@@ -17,9 +17,7 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
     yield from _network_problems(spec)
     if spec.uncaptioned == "trigger" and spec.trigger is None:
         yield Problem("uncaptioned", "There is no trigger to learn images with.", "Write trigger, or skip.")
-    gpus = spec.resources.gpus
-    count = gpus if isinstance(gpus, int) else max((gpus or {}).values(), default=0)
-    if count > 1:
+    if (count := gpu_count(spec)) > 1:
         message = f"A LoRA job trains on one GPU, not on {count}."
         yield Problem("resources.gpus", message, "Write gpus: 1; several jobs run beside each other.")
     if spec.on_oom == "halve" and spec.fused_backward:
@@ -29,6 +27,13 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
         yield Problem("resolution", "Sides must be multiples of 8: the VAE makes one latent of 8x8 pixels.")
     if spec.bucketing and min(spec.resolution) < spec.bucket_step:
         yield Problem("bucket_step", f"{spec.bucket_step} is more than a side of the resolution.")
+
+
+def gpu_count(spec: LoraTraining) -> int:
+    """How many the spec asks for; a training on the CPU is one process all the same."""
+    gpus = spec.resources.gpus
+    count = gpus if isinstance(gpus, int) else max((gpus or {}).values(), default=1)
+    return max(1, count)
 
 
 def _cache_problems(spec: LoraTraining) -> Iterator[Problem]:
@@ -50,11 +55,15 @@ def _cache_problems(spec: LoraTraining) -> Iterator[Problem]:
 def _optimizer_problems(spec: LoraTraining) -> Iterator[Problem]:
     if spec.optimizer == "adamw8bit" and not installed("bitsandbytes"):
         message = "adamw8bit needs bitsandbytes, which is not installed."
-        yield Problem("optimizer", message, "Install bitsandbytes, or write optimizer: adamw.")
+        yield Problem(
+            "optimizer", message, "Install the extra (pip install 'specrun[lora]'), or write optimizer: adamw."
+        )
     if spec.optimizer == "prodigy":
         if not installed("prodigyopt"):
             message = "prodigy needs prodigyopt, which is not installed."
-            yield Problem("optimizer", message, "Install prodigyopt, or write optimizer: adamw.")
+            yield Problem(
+                "optimizer", message, "Install the extra (pip install 'specrun[lora]'), or write optimizer: adamw."
+            )
         if spec.learning_rate < 0.1:
             message = f"prodigy finds the rate itself and takes 1.0; {spec.learning_rate:g} would learn nothing."
             yield Problem("learning_rate", message, "Write learning_rate: 1.0.", warning=True)

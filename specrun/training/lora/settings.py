@@ -126,7 +126,7 @@ class LoraTraining(SeededSpec):
     mixed_precision: Precision = "bf16"
     """bf16, fp16, or no: 32 bits. On the CPU always 32 bits."""
     optimizer: Optimizer = "adamw"
-    """adamw8bit needs bitsandbytes and a GPU, prodigy needs prodigyopt (with a learning rate of 1)."""
+    """adamw8bit keeps its averages in 8 bits; prodigy finds the rate itself (write learning_rate: 1)."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Pull of the learnt weights towards nothing."""
     fused_backward: bool = False

@@ -20,12 +20,11 @@ from typing import Any
 import torch
 
 from specrun.errors import NodeError, OutOfMemory
-from specrun.model.work import Context
-from specrun.training.lora import checkpoints, network, prior, reporting
+from specrun.training.lora import checkpoints, formats, network, prior, reporting
 from specrun.training.lora.base import Base
 from specrun.training.lora.buckets import batches_an_epoch, epoch_batches
 from specrun.training.lora.checkpoints import Progress
-from specrun.training.lora.crew import Crew
+from specrun.training.lora.crew import Crew, Listener
 from specrun.training.lora.encoding import LatentCache, LatentEncoder, TextCache, weights_digest
 from specrun.training.lora.estimates import advice
 from specrun.training.lora.families import Parts, TextPart, family
@@ -69,7 +68,7 @@ def total_steps(spec: LoraTraining, sizes_wh: Sequence[tuple[int, int]], ranks: 
 class Training:
     """A training that is under way, or one rank's part in it."""
 
-    def __init__(self, job: Job, ctx: Context, crew: Crew = ALONE) -> None:
+    def __init__(self, job: Job, ctx: Listener, crew: Crew = ALONE) -> None:
         self.job, self.spec, self.ctx, self.crew = job, job.spec, ctx, crew
         self.device = torch.device("cuda", crew.rank) if job.on_gpu else torch.device("cpu")
         self.dtype = DTYPES[self.spec.mixed_precision] if job.on_gpu else torch.float32
@@ -85,6 +84,7 @@ class Training:
         self.priors = prior.class_records(self, job.cache / _PRIORS)
         latents, texts = self._fill_caches()
         self.configs = self._inject()
+        self._require_names()
         self.sizes = [record.fit.size_wh for record in self.records.train]
         self.steps, self.steps_an_epoch = total_steps(self.spec, self.sizes, job.ranks)
         self._epoch: tuple[int, list[tuple[int, ...]]] | None = None
@@ -165,6 +165,10 @@ class Training:
                     part.encoder.gradient_checkpointing_enable({"use_reentrant": False})
         return configs
 
+    def _require_names(self) -> None:
+        """Raises FormatError now, not after hours: a layer that kohya's format has no name for."""
+        formats.to_kohya(formats.packed(self.weights()), family=self.job.base.family, scale=self.spec.scale)
+
     def _learning_texts(self) -> list[TextPart]:
         return [part for part in self.parts.text if part.learns]
 
@@ -175,7 +179,7 @@ class Training:
             rate = spec.learning_rate if name == self.parts.component else spec.text_rate
             groups.append({"params": [parameter for _, parameter in network.trainable(module)], "lr": rate})
         self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = make_optimizer(groups, spec, on_gpu=self.job.on_gpu)
+        self.optimizer = make_optimizer(groups, spec)
         self.schedule = make_schedule(self.optimizer, spec, self.steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average = Average(self.parameters, spec.ema) if spec.ema is not None else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -175,13 +176,16 @@ def test_an_epoch_takes_every_picture_once(sd: Path, tmp_path: Path, monkeypatch
 def test_learnt_matrices_have_the_rank_that_was_asked(
     family: str, text: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    spec = small_spec(request.getfixturevalue(family), rank=3, train_text_encoder=text, max_steps=1)
+    spec = small_spec(request.getfixturevalue(family), rank=3, train_text_encoder=text, max_steps=1,
+                      text_encoder_learning_rate=2e-4)  # fmt: skip
     training = train(*make_job(tmp_path, spec, pictures(tmp_path / "images")))
     weights = weights_of(training)
     assert {min(value.shape) for value in weights.values()} == {3}
     ups = {name: value for name, value in weights.items() if ".lora_B." in name}
     parts = {name.split(".")[0] for name, value in ups.items() if value.abs().max() > 0}
+    rates = [group["lr"] for group in training.optimizer.param_groups]
     learning = [part.name for part in training.parts.text if part.learns] if text else []
+    assert rates == [1e-3, *[2e-4] * len(learning)]
     assert parts == {training.parts.component, *learning}
 
 
@@ -301,6 +305,26 @@ def test_a_caption_above_the_window_is_refused_or_cut(sd: Path, tmp_path: Path) 
         Training(*make_job(tmp_path, small_spec(sd), samples))
     training = Training(*make_job(tmp_path, small_spec(sd, long_captions="cut"), samples))
     assert training.records.notes == ("1 captions have more than 77 tokens, that of 1.png has 202: they are cut",)
+
+
+def test_a_compiled_denoiser_learns_the_same(sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real tracing of the denoiser with its LoRA, without minutes of a C++ compiler.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    samples = pictures(tmp_path / "images", ((64, 64),) * 2)
+    found = [
+        train(*make_job(tmp_path / str(compiled), small_spec(sd, compile=compiled, max_steps=2), samples))
+        for compiled in (True, False)
+    ]
+    assert found[0].losses.run_denoiser is not found[0].parts.denoiser
+    one, other = (weights_of(training) for training in found)
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_a_layer_without_a_name_in_kohyas_format_is_told_before_anything_is_learnt(flux: Path, tmp_path: Path) -> None:
+    spec = small_spec(flux, network="dora", target_modules=["to_q"])
+    with pytest.raises(FormatError, match="must all learn for DoRA"):
+        Training(*make_job(tmp_path, spec, pictures(tmp_path / "images")))
 
 
 @pytest.mark.slow
