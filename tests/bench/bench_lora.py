@@ -125,12 +125,13 @@ def example(folder: Path, options: argparse.Namespace) -> Any:
     from torch.nn import functional
 
     from specrun.training.lora.buckets import epoch_batches
+    from specrun.training.lora.families import Condition
     from specrun.training.lora.pictures import prepare
 
     plain = make_training(folder, options, {"cache_latents": False, "cache_text_embeddings": False})
     accelerator = Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
     parts, dtype = plain.parts, plain.dtype
-    scheduler = plain.diffusion.scheduler
+    scheduler = plain.noising.scheduler
     unet, optimizer = accelerator.prepare(parts.denoiser, plain.optimizer)
     unet.train()
     state = {"step": 0}
@@ -151,7 +152,7 @@ def example(folder: Path, options: argparse.Namespace) -> Any:
             text = plain.family.encode(parts, [record.caption for record in records], 0)
         sizes = torch.tensor([one.sizes for one in made], device=plain.device)
         with accelerator.autocast():
-            predicted = plain.family.predict(unet, noisy.to(dtype), timesteps, text, sizes)
+            predicted = plain.family.predict(unet, noisy.to(dtype), timesteps, text, Condition(sizes, 0.0))
         loss = functional.mse_loss(predicted.float(), noise.float(), reduction="mean")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(plain.parameters, 1.0)

@@ -84,11 +84,11 @@ class Training:
         self.priors = prior.class_records(self, job.cache / _PRIORS)
         latents, texts = self._fill_caches()
         self.configs = self._inject()
-        self._require_names()
         self.sizes = [record.fit.size_wh for record in self.records.train]
         self.steps, self.steps_an_epoch = total_steps(self.spec, self.sizes, job.ranks)
         self._epoch: tuple[int, list[tuple[int, ...]]] | None = None
         self._make_optimizer()
+        self._require_names()
         self.losses = Losses(
             spec=self.spec,
             seed=job.seed,

@@ -30,7 +30,7 @@ class Line:
             loss = ((self.seen @ self.weight.T - self.wanted) ** 2).mean()
             loss.backward()
             self.optimizer.step()
-        return float(loss)
+        return loss.item()
 
 
 @pytest.mark.parametrize("name", RATES)
