@@ -12,14 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import anyio.to_thread
 from pydantic import Field
 
+from specrun.kinds.evaluation_field import field_writers, missing_field, truth_problems
 from specrun.kinds.evaluation_metrics import FITTING_METRICS, other_metrics
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
+from specrun.model.state import Observation
 from specrun.model.taxonomy import ResolvedTaxonomy
-from specrun.model.work import Context, Made
+from specrun.model.work import Context, Look, Made
 from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
 from specrun.training.ultralytics.weights import task_by_name
 
@@ -42,7 +45,8 @@ class EvaluationSpec(NodeSpec):
     bootstrap: int = Field(default=1000, ge=10, le=100_000)
     """With `compare`: how often the images are drawn anew for the interval, by the project's seed."""
     ground_truth: str | None = None
-    """The label field that is right; null: the dataset's own."""
+    """The label field that is right: the dataset's, of other predictions, or one that people added in FiftyOne; null:
+    the dataset's own."""
     taxonomy: Annotated[str | None, Ref("taxonomies")] = None
     """The classes of truth and predictions are led through it first, so that a model that knows others can be
     evaluated."""
@@ -84,7 +88,8 @@ class Evaluation(Kind):
             listed = ", ".join(f"{name} on {place}" for name, place in places.items())
             message = f"Predictions that are evaluated together must be of one dataset ({listed})."
             return [Problem(field, message, "Make an evaluation for each.")]
-        return _metric_problems(spec, named, lookup)
+        place = next((found for found in places.values() if found), None)
+        return [*truth_problems(spec.ground_truth, place, lookup), *_metric_problems(spec, named, lookup)]
 
     def inputs(self, spec: EvaluationSpec) -> Sequence[Need]:
         return [Need("predictions", Ref("predictions").address(name)) for name in spec.predictions]
@@ -99,7 +104,18 @@ class Evaluation(Kind):
         if not place.startswith("datasets."):
             return [*inputs, Need("truth", place)]
         field = spec.ground_truth or getattr(lookup.spec(place), "label_field", None) or "ground_truth"
+        writer = field_writers(place, lookup).get(field, "")
+        if writer.startswith("predictions.") and writer not in named:
+            inputs.append(Need("truth_by", writer))
         return [*inputs, Need("truth", place, ("media", "split", "classes", f"field:{field}"))]
+
+    async def observe(self, spec: EvaluationSpec, look: Look) -> Observation:
+        """Whether a field that was named is there; who adds it may be a person."""
+        names = (Ref("predictions").address(name) for name in (*spec.predictions, *spec.compare))
+        facts = next((found for name in names if "[*]" not in name and (found := look.facts(name))), None)
+        if spec.ground_truth is None or facts is None:
+            return Observation()
+        return Observation(notes=await anyio.to_thread.run_sync(missing_field, spec.ground_truth, facts, look))
 
     def run(self, spec: EvaluationSpec, ctx: Context) -> Outputs:
         # numpy and the client of the database come with these.

@@ -47,21 +47,21 @@ def _collisions(spec: PredictionSpec, lookup: Lookup) -> Iterator[Problem]:
     field = spec.label_field if own is None else field_name(spec.label_field, parse_address(own))
     if field is None:
         return
-    place = _dataset_of(spec.on, lookup)
+    place = dataset_of(spec.on, lookup)
     for text in dict.fromkeys((spec.on, *lookup.addresses("datasets"))):
-        if _dataset_of(text, lookup) == place and getattr(lookup.spec(text), "label_field", None) == field:
+        if dataset_of(text, lookup) == place and getattr(lookup.spec(text), "label_field", None) == field:
             yield Problem("label_field", f"{field} holds the labels of {text}, which people annotate", _OTHER)
             return
     for text in lookup.addresses("predictions"):
         other: Any = lookup.spec(text)
-        if text == own or other is None or own is None or _dataset_of(other.on, lookup) != place:
+        if text == own or other is None or own is None or dataset_of(other.on, lookup) != place:
             continue
         if field_name(other.label_field, parse_address(text)) == field:
             yield Problem("label_field", f"{text} writes {field} of this dataset too", "Give each a field of its own.")
             return
 
 
-def _dataset_of(address: str, lookup: Lookup) -> str:
+def dataset_of(address: str, lookup: Lookup) -> str:
     """What tells FiftyOne's datasets apart: the name that is written, else the entry's address."""
     name = getattr(lookup.spec(address), "name", None)
     return f"name:{name}" if name else address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from specrun.clients.fiftyone.observe import Seen
 from specrun.errors import NodeError, SpecError
 from specrun.formats.samples import save_samples
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
@@ -629,3 +631,66 @@ def test_bare_names_to_compare_are_predictions(tmp_path: Path) -> None:
     assert len(messages) == 2
     assert "there is no predictions.p" in messages[0]
     assert "there is no evaluations.other" in messages[1]
+
+
+_WITH_FIELDS = """\
+sources: {s: {kind: annotations, format: cvat, path: a.xml}}
+datasets:
+  d: {from: sources.s, label_field: truth}
+models: {m: {kind: smp, encoder: resnet18, encoder_weights: null, data: x}}
+exports: {x: {kind: mmseg, dataset: d}}
+predictions:
+  p: {model: m, on: datasets.d}
+  q: {model: m, on: datasets.d, label_field: second}
+  r: {model: m, on: sources.s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "words", "hint"),
+    [
+        ("{predictions: [p], ground_truth: thruth}", 'no entry writes a label field "thruth"', 'Did you mean "truth"?'),
+        ("{predictions: [p], ground_truth: mended}", "must be there in FiftyOne", "truth, predictions_p or second"),
+        ("{compare: [p, q], ground_truth: ruth}", 'no entry writes a label field "ruth"', 'Did you mean "truth"?'),
+    ],
+)
+def test_a_ground_truth_that_no_entry_writes_is_warned_of(
+    tmp_path: Path, evaluation: str, words: str, hint: str
+) -> None:
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    spec = write_spec(tmp_path, f"{_WITH_FIELDS}evaluations: {{e: {evaluation}}}\n")
+    (warning,) = load_project(spec, REGISTRY, environ={}).warnings
+    assert words in str(warning)
+    assert hint in str(warning)
+
+
+@pytest.mark.parametrize("field", ["truth", "second", "null"])
+def test_a_ground_truth_that_an_entry_writes_is_not_warned_of(tmp_path: Path, field: str) -> None:
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    spec = write_spec(tmp_path, f"{_WITH_FIELDS}evaluations: {{e: {{predictions: [p], ground_truth: {field}}}}}\n")
+    project = load_project(spec, REGISTRY, environ={})
+    assert not project.warnings
+    (node,) = (node for node in project.nodes if str(node.address) == "evaluations.e")
+    needed = [str(used.address) for used in node.inputs]
+    assert needed == ["predictions.p", *(["predictions.q"] if field == "second" else []), "datasets.d"]
+
+
+def test_a_source_has_no_field_to_choose(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    spec = write_spec(tmp_path, f"{_WITH_FIELDS}evaluations: {{e: {{predictions: [r], ground_truth: truth}}}}\n")
+    with pytest.raises(SpecError, match=r"sources\.s has its own labels and no label fields"):
+        load_project(spec, REGISTRY, environ={})
+
+
+def test_the_plan_names_the_fields_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen(exists=True, parts={"media": "1", "field:ground_truth": "2", "field:predictions_p": "3"})
+    monkeypatch.setattr("specrun.clients.fiftyone.observe.observe_dataset", lambda *asked: seen)
+    look: Any = SimpleNamespace(
+        settings={}, state_dir=tmp_path, project_dir=tmp_path, facts={"predictions.p": {"dataset": "reef"}}.get
+    )
+
+    def notes(field: str | None) -> tuple[str, ...]:
+        return asyncio.run(Evaluation().observe(EvaluationSpec(predictions=["p"], ground_truth=field), look)).notes
+
+    assert notes("mended") == ("reef has no label field mended in FiftyOne; it has ground_truth and predictions_p",)
+    assert notes("ground_truth") == notes(None) == ()
