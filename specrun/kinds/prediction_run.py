@@ -107,6 +107,7 @@ class PredictionRun:
             "label_field": self._field,
             "threshold": self._threshold(),
             "task": self._task(),
+            **({"model": str(self._model.address)} if self._model is not None else {}),
             **({"multi_label": True} if self._says_several() else {}),
         }
 

@@ -166,7 +166,7 @@ def _prelabel_problems(spec: CvatProjectSpec, lookup: Lookup) -> Iterator[Proble
     given, chosen = spec.prelabels, spec.tasks.choose
     predicted = given is not None and given.from_.startswith("predictions.")
     if chosen is not None and chosen.strategy == "uncertain" and not predicted:
-        hint = "Set prelabels.from to predictions, or choose at random."
+        hint = "Set prelabels.from to predictions, or choose different or random ones."
         yield Problem("tasks.choose.strategy", "uncertain needs the confidence of predictions", hint)
     if given is None:
         return

@@ -137,17 +137,19 @@ def choose(
     Each image has a rank of its own, so that images that come later do not change the order of the others.
     """
 
-    def chance(sample: Sample) -> str:
-        return hashlib.sha256(f"{seed} {sample.digest}".encode()).hexdigest()
-
     if strategy == "random":
-        return sorted(samples, key=chance)
+        return sorted(samples, key=lambda sample: chance(sample, seed))
 
     def rank(sample: Sample) -> tuple[bool, float, str]:
         mean = confidence.get(sample.digest)
-        return (mean is None, 0.0 if mean is None else mean, chance(sample))
+        return (mean is None, 0.0 if mean is None else mean, chance(sample, seed))
 
     return sorted(samples, key=rank)
+
+
+def chance(sample: Sample, seed: int) -> str:
+    """A rank of its own for each content, the same on every machine."""
+    return hashlib.sha256(f"{seed} {sample.digest}".encode()).hexdigest()
 
 
 def rebuilt_batch(

@@ -18,6 +18,7 @@ from specrun.clients.cvat.connection import Connection
 from specrun.clients.cvat.things import LabelDef, Task
 from specrun.clients.http import Retry
 from specrun.kinds.cvat_send.declared import wanted_labels
+from specrun.kinds.cvat_send.different import looks_of, most_different
 from specrun.kinds.cvat_send.images import read_images, unsendable
 from specrun.kinds.cvat_send.labels import WantedLabel
 from specrun.kinds.cvat_send.ledger import SENT_LABELS_NAME, Batch, Ledger, Marker, Phase, mark_of
@@ -30,7 +31,7 @@ from specrun.kinds.cvat_send.project import Target, ensure_project
 from specrun.kinds.cvat_send.refresh import Differing, Refreshing, differing
 from specrun.kinds.cvat_send.report import SUMMARY_NAME, Report, counted, notes_of, refusals
 from specrun.kinds.cvat_send.shapes import LabelSending, frames_of_jobs, portions
-from specrun.kinds.cvat_send.spec import CvatProjectSpec, LabelsSpec
+from specrun.kinds.cvat_send.spec import ChooseSpec, CvatProjectSpec, LabelsSpec
 from specrun.kinds.cvat_send.tasks import TaskMaking, gone_batches, restarted, same_images
 from specrun.kinds.cvat_send.webhook import ensure_webhook
 from specrun.model.artifact import Artifact, Outputs
@@ -154,9 +155,7 @@ class Sending:
         limit = None
         if tasks.choose is not None:
             limit = tasks.choose.n
-            scores = {s.digest: prelabels.mean_score(s.digest) for s in samples} if prelabels else {}
-            seed = self.ctx.seed if tasks.choose.seed is None else tasks.choose.seed
-            samples = choose(samples, tasks.choose.strategy, seed, scores)
+            samples = self._chosen(tasks.choose, samples, ledger, prelabels)
             self.report.chosen = min(limit, len({sample.digest for sample in samples}))
             self.report.passing.append(
                 f"{self.report.chosen:,} of {counted(len(samples), 'image')} chosen ({tasks.choose.strategy})"
@@ -172,6 +171,23 @@ class Sending:
             )
             self.report.notes.append(f"{copies} sent once")
         return work
+
+    def _chosen(
+        self, wanted: ChooseSpec, samples: Sequence[Sample], ledger: Ledger, prelabels: Prelabels | None
+    ) -> Sequence[Sample]:
+        """In the order in which they are wanted."""
+        ctx, sent = self.ctx, ledger.sent()
+        seed = ctx.seed if wanted.seed is None else wanted.seed
+        if wanted.strategy != "different":
+            scores = {s.digest: prelabels.mean_score(s.digest) for s in samples} if prelabels else {}
+            return choose(samples, wanted.strategy, seed, scores)
+        missing = max(wanted.n - len(sent), 0)
+        if not missing:
+            return samples
+        looks = looks_of(
+            samples, ctx.cpus, ctx.check_stop, lambda done: ctx.progress(done, len(samples), "images", "compare images")
+        )
+        return most_different(samples, looks, sent, missing, seed)
 
     def _broken(self, samples: Sequence[Sample], ledger: Ledger, limit: int | None) -> Mapping[str, str]:
         """Images that CVAT could not read; of a choice only as many are looked at as may be needed."""

@@ -61,9 +61,9 @@ class LabelsSpec(Strict):
 class ChooseSpec(Strict):
     """Some of the images only."""
 
-    strategy: Literal["uncertain", "random"]
+    strategy: Literal["uncertain", "different", "random"]
     """uncertain: those whose labels in `prelabels.from` have the lowest mean confidence; images without any come
-    last. random: any."""
+    last. different: those that look least like any that was sent, by colours and where they are. random: any."""
     n: int = Field(ge=1)
     """How many, those of earlier applies included."""
     seed: int | None = None

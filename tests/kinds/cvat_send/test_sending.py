@@ -294,6 +294,19 @@ def test_shapes_that_a_label_does_not_allow_are_left_out_and_told(work, server):
     assert any("with a label of type rectangle" in note for note in outputs.notes)
 
 
+def test_the_images_that_differ_most_are_sent_and_those_sent_count(work):
+    for number in range(5):  # each a little lighter than the one before
+        work.add_image(f"{number}.png")
+    tasks = {"from": "sources.photos", "choose": {"strategy": "different", "n": 3}}
+    outputs = work.run(spec_of(tasks=tasks, prelabels=None))
+    assert [sorted(work.frames(task)) for task in work.tasks] == [["0.png", "2.png", "4.png"]]
+    assert "3 of 5 images chosen (different)" in outputs.notes
+    work.add_image("another_blue.png")
+    more = {"from": "sources.photos", "choose": {"strategy": "different", "n": 4}}
+    work.run(spec_of(tasks=more, prelabels=None))
+    assert [sorted(work.frames(task)) for task in work.tasks][1:] == [["another_blue.png"]]
+
+
 def test_how_many_were_chosen_and_how_many_labels_went_with_them_is_told(work):
     for name, score in (("a.png", 0.9), ("b.png", 0.5), ("c.png", 0.7)):
         work.add_image(name, square(10, 10, score=score), square(40, 40, score=score))
