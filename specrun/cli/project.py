@@ -29,7 +29,7 @@ from specrun.store.paths import ProjectPaths
 from specrun.store.state import State
 from specrun.views.text import clean
 
-_TRACKED = ("models.smp",)
+_TRACKED = ("models.smp", "models.ultralytics")
 """Kinds that report to the trackers of `settings.tracking`."""
 SPEC_NAMES = ("project.yaml", "project.yml", "specrun.yaml", "specrun.yml")
 
@@ -125,15 +125,10 @@ def _require_tracker(project: Project, name: str) -> None:
             f"settings.tracking.{name}: nothing in this project reports there; {kinds} would.",
             hint=f"Write {name}: null.",
         )
-    if project.settings["tracking"][name].get("api_key") is not None:
-        raise UsageError(
-            f"settings.tracking.{name}.api_key: this version uses what `{name} login` stored.",
-            hint="Remove api_key.",
-        )
     if importlib.util.find_spec(name) is None:
         raise UsageError(
             f"settings.tracking.{name}: the package {name} is not installed.",
-            hint=f"Install it (pip install {name}), or write {name}: null.",
+            hint=f"Install the extra: pip install 'specrun[{name}]', or write {name}: null.",
         )
 
 

@@ -31,7 +31,9 @@ class Secrets:
         One that cannot be resolved is left out: the node that really needs it fails with its name.
         """
         database = self._settings.get("fiftyone", {}) if node.worker == "fiftyone" or node.exclusive else {}
-        wanted = {canonical_json(r): r for r in find_references([node.config, node.declarations, database])}
+        tracking = self._settings.get("tracking", {}) if node.address.section == "models" else {}
+        places = [node.config, node.declarations, database, tracking]
+        wanted = {canonical_json(r): r for r in find_references(places)}
         with self._lock:
             for key, reference in wanted.items():
                 if key not in self._resolved:

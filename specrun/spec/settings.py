@@ -60,13 +60,18 @@ class WandbSettings(Strict):
     """User or team."""
     api_key: SecretRef | None = None
     """Left out: what `wandb login` stored."""
+    mode: Literal["online", "offline"] | None = None
+    """offline: into the node's folder of the run, for `wandb sync`; null: what WANDB_MODE says, else online."""
 
 
 class MlflowSettings(Strict):
     """MLflow."""
 
-    tracking_uri: str | None = None
-    """Server or folder."""
+    tracking_uri: str | None = Field(default=None, pattern=r"^[a-z+-]+:")
+    """Server or database, for example https://… or sqlite:///mlflow.db; null: what MLFLOW_TRACKING_URI says, else
+    mlflow.db in the output root."""
+    token: SecretRef | None = None
+    """Of the server; left out: what MLflow's own environment variables say."""
     experiment: str | None = None
     """Experiment there; the spec's name when left out."""
 

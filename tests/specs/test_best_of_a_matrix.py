@@ -64,7 +64,7 @@ def _write_images(folder: Path, *, learnable: bool) -> None:
 
 def _specrun(folder: Path, *words: str, codes: tuple[int, ...] = (0,)) -> str:
     command = [sys.executable, "-m", "specrun.cli.main", *words]
-    done = subprocess.run(command, cwd=folder, timeout=900, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, timeout=1800, capture_output=True, text=True)
     assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

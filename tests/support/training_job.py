@@ -3,6 +3,7 @@
     python training_job.py FOLDER SPEC          SPEC: a JSON object, the fields of UltralyticsSpec
 
 Any look-up of a name and any file that is opened for writing outside FOLDER ends the program with an error.
+TRACK=1: it reports to a stand-in of Weights & Biases.
 OOM_ABOVE=n: a batch of more than n images is out of memory, from the epoch OOM_EPOCH on.
 """
 
@@ -21,6 +22,7 @@ from specrun.model.address import parse_address
 from specrun.model.event import LogLine, Metric, Progress
 from specrun.model.work import Made
 from tests.support.context import make_context
+from tests.support.fake_wandb import FakeWandb
 
 
 def watch_the_process(folder: Path) -> list[str]:
@@ -72,9 +74,12 @@ def main(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     described = json.loads((folder / "export" / "facts.json").read_text())
     export = Made(parse_address("exports.yolo"), "exports.yolo", folder / "export", "digest", described)
     previous = folder / "previous"
-    context = make_context(
-        folder, "models.m", cpus=2, made={"data": [export]}, previous=previous if previous.is_dir() else None
-    )
+    trackers, settings = FakeWandb(), {}
+    if "TRACK" in os.environ:
+        sys.modules["wandb"] = trackers
+        settings = {"tracking": {"wandb": {}}}
+    earlier = previous if previous.is_dir() else None
+    context = make_context(folder, "models.m", cpus=2, made={"data": [export]}, previous=earlier, settings=settings)
     outside = watch_the_process(folder)
     if "OOM_ABOVE" in os.environ:
         join = environment.join_ultralytics
@@ -98,6 +103,7 @@ def main(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         "told": [e.text for e in events if isinstance(e, LogLine)],
         "phases": sorted({e.phase for e in events if isinstance(e, Progress)}),
         "outside": outside,
+        "tracked": [[run.fields["config"]["weights"], run.rows, run.ended] for run in trackers.runs],
     }
 
 

@@ -87,4 +87,5 @@ def _look(sample: Sample) -> Looks | None:
             small = ImageOps.exif_transpose(image).convert("RGB").resize(_SMALL_WH, Image.Resampling.BOX)
     except (OSError, SyntaxError, ValueError):
         return None
-    return (np.asarray(small, dtype=np.float32) / 255).ravel()
+    pixels: Looks = np.asarray(small, dtype=np.float32).ravel() / np.float32(255)
+    return pixels

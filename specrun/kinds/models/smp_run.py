@@ -37,6 +37,7 @@ from specrun.training.smp.pictures import save_rows, tinted
 from specrun.training.smp.predictor import SmpPredictor
 from specrun.training.smp.starting import channel_count, given_state, warm_start
 from specrun.training.smp.trainer import Training, fits_in_memory, require_images, train
+from specrun.training.trackers import tracked
 from specrun.training.warm_start import PREVIOUS, find_start
 
 _READ_AHEAD = 2000
@@ -74,11 +75,18 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
         cpus=max(1, ctx.cpus),
         seed=ctx.seed,
     )
-    state = train(training, ctx)
+    with tracked(ctx, _told(spec, export)) as watched:
+        state = train(training, watched)
     ctx.progress(spec.train.epochs, spec.train.epochs, "epochs", "finishing")
     if frames["val"] is None:
         notes = (*notes, "there is no validation split: the best epoch is the one with the lowest train/loss")
     return _finished(spec, ctx, described, state, notes, _pictures(spec, ctx, described, frames, export))
+
+
+def _told(spec: SmpSpec, export: Export) -> dict[str, Json]:
+    """What trackers describe the training by."""
+    written = spec.model_dump(mode="json", include={"arch", "encoder", "train", "augment"})
+    return {**written, "classes": list(export.classes)}
 
 
 def _described(spec: SmpSpec, export: Export, ctx: Context) -> tuple[ModelDescription, Callable[[], nn.Module]]:

@@ -162,6 +162,7 @@ def _named_files(spec: UltralyticsSpec) -> dict[str, str]:
 
 
 def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
+    from specrun.training.trackers import tracked
     from specrun.training.ultralytics import checkpoints, finishing
     from specrun.training.ultralytics.epochs import Training
     from specrun.training.ultralytics.trainer import train
@@ -183,24 +184,22 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     if view.unused:
         ctx.log(f"no training image has a label of {', '.join(classes[view.classes.index(n)] for n in view.unused)}")
     ctx.progress(0, None, "epochs", "starting the training")
-    state = train(
-        Training(
-            weights=weights,
-            task=task,
-            data=view.data,
-            arguments=arguments,
-            folder=ctx.staging,
-            device=_device(spec, ctx),
-            key=key,
-            resume=spec.resume == "auto",
-            on_oom=spec.on_oom,
-        ),
-        ctx,
+    training = Training(
+        weights=weights,
+        task=task,
+        data=view.data,
+        arguments=arguments,
+        folder=ctx.staging,
+        device=_device(spec, ctx),
+        key=key,
+        resume=spec.resume == "auto",
+        on_oom=spec.on_oom,
     )
+    with tracked(ctx, {"weights": spec.weights, "task": task, "classes": [*classes], **spec.train}) as watched:
+        state = train(training, watched)
     ctx.progress(state.epochs, state.epochs, "epochs", "finishing")
-    finishing.make_portable(ctx.staging)
     # What it says of itself: a warm start brings its own image size, and the library rounds sizes to strides.
-    size = finishing.checkpoint_facts(finishing.load_checkpoint(ctx.staging / "weights" / "best.pt"))[2]
+    _, _, size = finishing.make_portable(ctx.staging)
     return _outputs(spec, ctx, _Model(task, classes, size, state))
 
 

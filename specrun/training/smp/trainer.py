@@ -197,7 +197,7 @@ def _fit(training: Training, state: TrainingState, ctx: Context) -> None:
         module.forward_net = torch.compile(module.net)
     sampler = ShuffledBatches(len(training.train_frames.items), state.batch, training.seed)
     steps = -(-len(sampler) // state.accumulate)
-    tracking = Tracking(training.folder, ctx.settings.get("tracking", {}), state.rows, str(ctx.address))
+    tracking = Tracking(training.folder, ctx.settings.get("tracking", {}), state.rows)
     watch = Watch(
         ctx=ctx,
         folder=training.folder,

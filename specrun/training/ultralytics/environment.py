@@ -52,8 +52,6 @@ def prepare_environment(
         YOLO_AUTOINSTALL="False",
         ULTRALYTICS_SAFE_LOAD="1",
         NO_ALBUMENTATIONS_UPDATE="1",
-        WANDB_MODE="disabled",
-        WANDB_DISABLED="true",
         COMET_MODE="disabled",
         CLEARML_OFFLINE_MODE="1",
         OMP_NUM_THREADS=str(threads),

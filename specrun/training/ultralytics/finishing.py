@@ -89,18 +89,19 @@ def weights_task(weights: str) -> str:
     return task
 
 
-def make_portable(folder: Path) -> None:
-    """Take the paths of this machine out of the checkpoints and of args.yaml."""
-    for path in sorted((folder / "weights").glob("*.pt")):
-        _clean_checkpoint(path)
+def make_portable(folder: Path) -> tuple[str, tuple[str, ...], int]:
+    """Take the paths of this machine out of the checkpoints and of args.yaml; the facts of best.pt, since loading a
+    checkpoint safely takes longer than an epoch of a small training."""
+    cleaned = {path.name: _clean_checkpoint(path) for path in sorted((folder / "weights").glob("*.pt"))}
     arguments = folder / "args.yaml"
     if arguments.is_file():
         lines = arguments.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.split(":", 1)[0] not in _PATH_ARGUMENTS]
         arguments.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return checkpoint_facts(cleaned["best.pt"])
 
 
-def _clean_checkpoint(path: Path) -> None:
+def _clean_checkpoint(path: Path) -> dict[str, Any]:
     import torch  # heavy
 
     checkpoint = load_checkpoint(path)
@@ -118,6 +119,7 @@ def _clean_checkpoint(path: Path) -> None:
     partial = path.with_suffix(".part")
     torch.save(checkpoint, partial)
     os.replace(partial, path)
+    return checkpoint
 
 
 def remove_work(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from specrun.errors import FormatError, NodeError, OutOfMemory, StopRequested
+from tests.support.fake_wandb import FakeWandb
 from tests.support.shapes import run_smp, shapes_context, write_shapes
 
 pytest.importorskip("lightning")
@@ -238,3 +240,19 @@ def test_weights_from_the_hub_without_a_network_say_how_to_give_a_file(
     with pytest.raises(NodeError, match="encoder_weights: the weights of resnet18 are not on this machine") as caught:
         run_smp(shapes_context(tmp_path, export), encoder="resnet18", encoder_weights="imagenet", train=_SHORT)
     assert "path/to/model.safetensors" in str(caught.value.hint)
+
+
+def test_a_tracker_gets_the_numbers_of_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", client)
+    export = write_shapes(tmp_path / "export", train=4, val=2)
+    context = shapes_context(tmp_path, export, settings={"tracking": {"wandb": {}}})
+    run_smp(context, train=_SHORT)
+    (run,) = client.runs
+    expected = [
+        (int(row["epoch"]), {k: v for k, v in row.items() if k in ("val/iou", "train/loss")}) for row in _rows(context)
+    ]
+    assert [
+        (step, {k: v for k, v in row.items() if k in ("val/iou", "train/loss")}) for step, row in run.rows
+    ] == expected
+    assert (run.ended, run.fields["config"]["classes"]) == (0, ["box", "disc"])

@@ -80,3 +80,13 @@ def test_what_cannot_be_learnt_is_told_before_training(tmp_path: Path, shapes: d
     assert made["error"] == "FormatError"
     assert message in made["message"]
     assert not (staging(tmp_path) / "weights").exists()
+
+
+def test_a_tracker_gets_the_numbers_of_every_epoch(tmp_path: Path) -> None:
+    write_squares(tmp_path / "export", "classify")
+    made = train(tmp_path, weights="yolo11n-cls.yaml", train={"epochs": 2}, environ={"TRACK": "1"})
+    ((weights, rows, ended),) = made["tracked"]
+    assert (weights, ended) == ("yolo11n-cls.yaml", 0)
+    told = {step: {name: value for name, at, value in made["metrics"] if at == step} for step in (1, 2)}
+    assert dict(map(tuple, rows)) == told
+    assert made["outside"] == []
