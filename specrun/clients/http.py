@@ -100,7 +100,10 @@ class Answer:
 
     def json(self) -> Any:
         """Raises ValueError: no JSON."""
-        return json.loads(self.body) if self.body else None
+        try:
+            return json.loads(self.body) if self.body else None
+        except RecursionError:
+            raise ValueError("its JSON is nested too deeply") from None
 
     @property
     def retry_after_s(self) -> float | None:

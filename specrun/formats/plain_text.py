@@ -10,3 +10,8 @@ def plain_text(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character for character in text if unicodedata.category(character) not in ("Cc", "Cs"))
+
+
+def whole_letters(text: str) -> str:
+    """Without halves of letters (lone surrogates), as JSON can hold them and no file or database can."""
+    return text.encode("utf-8", "ignore").decode("utf-8")

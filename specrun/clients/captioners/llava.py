@@ -134,7 +134,7 @@ class Llava:
         try:
             last = json.loads(pieces[-1])
             said, code = str(last["text"]), last.get("error_code", 0)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise nonsense(self._host, {}, _REMEDY) from None
         if code:
             raise NodeError(f"{self._host}: cannot caption ({printable(said)[:200]}).", hint=_REMEDY)

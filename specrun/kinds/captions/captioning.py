@@ -19,6 +19,7 @@ from specrun.clients.fiftyone.layout import MARK
 from specrun.clients.fiftyone.project_database import Database
 from specrun.clients.fiftyone.writer import BulkWriter, ensure_plain_fields
 from specrun.errors import CredentialsError, NodeError
+from specrun.formats.plain_text import whole_letters
 from specrun.kinds.captions.files import lone_sidecars
 from specrun.kinds.captions.providers import Metadata, Pictured, Provider, Sidecar, make_provider
 from specrun.kinds.captions.spec import (
@@ -131,7 +132,7 @@ class _Captioning:
             kept = None if provider.kind in FILES else self._kept(item)
             if kept is not None:
                 return kept
-            raw = self._standing.ask(place, item.image)
+            raw = whole_letters(self._standing.ask(place, item.image) or "")
             if raw:
                 text, cut = self._finish.apply(raw, by_model=provider.kind in ASKED)
                 return Captioned(text, provider.kind, raw, provider.key, cut)

@@ -7,6 +7,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class MetadataFiles:
 
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    for number, line in enumerate(_text_of(path).splitlines(), start=1):
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -124,7 +125,7 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
-        for row in csv.DictReader(_text_of(path).splitlines(keepends=True)):
+        for row in csv.DictReader(StringIO(_text_of(path), newline="")):
             yield {name: value for name, value in row.items() if name is not None}
     except csv.Error as error:
         raise FormatError(f"{path}: not CSV ({error}).", hint="Mend the file.") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,14 @@ class Asked:
     def __init__(self, kind: str, captioner: _Captioner, key: str, kept: KeptAnswers) -> None:
         self.kind, self.key = kind, key
         self._captioner, self._kept = captioner, kept
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.asked = 0
 
     def caption(self, image: Pictured) -> str | None:
-        known = self._kept.find(image.digest)
-        if known is not None:
-            return known
+        with self._turns[image.digest]:  # the same picture under another name waits for its answer
+            return self._kept.find(image.digest) or self._answer(image)
+
+    def _answer(self, image: Pictured) -> str:
         data, kind = picture_bytes(image.media)
         said = self._captioner.caption(data, kind)
         if why := why_no_caption(said):

@@ -15,8 +15,9 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _LEAD_IN = re.compile(
     r"^(?:sure[,!.]?\s+)?(?:here(?:'s| is) (?:a|the) (?:caption|description)[^:]*:\s*|"
     r"(?:caption|description)\s*:\s*|"
-    r"(?:in )?(?:the|this) (?:image|picture|photo|photograph)(?: is| shows| depicts| features| captures| displays| "
-    r"contains| presents)?(?: of)?,?\s+)",
+    r"in (?:the|this) (?:image|picture|photo|photograph),?\s+|"
+    r"(?:the|this) (?:image|picture|photo|photograph)"
+    r"(?: is(?= (?:an?|the|of) )| shows| depicts| features| captures| displays| contains| presents| of)(?: of)?\s+)",
     re.IGNORECASE,
 )
 _HTML = re.compile(r"<\s*(?:!doctype|html|head|body|script|div|p|h1|title)\b", re.IGNORECASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,7 @@ def test_the_next_provider_takes_over_and_the_failure_is_told(
     [
         (b'{"choices": []}', "its answer holds no caption"),
         (b"not json", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
         (b'{"choices": [{"message": {"content": "  "}}]}', "is empty and no caption"),
         (b'{"choices": [{"message": {"content": "<html><p>hello</p></html>"}}]}', "is a web page and no caption"),
     ],
@@ -238,6 +240,22 @@ def test_nonsense_is_no_caption(project: Captioned, llava: CaptionServer, body: 
     llava.faults = [Fault(200, body, times=99)]
     with pytest.raises(NodeError, match=f"no image has a caption; tried sidecar, metadata, llava.*{said}"):
         project.caption(project.photos(), LLAVA)
+
+
+def test_half_a_letter_in_an_answer_is_left_out(project: Captioned, database: Database, llava: CaptionServer) -> None:
+    """What a server says when its longest answer ends within an emoji."""
+    llava.faults = [Fault(200, rb'{"choices": [{"message": {"content": "a fish \ud83d"}}]}')]
+    project.caption(project.photos(1), LLAVA)
+    assert project.found(database) == {"p00": ("a fish", "llava")}
+
+
+def test_the_same_picture_under_several_names_is_asked_for_once(project: Captioned, llava: CaptionServer) -> None:
+    first, *others = project.photos(4)
+    for other in others:
+        other.media.write_bytes(first.media.read_bytes())
+    samples = [first, *(replace(other, digest=first.digest) for other in others)]
+    assert project.caption(samples, LLAVA, concurrency=4).facts["captions"]["by"] == {"llava": 4}
+    assert llava.captions_asked == 1
 
 
 def test_a_refused_token_is_said_without_the_token(project: Captioned) -> None:

@@ -19,6 +19,18 @@ def test_metadata_lies_with_the_image_or_above(tmp_path: Path) -> None:
     assert found == ["from above", "dotted", "beside", None]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "one\u2028two\x85three"}\r\n'),
+        ("metadata.csv", 'file_name,text\r\na.png,"one\u2028two\x85three"\r\n'),
+    ],
+)
+def test_lines_end_where_the_format_says_and_not_at_every_separator(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    assert MetadataFiles(None, None).caption(tmp_path / "a.png", tmp_path) == "one\u2028two\x85three"
+
+
 def test_a_file_elsewhere_names_images_alone(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file_name,words\nb.png,a fish\nz.png,none\n")
     files = MetadataFiles(tmp_path / "list.csv", "words")

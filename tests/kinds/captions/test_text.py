@@ -21,6 +21,10 @@ def finish(**given: object) -> Finish:
         ("A fish. A fish. A fish.", "A fish."),
         ("Fish &amp; chips\n\n on a  plate", "Fish & chips on a plate"),
         ("an image is worth it", "an image is worth it"),
+        ("The image is of a diver.", "A diver."),
+        ("In this picture, a diver.", "A diver."),
+        ("The image was taken at night.", "The image was taken at night."),
+        ("The picture frame hangs.", "The picture frame hangs."),
     ],
 )
 def test_what_models_say_is_cleaned(said: str, caption: str) -> None:
