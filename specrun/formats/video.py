@@ -74,19 +74,34 @@ def _first_marks(path: Path) -> list[int | None]:
 
 
 def _counted(path: Path, check_stop: Callable[[], None]) -> FilmIndex:
-    """By decoding the whole film; a frame without a timestamp comes one step of the rate after the one before."""
+    """By decoding the whole film."""
     with _opened(path) as (container, stream):
         began, unit = _start(container, stream), Fraction(stream.time_base)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        times: list[Fraction] = []
+        found: list[Fraction | None] = []
         for frame in _decoded(container, stream):
             check_stop()
-            after = times[-1] + 1 / Fraction(rate) if times else Fraction(0)
-            found = after if frame.pts is None else frame.pts * unit - began
-            times.append(found if not times or found > times[-1] else after)
+            found.append(None if frame.pts is None else frame.pts * unit - began)
+    times = dated(found, 1 / Fraction(rate))
     if not times:
         raise FormatError(f"{path}: no frame of it can be decoded.", hint="Replace the file, or convert it.")
     return FilmIndex(tuple(times), unit)
+
+
+def dated(found: Sequence[Fraction | None], step_s: Fraction) -> list[Fraction]:
+    """Ascending times of all frames. found: by the film, None where it says nothing.
+
+    A frame without a time, or with an earlier one than the frame before it, comes one step after that frame; those at
+    the beginning, which a film that was cut without encoding it anew leaves undated, come before the first dated one.
+    """
+    undated = next((number for number, time in enumerate(found) if time is not None), 0)
+    first = found[undated] if found else None
+    times = [first - (undated - number) * step_s for number in range(undated)] if first is not None else []
+    shift = -min(times[0], Fraction(0)) if times else Fraction(0)
+    for time in found[undated:]:
+        after = times[-1] + step_s if times else Fraction(0)
+        times.append(time if time is not None and (not times or time > times[-1]) else after)
+    return [time + shift for time in times]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +221,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     with container:
-        if not container.streams.video:
+        cover = av.stream.Disposition.attached_pic
+        films = [stream for stream in container.streams.video if cover not in stream.disposition]
+        if not films:
             raise FormatError(
                 f"{path}: it has no video stream, only {_streams(container)}.", hint="Give a file with pictures."
             )
-        stream = container.streams.video[0]
+        stream = films[0]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_THREADS)
         try:
@@ -227,4 +244,6 @@ def _unreadable(path: Path, error: Exception) -> FormatError:
 
 
 def _streams(container: Any) -> str:
-    return ", ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"
+    """What there is instead of a film."""
+    kinds = {"a cover picture" if stream.type == "video" else str(stream.type) for stream in container.streams}
+    return ", ".join(sorted(kinds)) or "nothing"

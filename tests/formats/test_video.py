@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from specrun.errors import FormatError
-from specrun.formats.video import apply_display_matrix, read_frames, read_index
+from specrun.formats.video import apply_display_matrix, dated, read_frames, read_index
 from tests.support.films import number_of, write_film
 
 
@@ -116,6 +117,36 @@ def test_a_film_without_pictures_is_named(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with pytest.raises(FormatError, match="has no video stream, only audio"):
         read_index(path)
+
+
+def test_the_cover_of_a_song_is_no_film(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    with av.open(str(path), "w") as container:
+        song = container.add_stream("mp3", rate=44100)
+        cover: Any = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 200, np.uint8))))
+        container.mux(cover.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.zeros((2, 4410), np.float32), format="fltp", layout="stereo")
+        sound.sample_rate = 44100
+        container.mux(song.encode(sound))
+        container.mux(song.encode(None))
+    with pytest.raises(FormatError, match="has no video stream, only a cover picture, audio"):
+        read_index(path)
+
+
+def test_frames_without_a_time_at_the_beginning_come_before_the_first_one_that_has_one() -> None:
+    step = Fraction(1, 10)
+    assert dated([None, None, Fraction(1, 20), Fraction(1), None], step) == [
+        Fraction(0),
+        Fraction(1, 10),
+        Fraction(1, 5),
+        Fraction(23, 20),
+        Fraction(5, 4),
+    ]
+    assert dated([None, None], step) == [Fraction(0), step]
+    assert dated([Fraction(1), Fraction(1, 2), Fraction(2)], step) == [Fraction(1), Fraction(11, 10), Fraction(2)]
+    assert dated([], step) == []
 
 
 def test_a_playlist_cannot_make_it_ask_an_address(tmp_path: Path) -> None:
