@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from specrun.clients.downloads import download
 from specrun.clients.http import Http, Request, Retry, Timeouts, host_of
 from specrun.clients.remote_job import JobState, Part, content_of, form, nonsense, refusal
-from specrun.errors import NodeError
 
 API = "https://api.replicate.com"
 _STATES = {
@@ -27,6 +26,8 @@ _STATES = {
     "canceled": JobState.CANCELLED,
     "aborted": JobState.CANCELLED,
 }
+_GONE = (403, 404, 410)
+"""Said of files that were kept for their time; addresses of Amazon's answer 403."""
 _MAX_PAGES = 20
 
 
@@ -136,8 +137,8 @@ class Replicate:
         if answer.status >= 300:
             raise refusal(answer, self.url, f"cancelling training {training_id}")
 
-    def fetch(self, url: str, target: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
-        """A file that a training made; the token goes to the API's own host alone."""
+    def fetch(self, url: str, target: Path, progress: Callable[[int, int | None], None] | None = None) -> bool:
+        """A file that a training made; False: it is gone. The token goes to the API's own host alone."""
         parts = urlsplit(url)
         own = f"{parts.scheme}://{parts.netloc}"
         http = Http(own, timeouts=self._timeouts, retry=self._retry, check_stop=self._check_stop)
@@ -146,13 +147,11 @@ class Replicate:
             answer = download(http, Request("GET", url, private=private), target, progress)
         finally:
             http.close()
+        if answer.status in _GONE:
+            return False
         if answer.status >= 300:
-            what = f"the weights at {own}{parts.path}"
-            if answer.status in (403, 404, 410):
-                hint = "They are kept for a limited time: train again."
-                raise NodeError(f"{parts.netloc}: {what} are gone ({answer.status}).", hint=hint)
-            raise refusal(answer, own, what)
-        return target
+            raise refusal(answer, own, f"the weights at {own}{parts.path}")
+        return True
 
     def _training(self, told: Mapping[str, Any]) -> Training:
         found, state = told.get("id"), _STATES.get(str(told.get("status")))

@@ -10,7 +10,15 @@ import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import NodeError, SpecrunError
-from specrun.kinds.lora_remote.backends import ComfyBackend, ReplicateBackend, cost, over_budget, remote_problems
+from specrun.kinds.lora_remote.backends import (
+    BUDGET_HINT,
+    ComfyBackend,
+    ReplicateBackend,
+    cost,
+    measured_s,
+    over_budget,
+    remote_problems,
+)
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
@@ -217,12 +225,24 @@ def _remote_notes(spec: LoraJobSpec, look: Look) -> list[str]:
     """Raises NodeError: by what the last training took, the next one is above its budget."""
     if not isinstance(spec.backend, ReplicateBackend):
         return []
-    told = look.record.facts.get("billed_seconds") if look.record else None
-    measured = float(told) if isinstance(told, int | float) else None
-    if message := over_budget(spec.backend, measured):
-        raise NodeError(f"backend.budget: {message}.", hint="Raise max_cost, or train for fewer steps.")
+    record = look.record
+    measured = measured_s(record.facts, _remote_steps(spec, record.facts)) if record else None
+    message = over_budget(spec.backend, measured)
+    # A job that is as it was is not trained anew; should its images have changed, the run refuses to start it.
+    if message and not (record and _is_as_made(spec, record)):
+        raise NodeError(f"backend.budget: {message}.", hint=BUDGET_HINT)
     amount, rule = cost(spec.backend, measured)
-    return [f"about ${amount:.2f} ({rule})"]
+    return [message or f"about ${amount:.2f} ({rule})"]
+
+
+def _remote_steps(spec: LoraJobSpec, facts: Mapping[str, Json]) -> int | None:
+    """With the images of the last training."""
+    images = facts.get("images")
+    return spec.max_steps or (-(-images // spec.batch) * spec.epochs if isinstance(images, int) else None)
+
+
+def _is_as_made(spec: LoraJobSpec, record: NodeRecord) -> bool:
+    return all(record.result_config.get(name) == value for name, value in remote_config(spec).items())
 
 
 def _family(facts: Mapping[str, Json], spec: LoraJobSpec) -> FamilyName:

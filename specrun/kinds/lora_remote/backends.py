@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -99,8 +99,22 @@ RemoteBackend = ComfyBackend | ReplicateBackend
 def cost(backend: ReplicateBackend, measured_s: float | None = None) -> tuple[float, str]:
     """US dollars, and by which rule."""
     seconds = measured_s if measured_s else duration_s(backend.expected)
-    source = "as the last training took" if measured_s else "expected"
+    source = "by what the last training took" if measured_s else "expected"
     return seconds * backend.price_per_second, f"{seconds:,.0f} s {source} x ${backend.price_per_second:g} a second"
+
+
+def measured_s(told: Mapping[str, Any], steps: int | None) -> float | None:
+    """Seconds that so many steps should take by what the last training took; None: there was none.
+
+    told: `billed_seconds` and `steps` of that one. steps: None: as many.
+    """
+    seconds, before = told.get("billed_seconds"), told.get("steps")
+    if not isinstance(seconds, int | float):
+        return None
+    return float(seconds) * (steps / before if steps and isinstance(before, int) and before else 1)
+
+
+BUDGET_HINT = "Raise max_cost, or train for fewer steps."
 
 
 def over_budget(backend: ReplicateBackend, measured_s: float | None = None) -> str | None:

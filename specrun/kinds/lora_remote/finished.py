@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from specrun.clients import fiftyone
-from specrun.kinds.lora_remote import memory
 from specrun.kinds.lora_remote.weights import read_delivered, save_delivered
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json, json_digest
@@ -84,7 +83,6 @@ def finished(delivered: Path, job: Job, more: Mapping[str, Json], ctx: Context) 
         "images": len(job.records.train),
         **more,
     }
-    memory.forget(ctx)
     return Outputs(artifacts=_artifacts(ctx.staging), facts=facts, notes=tuple(notes))
 
 

@@ -1,18 +1,23 @@
 """What is remembered of a job on another machine, so that a run after a crash finds it and submits none again.
 
 Remembered before the submission: the marker that the job will carry; after it: the job's id. A job whose marker is
-remembered without an id is looked for by its marker first.
+remembered without an id is looked for by its marker first. A job that is done stays remembered, since its weights may
+still get lost before they are published; once the published output is that job's, it counts no more.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from specrun.clients.remote_job import JobState
 from specrun.errors import NodeError, StopRequested, TransientError
 from specrun.model.work import Context
+from specrun.training.lora.finishing import DESCRIBED
 
 _NAME = "remote_job"
 _UNREACHABLE_S = 900.0
@@ -30,11 +35,24 @@ class Remembered:
 
 
 def recall(ctx: Context) -> Remembered | None:
+    """None: there is no job, or its weights are published."""
     found = ctx.recall(_NAME)
     if not isinstance(found, dict):
         return None
     values = {name: str(found.get(name, "")) for name in ("key", "place", "marker", "id")}
+    if values["id"] and published(ctx).get("job") == values["id"]:
+        forget(ctx)
+        return None
     return Remembered(**values)
+
+
+def published(ctx: Context) -> dict[str, Any]:
+    """What the published output says of the job that it came from: server, job, billed_seconds; and `steps`."""
+    with suppress(OSError, ValueError, TypeError):
+        if ctx.previous is not None:
+            told = json.loads((ctx.previous / DESCRIBED).read_text(encoding="utf-8"))
+            return {**told["trained_at"], "steps": told["steps"]} if "trained_at" in told else {}
+    return {}
 
 
 def remember(ctx: Context, job: Remembered) -> Remembered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from specrun.clients.http import Retry
@@ -10,7 +11,7 @@ from specrun.clients.remote_job import JobState
 from specrun.clients.replicate import Replicate, Training
 from specrun.errors import FormatError, NodeError, StopRequested, TransientError
 from specrun.kinds.lora_remote import memory
-from specrun.kinds.lora_remote.backends import SDXL_TRAINER, ReplicateBackend
+from specrun.kinds.lora_remote.backends import BUDGET_HINT, SDXL_TRAINER, ReplicateBackend, measured_s, over_budget
 from specrun.kinds.lora_remote.finished import Job, finished, steps_of
 from specrun.kinds.lora_remote.memory import Remembered, Watch
 from specrun.kinds.lora_remote.pictures import zipped
@@ -27,6 +28,9 @@ _MOST_LINES = 200
 
 
 def train(spec: LoraTraining, backend: ReplicateBackend, job: Job, ctx: Context) -> Outputs:
+    # Its trainers take a step for each batch.
+    spec = spec.model_copy(update={"gradient_accumulation": 1})
+    job = replace(job, spec=spec)
     cloud = _account(backend, ctx, check_stop=True)
     try:
         known = _known(cloud, job, backend, ctx)
@@ -81,13 +85,16 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
 
 
 def _start(cloud: Replicate, spec: LoraTraining, backend: ReplicateBackend, job: Job, ctx: Context) -> Remembered:
+    steps = steps_of(spec, job.records)
+    if message := over_budget(backend, measured_s(memory.published(ctx), steps)):
+        raise NodeError(f"backend.budget: {message}.", hint=BUDGET_HINT)
     owner, name, version = backend.trainer_parts
     cloud.check_version(owner, name, version)
     model = backend.model or re.sub(r"[^a-z0-9._-]+", "-", ctx.address.name.lower()).strip("-._")
     cloud.make_destination(backend.owner, model, backend.hardware)
     ctx.progress(0, None, "images", f"uploading to {cloud.host}")
     place = cloud.upload(f"specrun-{job.key[:12]}.zip", zipped(job.records), "application/zip")
-    values = inputs(spec, backend, place, steps_of(spec, job.records), job.seed)
+    values = inputs(spec, backend, place, steps, job.seed)
     # A stop between the request and its answer would leave a training behind that nobody cancels.
     calm = _account(backend, ctx, check_stop=False)
     return memory.submitted_once(
@@ -155,9 +162,10 @@ def _fetch(cloud: Replicate, training: Training, backend: ReplicateBackend, job:
         hint = "Look at its page at Replicate: is the trainer one that gives weights?"
         raise NodeError(f"{cloud.host}: training {training.id} ended without weights.", hint=hint)
     target = ctx.staging / "delivered.safetensors"
-    cloud.fetch(
-        training.weights, target, lambda done, total: ctx.progress(done, total, "bytes", "fetching the weights")
-    )
+    if not cloud.fetch(training.weights, target, lambda done, of: ctx.progress(done, of, "bytes", "fetching")):
+        memory.forget(ctx)
+        hint = "They are kept for a limited time; run again to train anew, which costs again."
+        raise NodeError(f"{cloud.host}: the weights of training {training.id} are gone.", hint=hint)
     more: dict[str, Json] = {"server": cloud.host, "job": training.id, "trainer": backend.trainer}
     if training.seconds is not None:
         more |= {"billed_seconds": training.seconds, "cost": round(training.seconds * backend.price_per_second, 4)}

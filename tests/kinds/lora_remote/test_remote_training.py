@@ -5,20 +5,24 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from safetensors import safe_open
 
 from specrun.clients.comfyui import Comfy
 from specrun.errors import CredentialsError, FormatError, NodeError, StopRequested
+from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, remote_config
 from specrun.kinds.lora_remote import comfyui, replicate
 from specrun.kinds.lora_remote.backends import over_budget, remote_problems
 from tests.doubles.comfyui import comfy_double
 from tests.doubles.remote_faults import Fault
 from tests.doubles.replicate import replicate_double
 from tests.support.context import DictMemory
+from tests.support.look import make_look
 from tests.support.remote_lora import (
     cloud_declared,
     cloud_spec,
@@ -61,7 +65,6 @@ def test_comfyui_gets_images_with_captions_and_gives_weights_in_both_formats(tmp
     assert any(name.startswith("lora_unet_") and name.endswith("to_k.alpha") for name in names)
     assert "1 changes of norms and biases" in " ".join(outputs.notes)
     assert "phase='running'" in logged(ctx)
-    assert ctx.recall("remote_job") is None
 
 
 def test_the_scale_of_delivered_weights_survives_both_formats(tmp_path: Path) -> None:
@@ -239,6 +242,77 @@ def test_a_worker_killed_before_it_noted_the_id_finds_its_job_again(tmp_path: Pa
         _, ctx = run(tmp_path, server, memory=held)
         assert (server.prompts if kind == "comfyui" else len(server.trainings)) == 1
         assert (ctx.staging / "lora.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", ["comfyui", "replicate"])
+def test_a_training_counts_as_used_only_once_it_is_published(tmp_path: Path, kind: str) -> None:
+    """A kill between the end of the work and the publishing must not cost a second training; --replace shall."""
+    double: Any = comfy_double if kind == "comfyui" else replicate_double
+    run: Any = at_comfy if kind == "comfyui" else at_cloud
+    memory = DictMemory()
+    with double(weights=comfy_weights() if kind == "comfyui" else old_diffusers_tar()) as server:
+        _, ctx = run(tmp_path, server, memory=memory)
+        made = ctx.staging.rename(tmp_path / "made")
+        assert submitted(server) == 1
+        _, ctx = run(tmp_path, server, memory=memory)
+        assert submitted(server) == 1
+        assert (ctx.staging / "lora.safetensors").is_file()
+        run(tmp_path, server, memory=memory, previous=made)
+        assert submitted(server) == 2
+
+
+def submitted(server: Any) -> int:
+    return server.prompts if hasattr(server, "prompts") else len(server.trainings)
+
+
+def test_a_training_whose_weights_are_gone_is_given_up(tmp_path: Path) -> None:
+    memory = DictMemory()
+    with replicate_double(weights=old_diffusers_tar()) as server:
+        server.delivery.faults = [Fault("GET", ".*", 404)]
+        with pytest.raises(NodeError, match="the weights of training training0 are gone") as caught:
+            at_cloud(tmp_path, server, memory=memory)
+        assert "costs again" in str(caught.value.hint)
+        at_cloud(tmp_path, server, memory=memory)
+        assert len(server.trainings) == 2
+
+
+def test_replicate_takes_a_step_for_each_batch(tmp_path: Path) -> None:
+    """Its trainers do not accumulate, whatever the default is here."""
+    with replicate_double(weights=old_diffusers_tar()) as server:
+        spec = {"max_steps": None, "epochs": 10, "batch": 1, "gradient_accumulation": 4}
+        outputs, _ = at_cloud(tmp_path, server, spec=spec)
+        assert server.trainings["training0"]["input"]["max_train_steps"] == 30
+    assert outputs.facts["steps"] == 30
+
+
+def test_a_training_above_the_budget_is_not_started(tmp_path: Path) -> None:
+    """By what the last one took, in proportion to the steps."""
+    told = {"trained_at": {"job": "old", "billed_seconds": 3600.0}, "steps": 20}
+    (tmp_path / "lora.json").write_text(json.dumps(told))
+    backend = {"budget": {"max_cost": 1.0}, "expected": "1m", "price_per_second": 0.001}
+    with replicate_double(weights=old_diffusers_tar()) as server:
+        with pytest.raises(NodeError, match=r"estimated at \$3\.60 .* above max_cost \$1\.00"):
+            at_cloud(tmp_path / "a", server, spec={"backend": backend}, previous=tmp_path)
+        assert not server.trainings
+        assert not server.files
+        at_cloud(tmp_path / "b", server, spec={"backend": backend, "max_steps": 5}, previous=tmp_path)
+
+
+def test_a_budget_does_not_stop_the_plan_of_a_job_that_is_as_it_was(tmp_path: Path) -> None:
+    backend = {"budget": {"max_cost": 1.0}, "expected": "1m", "price_per_second": 0.001}
+    spec = cloud_spec(backend=backend)
+    facts: Any = {"billed_seconds": 3600.0, "steps": 20, "images": 3}
+    look = make_look(tmp_path, "lora_jobs.reef", observed={"base_model": "org/sdxl"})
+    assert look.record is not None
+    record = replace(look.record, facts=facts, result_config=remote_config(spec))
+
+    def notes(changed: LoraJobSpec) -> Any:
+        return anyio.run(LoraJob().observe, changed, replace(look, record=record)).notes
+
+    assert "above max_cost $1.00" in notes(spec)[0]
+    with pytest.raises(NodeError, match="above max_cost"):
+        notes(cloud_spec(backend=backend, rank=8))
+    assert "about $0.90" in notes(cloud_spec(backend=backend, max_steps=5))[0]
 
 
 def test_a_budget_below_the_estimate_is_a_problem_of_the_spec() -> None:
