@@ -61,13 +61,16 @@ _VERSIONS: Mapping[FamilyName, tuple[str, str]] = {
 def packed(states: Mapping[str, Mapping[str, torch.Tensor]]) -> State:
     """component (`unet`, `text_encoder`) → its weights, as one dictionary with PEFT's names.
 
-    Text encoders always carry `text_model.`, which newer transformers leave out and loaders take off again.
+    Text encoders always carry `text_model.`, which newer transformers leave out and loaders take off again. Their
+    magnitudes of DoRA end in `.weight`: transformers, which loads them, finds them by no other name and says nothing.
     """
     found: State = {}
     for component, state in states.items():
         for name, value in state.items():
-            text = component.startswith("text_encoder") and not name.startswith(("text_model.", "text_projection."))
-            found[f"{component}.{'text_model.' if text else ''}{name}"] = value
+            of_text = component.startswith("text_encoder")
+            start = "text_model." if of_text and not name.startswith(("text_model.", "text_projection.")) else ""
+            end = ".weight" if of_text and name.endswith(".lora_magnitude_vector") else ""
+            found[f"{component}.{start}{name}{end}"] = value
     return found
 
 
@@ -133,10 +136,26 @@ def from_kohya(
 
 
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Replaced in one step."""
+    """Replaced in one step; the same weights and metadata give the same bytes."""
     partial = path.with_name(f"{path.name}.part")
     save_file({name: value.contiguous() for name, value in weights.items()}, partial, {"format": "pt", **metadata})
+    _sort_metadata(partial)
     os.replace(partial, path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """safetensors writes metadata in another order each time; what is made from the file would be made anew.
+
+    Source: the "Format" section of safetensors' README: 8 bytes of length, JSON padded with spaces, values.
+    """
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        written = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(written) <= length:  # the same content: never more than it was
+            file.seek(8)
+            file.write(written.ljust(length))
 
 
 def load_weights(path: Path) -> State:

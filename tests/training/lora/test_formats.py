@@ -182,6 +182,30 @@ def test_text_encoders_come_back_from_both_files(trained: Any, family: str) -> N
             torch.testing.assert_close(found.text_output(pipe, part), wanted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_magnitudes_of_text_encoders_come_back(trained: Any, family: str) -> None:
+    """transformers loads them, and leaves out what it does not know without a word."""
+    found = trained(family, text=True, network="dora", rank=4, alpha=1.0)
+    pipe = found.fresh()
+    pipe.load_lora_weights(found.peft_file)
+    for part in ("text_encoder", "text_encoder_2")[: 1 + (family == "sdxl")]:
+        wanted = found.text_output(found.pipe, part)
+        assert (wanted - found.text_output(found.fresh(), part)).abs().max() > 1e-3
+        torch.testing.assert_close(found.text_output(pipe, part), wanted, atol=1e-5, rtol=0)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    weights = {name: torch.ones(2) for name in "ab"}
+    metadata = {f"key{number}": f"é{number}\n/" for number in range(12)}
+    files = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for file in files:
+        formats.save_weights(file, weights, metadata)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as read:
+        assert read.metadata() == {"format": "pt", **metadata}
+    assert load_file(files[0]).keys() == weights.keys()
+
+
 def test_rank_stabilised_weights_are_the_same_in_both_files(trained: Any) -> None:
     found = trained("sd", rank=4, alpha=3.0, rslora=True)
     wanted = found.output(found.pipe)
