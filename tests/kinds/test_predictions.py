@@ -301,3 +301,23 @@ def test_files_of_images_that_are_no_longer_chosen_are_gone_when_it_goes_on(
     context = _context(tmp_path, source, resumed=True)
     Prediction().run(_spec(split="train"), context)
     assert [path.name for path in (context.staging / "masks").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("task", "written", "expected"), [("segment", None, 0.25), ("classify", None, 0.0), ("classify", 0.5, 0.5)]
+)
+def test_a_classifier_answers_for_every_image_unless_a_threshold_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, written: float | None, expected: float
+) -> None:
+    asked = []
+
+    def open_predictor(model: Made, settings: Any, *others: Any) -> RulePredictor:
+        asked.append(settings.threshold)
+        return RulePredictor()
+
+    monkeypatch.setattr("specrun.training.predictor.open_predictor", open_predictor)
+    model = _model(tmp_path)
+    model = replace(model, facts={**model.facts, "task": task})
+    outputs = Prediction().run(_spec(threshold=written), _context(tmp_path, _source(tmp_path, ["a.png"]), model))
+    assert asked == [expected]
+    assert (outputs.facts["threshold"], outputs.facts["model"]) == (expected, "models.m")
