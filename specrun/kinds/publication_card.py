@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ BEGIN = "<!-- specrun: begin; text between these marks is written anew -->"
 END = "<!-- specrun: end -->"
 _FENCE = "---\n"
 _PICTURES = 8
+_OURS = frozenset({"license", "base_model", "instance_prompt"})
+"""What the spec and the output say; other metadata is only added where a card has none."""
+_KEY = re.compile(r"([A-Za-z_][\w-]*)\s*:")
 
 
 def card(spec: PublicationSpec, made: Made, files: Iterable[str]) -> str:
@@ -32,12 +36,13 @@ def card(spec: PublicationSpec, made: Made, files: Iterable[str]) -> str:
 
 
 def merged(made: str, existing: str | None) -> str:
-    """What stands outside of the marks stays, metadata of one's own too."""
+    """What stands outside of the marks stays, metadata of one's own too; what only we can know of is renewed."""
     if existing is None:
         return made
     text = existing.replace("\r\n", "\n")
     top, block = _split(made)
     theirs, rest = _split(text)
+    theirs = _renewed(theirs, top)
     first, begin, after = rest.partition(BEGIN)
     _, end, last = after.partition(END)
     if begin and end:
@@ -55,6 +60,28 @@ def _split(text: str) -> tuple[str, str]:
     end = close + 1 + len(_FENCE)
     end += text[end : end + 1] == "\n"
     return text[:end], text[end:]
+
+
+def _renewed(theirs: str, ours: str) -> str:
+    """Metadata of a card with the keys that it lacks, and new values of those in _OURS."""
+    if not theirs or not ours:
+        return theirs or ours
+    keys = _by_key(theirs)
+    for key, lines in _by_key(ours).items():
+        if key in _OURS or key not in keys:
+            keys[key] = lines
+    return _FENCE + "".join(keys.values()) + theirs[theirs.index(f"\n{_FENCE}", len(_FENCE) - 1) + 1 :]
+
+
+def _by_key(metadata: str) -> dict[str, str]:
+    """Top key → its lines, with the indented ones, lists and comments that follow it; "" → what stands before."""
+    found: dict[str, str] = {}
+    key = ""
+    for line in metadata[len(_FENCE) : metadata.index(f"\n{_FENCE}", len(_FENCE) - 1) + 1].splitlines(keepends=True):
+        if begun := _KEY.match(line):
+            key = begun[1]
+        found[key] = found.get(key, "") + line
+    return found
 
 
 def _metadata(section: str, facts: Mapping[str, Any]) -> dict[str, Any]:

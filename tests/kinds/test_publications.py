@@ -161,6 +161,18 @@ def test_a_card_is_merged_into_itself_without_a_change() -> None:
     assert merged(made, f"above\n{BEGIN}\nold\n{END}\nbelow\n").endswith(f"above\n{BEGIN}\n# coins\n{END}\nbelow\n")
 
 
+def test_metadata_of_a_card_is_renewed_where_it_is_ours() -> None:
+    top = '---\nlicense: "mit"\nbase_model: "a/b"\ninstance_prompt: "new"\ntags: ["lora"]\n---\n\n'
+    made = f"{top}{BEGIN}\n# coins\n{END}\n"
+    theirs = "---\n# mine\ninstance_prompt: old\ntags:\n- my own\n- another\nlanguage: fr\n---\n\nMy words.\n"
+    card = merged(made, theirs)
+    assert card.startswith(
+        '---\n# mine\ninstance_prompt: "new"\ntags:\n- my own\n- another\nlanguage: fr\n'
+        'license: "mit"\nbase_model: "a/b"\n---\n\nMy words.\n'
+    )
+    assert merged(made, card) == card
+
+
 def test_the_card_of_a_lora_shows_trigger_base_and_samples(publishing: Publishing) -> None:
     facts = {"base_model": "stabilityai/sdxl", "trigger": "reefx", "rank": 8, "alpha": 4}
     files = {"lora.safetensors": b"w" * 2000, "samples/contact_sheet.png": b"p"}
