@@ -18,15 +18,15 @@ _MOST = 400
 
 
 def save_sheet(target: Path, pictures: Sequence[Path], told: Sequence[tuple[str, int]]) -> None:
-    """told: prompt and seed of each. At most 400 pictures, evenly chosen, in rows of eight."""
-    stride = -(-len(pictures) // _MOST)
-    chosen = list(zip(pictures, told, strict=True))[::stride]
-    columns = min(_COLUMNS, len(chosen))
-    rows = -(-len(chosen) // columns)
-    sheet = Image.new("RGB", (columns * _CELL, rows * (_CELL + _LABEL)), "white")
+    """told: prompt and seed of each. At most 400 pictures, in rows that are evenly chosen."""
+    rows = rows_of(told)
+    rows = rows[:: -(-len(rows) // max(1, _MOST // max(map(len, rows))))]
+    sheet = Image.new("RGB", (max(map(len, rows)) * _CELL, len(rows) * (_CELL + _LABEL)), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, (path, (prompt, seed)) in enumerate(chosen):
-        left, top = place % columns * _CELL, place // columns * (_CELL + _LABEL)
+    cells = [(row, column, number) for row, found in enumerate(rows) for column, number in enumerate(found)]
+    for row, column, number in cells:
+        path, (prompt, seed) = pictures[number], told[number]
+        left, top = column * _CELL, row * (_CELL + _LABEL)
         # PIL's own font knows no other letters.
         draw.text((left + 2, top + 2), f"{seed} {prompt}".encode("latin-1", "replace").decode("latin-1")[:40], "black")
         with Image.open(path) as picture:
@@ -36,6 +36,20 @@ def save_sheet(target: Path, pictures: Sequence[Path], told: Sequence[tuple[str,
     partial = target.with_suffix(".part")
     sheet.save(partial, "PNG")
     partial.replace(target)
+
+
+def rows_of(told: Sequence[tuple[str, int]]) -> list[list[int]]:
+    """Numbers of the pictures, row by row: a row for each prompt and changed picture with a column for each seed, or
+    rows of eight where there is one seed, too many, or where pictures are missing."""
+    seeds = list(dict.fromkeys(seed for _, seed in told))
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, one in enumerate(told):
+        groups.setdefault(one, []).append(number)
+    prompts = list(dict.fromkeys(prompt for prompt, _ in told))
+    whole = len(groups) == len(prompts) * len(seeds) and len(set(map(len, groups.values()))) == 1
+    if not whole or not 1 < len(seeds) <= _COLUMNS:
+        return [list(range(first, min(first + _COLUMNS, len(told)))) for first in range(0, len(told), _COLUMNS)]
+    return [list(row) for prompt in prompts for row in zip(*(groups[prompt, seed] for seed in seeds), strict=True)]
 
 
 def save_video(target: Path, pictures: Sequence[Path], fps: float, check_stop: Callable[[], None]) -> None:

@@ -136,7 +136,8 @@ class Generation(Kind):
     packages = ("diffusers", "peft", "transformers", "torch")
 
     def check(self, spec: GenerationSpec, lookup: Lookup) -> Sequence[Problem]:
-        return [*_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
+        problems = [*_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
+        return [*problems, *_network_problems(spec, lookup)]
 
     def inputs(self, spec: GenerationSpec) -> Sequence[Need]:
         needs = [Need("lora", Ref("lora_jobs").address(one.lora)) for one in spec.loras]
@@ -206,6 +207,18 @@ def _base_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
         return []
     hint = "Paths are relative to the spec; a model of the Hub is written owner/name."
     return [Problem("base_model", f"There is no file or folder {spec.base_model}.", hint)]
+
+
+def _network_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
+    """diffusers' pipelines load no LoKr."""
+    if not isinstance(spec.backend, DiffusersGeneration):
+        return []
+    jobs = {one.lora: lookup.spec(Ref("lora_jobs").address(one.lora)) for one in spec.loras}
+    wrong = [name for name, job in jobs.items() if getattr(job, "network", None) == "lokr"]
+    hint = "Train it with network: lora, dora or locon, or use lora_kohya.safetensors in ComfyUI."
+    return [
+        Problem("lora", f"{name} has network: lokr, which diffusers' pipelines cannot load.", hint) for name in wrong
+    ]
 
 
 def _comfy_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:

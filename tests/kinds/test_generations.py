@@ -11,7 +11,9 @@ from PIL import Image
 
 from specrun.errors import FormatError, NodeError, StopRequested
 from specrun.formats.samples import save_samples
+from specrun.kinds.generation_sheet import rows_of
 from specrun.kinds.generations import Generation, GenerationSpec
+from specrun.kinds.lora_jobs import LoraJobSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Made
@@ -217,3 +219,26 @@ def test_a_lora_of_another_family_is_refused(tmp_path: Path, bases: dict[str, Pa
 def test_schedulers_make_pictures(tmp_path: Path, bases: dict[str, Path], scheduler: str) -> None:
     outputs, _ = generated(tmp_path, base_model=str(bases["sd"]), scheduler=scheduler, steps=3)
     assert outputs.facts["images"] == 1
+
+
+def test_the_sheet_has_a_row_for_each_prompt_and_picture_and_a_column_for_each_seed() -> None:
+    assert rows_of([(prompt, seed) for prompt in "ab" for seed in (1, 2, 3)]) == [[0, 1, 2], [3, 4, 5]]
+    with_frames = [(prompt, seed) for prompt in "ab" for seed in (1, 2) for _ in range(2)]
+    assert rows_of(with_frames) == [[0, 2], [1, 3], [4, 6], [5, 7]]
+    assert rows_of([("a", 1)] * 10) == [list(range(8)), [8, 9]]
+    assert rows_of([("a", 1), ("a", 2), ("b", 1)]) == [[0, 1, 2]]
+
+
+def test_lokr_weights_are_refused_before_anything_runs() -> None:
+    class Lookup:
+        project_dir = Path()
+
+        def spec(self, address: str) -> Any:
+            return {"lora_jobs.reef": LoraJobSpec(dataset="reef", base_model="a/b", network="lokr")}.get(address)
+
+        def kind_of(self, address: str) -> None:
+            return None
+
+    spec = GenerationSpec(prompts=["a"], lora="reef")
+    (problem,) = Generation().check(spec, Lookup())  # type: ignore[arg-type]
+    assert "reef has network: lokr" in problem.message
