@@ -59,7 +59,7 @@ class Compiler:
             result_config=result,
             inputs=self._links.inputs[entry.address],
             after=self._links.after.get(entry.address, ()),
-            resources=_resources(spec.resources, kind.resources),
+            resources=_resources(spec.resources, kind.wants(spec)),
             retries=spec.retries,
             timeout_s=None if spec.timeout is None else duration_s(spec.timeout),
             enabled=spec.enabled,

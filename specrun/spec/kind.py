@@ -121,6 +121,11 @@ class ResourcesSpec(Strict):
     memory: Memory | None = None
     """For example 16GB."""
 
+    @property
+    def gpu_count(self) -> int | None:
+        """None: the kind decides."""
+        return self.gpus["min"] if isinstance(self.gpus, dict) else self.gpus
+
 
 class NodeSpec(Strict):
     """Keys that every node has. None of them is part of the result."""
@@ -208,6 +213,10 @@ class Kind:
     def estimate_of_change(self, spec: Any, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
         """What it takes when only these fields changed (`export.onnx`), where that is less than making it anew."""
         return None
+
+    def wants(self, spec: Any) -> Resources:
+        """What it may use of the machine, where its `resources` do not say."""
+        return self.resources
 
     def resume_key(self, spec: Any) -> Json:
         """Fields that must agree for an interrupted run's staging to be used again; None: never."""

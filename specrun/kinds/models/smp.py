@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
 from specrun.training.less_work import estimate_of_change
+from specrun.training.smp.checkpoints import words_going_on
 from specrun.training.smp.settings import AugmentSpec, Mode, SmpTrainSpec
 from specrun.training.warm_start import start_file, start_needs
 
@@ -111,9 +113,17 @@ class Smp(Kind):
     def estimate_of_change(self, spec: SmpSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
         return estimate_of_change(last, changed, epochs=spec.train.epochs, resume=spec.resume)
 
+    def wants(self, spec: SmpSpec) -> Resources:
+        """A GPU a device, and the cores that load its images."""
+        devices = spec.train.devices
+        return replace(self.resources, gpus=devices, cpus=self.resources.cpus * devices)
+
     def resume_key(self, spec: SmpSpec) -> Json:
         """All of it but the epochs: a checkpoint goes on only under the settings that it began with."""
         return result_config(spec)
+
+    def goes_on(self, spec: SmpSpec, staging: Path) -> str:
+        return words_going_on(staging, spec.train.epochs) if spec.resume == "auto" else "begins anew"
 
     def adopt(self, spec: SmpSpec, place: Path, staging: Path) -> Outputs:
         raise NodeError(
@@ -139,8 +149,8 @@ def named_files(spec: SmpSpec) -> dict[str, str]:
 
 
 def result_config(spec: SmpSpec) -> dict[str, Any]:
-    """What decides the weights, as JSON; `export`, what only changes the speed, and how many epochs there are, since
-    a training goes on when more are wanted, are not part of it."""
+    """What decides the weights, as JSON; `export`, what only changes the speed, how many epochs there are, since
+    a training goes on when more are wanted, and how many devices share the images, are not part of it."""
     content = spec.model_dump(
         mode="json",
         include={
@@ -157,6 +167,8 @@ def result_config(spec: SmpSpec) -> dict[str, Any]:
     )
     for name in ("epochs", "workers", "cache", "pictures"):
         del content["train"][name]
+    batch, devices = content["train"].pop("batch"), content["train"].pop("devices")
+    content["train"]["images"] = batch * devices if isinstance(batch, int) else [batch, devices]
     return content
 
 

@@ -82,8 +82,17 @@ def _training_problems(spec: SmpSpec) -> Iterator[Problem]:
         sides = getattr(spec.augment, name)
         if sides is not None and sides[0] > sides[1]:
             yield Problem(f"augment.{name}", f"{sides[0]} is more than {sides[1]}.", "Write the least one first.")
-    if train.devices > 1:
-        yield Problem("train.devices", "Training on several GPUs is not supported yet.", "Write devices: 1.")
+    yield from _sharing_problems(spec)
+
+
+def _sharing_problems(spec: SmpSpec) -> Iterator[Problem]:
+    gpus, train = spec.resources.gpu_count, spec.train
+    if gpus is None or not isinstance(train.batch, int):
+        return
+    images = train.batch * train.devices
+    if gpus > 1 and images % gpus:
+        hint = f"Write a multiple of {gpus}: they share the images of a batch, {train.batch} for each of train.devices."
+        yield Problem("train.batch", f"{images} images at a time cannot be shared by {gpus} GPUs.", hint)
 
 
 def _reference_problems(spec: SmpSpec, lookup: Lookup) -> Iterator[Problem]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from specrun.errors import NodeError
 from specrun.formats.images import read_upright_rgb
+from specrun.kinds.models import smp_job
 from specrun.kinds.models.smp import SmpSpec, artifacts, named_files, result_config
+from specrun.kinds.models.smp_job import TrainingJob, training_of
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.work import Context
@@ -28,15 +28,14 @@ from specrun.training.smp.exporting import export_formats
 from specrun.training.smp.model import (
     build_model,
     input_stride,
-    load_encoder_weights,
     load_weights,
     probe,
     save_weights,
 )
 from specrun.training.smp.pictures import save_rows, tinted
 from specrun.training.smp.predictor import SmpPredictor
-from specrun.training.smp.starting import channel_count, given_state, warm_start
-from specrun.training.smp.trainer import Training, fits_in_memory, require_images, train
+from specrun.training.smp.starting import channel_count, given_state
+from specrun.training.smp.trainer import Ranks, fits_in_memory, require_images, train
 from specrun.training.trackers import tracked
 from specrun.training.warm_start import PREVIOUS, find_start
 
@@ -52,31 +51,32 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     key = training_key(spec, ctx, made.digest)
     _take_over_previous(spec, ctx, key)
     ctx.progress(0, spec.train.epochs, "epochs", "looking at the data")
-    described, build = _described(spec, export, ctx)
+    described = _described(spec, export, ctx)
     frames = {split: preparing.frames_of(export, split, described, read_upright_rgb) for split in ("train", "val")}
     notes, pixels = _looked_through(spec, frames, export, ctx)
-    frames = _cached(spec, frames)
-    assert frames["train"] is not None
     counts = ", ".join(f"{len(found.items)} {split}" for split, found in frames.items() if found)
     ctx.log(f"{counts} images, classes: {', '.join(described.names)}, {described.activation}")
-    training = Training(
+    start = find_start(spec.start_from, ctx, kind="smp")
+    if spec.start_from == PREVIOUS and start is None:
+        ctx.log("start_from: previous: there is no earlier output, so this training begins anew")
+    job = TrainingJob(
+        spec=spec,
         described=described,
-        build=build,
-        export=export,
-        train_frames=frames["train"],
-        val_frames=frames["val"],
-        train=spec.train,
-        augment=spec.augment,
+        export=made.folder,
         weights=preparing.class_weights(spec.train.class_weights, described, pixels),
+        cached=_cached(spec, frames, ctx),
+        start=start,
+        local=preparing.local_weights(spec.encoder_weights, ctx.project_dir),
         folder=ctx.staging,
         key=key,
-        resume=spec.resume == "auto",
         gpus=len(ctx.gpus),
         cpus=max(1, ctx.cpus),
         seed=ctx.seed,
+        name=str(ctx.address),
+        tracking=ctx.settings.get("tracking", {}),
     )
     with tracked(ctx, _told(spec, export)) as watched:
-        state = train(training, watched)
+        state = train(training_of(job, ctx.log), Ranks(smp_job.PROGRAM, job.to_json()), watched)
     ctx.progress(spec.train.epochs, spec.train.epochs, "epochs", "finishing")
     if frames["val"] is None:
         notes = (*notes, "there is no validation split: the best epoch is the one with the lowest train/loss")
@@ -89,8 +89,7 @@ def _told(spec: SmpSpec, export: Export) -> dict[str, Json]:
     return {**written, "classes": list(export.classes)}
 
 
-def _described(spec: SmpSpec, export: Export, ctx: Context) -> tuple[ModelDescription, Callable[[], nn.Module]]:
-    """The description, and what makes the network with its first weights."""
+def _described(spec: SmpSpec, export: Export, ctx: Context) -> ModelDescription:
     mean, std = preparing.normalization(
         spec.train.normalize, export, spec.encoder, spec.encoder_weights, read_upright_rgb
     )
@@ -113,25 +112,7 @@ def _described(spec: SmpSpec, export: Export, ctx: Context) -> tuple[ModelDescri
     stride = input_stride(model)
     described = replace(described, stride=stride, image_size=preparing.wanted_size(spec.train, stride, ctx.log))
     probe(model, described)
-    return described, partial(_first_weights, spec, described, ctx)
-
-
-def _first_weights(spec: SmpSpec, described: ModelDescription, ctx: Context) -> nn.Module:
-    torch.manual_seed(ctx.seed)
-    start = find_start(spec.start_from, ctx, kind="smp")
-    if spec.start_from == PREVIOUS and start is None:
-        ctx.log("start_from: previous: there is no earlier output, so this training begins anew")
-    local = preparing.local_weights(spec.encoder_weights, ctx.project_dir)
-    going_on = (ctx.staging / checkpoints.LAST).is_file()
-    pretrained = spec.encoder_weights if start is None and local is None and not going_on else None
-    model = build_model(described, pretrained=pretrained)
-    if going_on:
-        return model
-    if start is not None:
-        warm_start(model, described, start, ctx.log)
-    elif local is not None:
-        load_encoder_weights(model, local)
-    return model
+    return described
 
 
 def _looked_through(
@@ -156,12 +137,11 @@ def _looked_through(
     return notes, pixels["train"]
 
 
-def _cached(spec: SmpSpec, frames: Mapping[str, Frames | None]) -> dict[str, Frames | None]:
-    wanted = spec.train.cache
-    needed = sum(found.bytes_needed() for found in frames.values() if found)
-    found = next(one for one in frames.values() if one)
-    cached = wanted == "memory" or (wanted == "auto" and fits_in_memory(found, needed - found.bytes_needed()))
-    return {split: one and replace(one, cached=cached) for split, one in frames.items()}
+def _cached(spec: SmpSpec, frames: Mapping[str, Frames | None], ctx: Context) -> bool:
+    """Whether decoded images stay in memory; each process keeps its own."""
+    processes = len(ctx.gpus) or spec.train.devices
+    needed = sum(found.bytes_needed() for found in frames.values() if found) * processes
+    return spec.train.cache == "memory" or (spec.train.cache == "auto" and fits_in_memory(needed))
 
 
 def _finished(
@@ -189,7 +169,7 @@ def _finished(
     facts["metrics"] = dict(metrics)
     if state is not None:
         facts |= {"epochs": len(state.rows), "best_epoch": int(state.best.get("epoch", 0)), "monitor": state.monitor}
-        facts |= {"batch": state.batch, "accumulate": state.accumulate}
+        facts |= {"batch": state.batch, "accumulate": state.accumulate, "devices": state.world}
     return Outputs(artifacts=artifacts([*made, *pictures], last=last.is_file()), facts=facts, notes=notes)
 
 

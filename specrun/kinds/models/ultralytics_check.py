@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specrun.spec.kind import Lookup, Problem, Ref
 from specrun.training.ultralytics.arguments import FILE_ARGUMENTS
@@ -39,7 +38,7 @@ def _argument_problems(spec: UltralyticsSpec) -> list[Problem]:
     ]
     if spec.seed is not None and "seed" in spec.train:
         problems.append(Problem("train.seed", "The seed is given twice.", "Leave `seed` or `train.seed` out."))
-    gpus = 0 if spec.resources.gpus is None else _gpu_count(spec.resources.gpus)
+    gpus = spec.resources.gpu_count or 0
     batch = spec.train.get("batch")
     if gpus > 1 and isinstance(batch, int) and batch > 0 and batch % gpus:
         hint = f"Write a multiple of {gpus}: the batch is that of all GPUs together."
@@ -74,10 +73,6 @@ def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
             message = f"{name} needs {', '.join(missing)}, which cannot be imported here."
             problems.append(Problem(f"export.{name}", message, INSTALL_HINT, warning=True))
     return problems
-
-
-def _gpu_count(gpus: int | Mapping[Any, int]) -> int:
-    return gpus if isinstance(gpus, int) else max(gpus.values(), default=0)
 
 
 def _weights_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:

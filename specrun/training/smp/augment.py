@@ -99,18 +99,18 @@ class Mixed:
     share: float = 1.0
 
 
-def mix_batch(images: Tensor, labels: Tensor, spec: AugmentSpec, random: torch.Generator) -> Mixed:
-    """images: (n, 3, h, w) float. A batch of one is left as it is."""
-    count = len(images)
-    if count < 2:
-        return Mixed(images, labels)
-    if spec.cutmix:
+def mix_batch(
+    images: Tensor, labels: Tensor, spec: AugmentSpec, random: torch.Generator, together: torch.Generator
+) -> Mixed:
+    """images: (n, 3, h, w) float. together: draws the same in every process of a training, so that all of them have
+    two losses or one; a batch of one is mixed with itself."""
+    if spec.cutmix and len(images) > 1:
         images, labels = _cutmix(images, labels, spec.cutmix, random)
-    if not _happens(spec.mixup, random):
+    if not _happens(spec.mixup, together):
         return Mixed(images, labels)
-    order = torch.randperm(count, generator=random).to(images.device)
+    order = torch.randperm(len(images), generator=random).to(images.device)
     # Uniform in [0.5, 1]: the labels of an image always count at least as much as those of the other.
-    share = _between(0.5, 1.0, random)
+    share = _between(0.5, 1.0, together)
     return Mixed(share * images + (1 - share) * images[order], labels, labels[order], share)
 
 

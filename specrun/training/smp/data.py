@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 
 from specrun.errors import FormatError
 from specrun.training.smp.description import BACKGROUND, Fit
+from specrun.training.smp.sharing import batches_of_rank
 
 Reader = Callable[[Path], NDArray[np.uint8]]
 """An image as (height, width, 3) uint8, RGB, upright."""
@@ -194,8 +196,9 @@ class Frames:
     masks: torch.Tensor | None = field(default=None, init=False)
     filled: torch.Tensor | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        if self.cached and self.fit != "crop":
+    def make_room(self) -> None:
+        """For the cache, before any process that loads images begins. Once."""
+        if self.cached and self.fit != "crop" and self.images is None:
             count = len(self.items)
             self.images = torch.empty((count, *self.size_hw, 3), dtype=torch.uint8).share_memory_()
             self.masks = torch.empty((count, *self.size_hw), dtype=torch.uint8).share_memory_()
@@ -245,8 +248,8 @@ class Frames:
 
 
 class TrainingSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Indexed by (epoch, index): (3, h, w) uint8 and (h, w) uint8. change: augmentation of one sample, or None
-    where a GPU does it."""
+    """Indexed by (epoch, index): (3, h, w) uint8 and (h, w) uint8, all of it ignored below 0. change: augmentation of
+    one sample, or None where a GPU does it."""
 
     def __init__(self, frames: Frames, seed: int, mosaic: float, change: Callable[..., Any] | None) -> None:
         self.frames = frames
@@ -259,6 +262,9 @@ class TrainingSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         epoch, index = place
+        if index < 0:
+            pixels, labels, seed = self[epoch, ~index]
+            return pixels, torch.full_like(labels, IGNORED), seed
         random = generator(self.seed, 1, epoch, index)
         if self.mosaic and float(torch.rand((), generator=random)) < self.mosaic:
             image, mask = self._mosaic(index, random)
@@ -289,8 +295,9 @@ class TrainingSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return image, mask
 
 
-class ValidationSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Nothing random. For `crop` whole images, padded to the stride."""
+class ValidationSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Image, label map, and 1, or 0 for one that shall not count (an index below 0). Nothing random. For `crop` whole
+    images, padded to the stride."""
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -298,22 +305,22 @@ class ValidationSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]])
     def __len__(self) -> int:
         return len(self.frames.items)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image, mask = self.frames.whole(index)
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        image, mask = self.frames.whole(max(index, ~index))
         if self.frames.fit == "crop":
             image, padded = pad_to(image, mask, (1, 1), self.frames.stride)
             assert padded is not None
             mask = padded
-        return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous(), torch.from_numpy(
-            np.ascontiguousarray(mask)
-        ).clone()
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous()
+        labels = torch.from_numpy(np.ascontiguousarray(mask)).clone()
+        return pixels, labels if index >= 0 else torch.full_like(labels, IGNORED), torch.tensor(int(index >= 0))
 
 
 class ShuffledBatches(torch.utils.data.Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) for one of `world` processes, in an order that (seed, epoch) decides.
+    """Batches of (epoch, index) for one of `world` processes, in an order that (seed, epoch) decides; see
+    batches_of_rank. An index below 0 is that of an image that shall not count: `~index`.
 
-    start: images of this epoch that were seen before an interruption; used once. Every process gets as many
-    batches as the others: the epoch's order is continued from its beginning where it does not come out even.
+    start: images of this epoch that were seen before an interruption; used once.
     """
 
     def __init__(self, count: int, batch: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
@@ -328,15 +335,32 @@ class ShuffledBatches(torch.utils.data.Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return -(-self.count // (self.batch * self.world))
 
+    def images(self, number: int) -> int:
+        """In a batch, over all processes."""
+        return min(self.batch * self.world, self.count - number * self.batch * self.world)
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, skipped, self.start = self.epoch, self.start // (self.batch * self.world), 0
         order = torch.randperm(self.count, generator=generator(self.seed, 0, epoch)).tolist()
-        if self.world > 1:
-            short = -len(order) % self.world
-            order += order[:short]
-        for number in range(skipped, len(self)):
-            whole = order[number * self.batch * self.world : (number + 1) * self.batch * self.world]
-            yield [(epoch, index) for index in whole[self.rank :: self.world]]
+        batches = batches_of_rank(self.count, self.batch, rank=self.rank, world=self.world)
+        for places, counts in islice(batches, skipped, None):
+            yield [(epoch, order[place] if counts else ~order[place]) for place in places]
+
+
+class OrderedBatches(torch.utils.data.Sampler[list[int]]):
+    """Batches of a validation for one of `world` processes; as ShuffledBatches."""
+
+    def __init__(self, count: int, batch: int, *, rank: int = 0, world: int = 1) -> None:
+        self._batches = [
+            places if counts else [~place for place in places]
+            for places, counts in batches_of_rank(count, batch, rank=rank, world=world)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
 
 
 def class_pixels(frames: Frames, check: Callable[[int], None]) -> NDArray[np.int64]:

@@ -20,7 +20,8 @@ Loaders = Callable[[], tuple[Iterable[Any], Iterable[Any] | None]]
 
 
 class SmpModule(lightning.LightningModule):
-    """change: augmentation on the device, None where the loading processes did it. seed: of the training."""
+    """change: augmentation on the device, None where the loading processes did it. seed: of the training.
+    each_alone: images are validated one by one, being of different sizes."""
 
     values: Tensor
     mean: Tensor
@@ -38,6 +39,7 @@ class SmpModule(lightning.LightningModule):
         seed: int,
         frozen: bool,
         channels_last: bool,
+        each_alone: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -49,11 +51,11 @@ class SmpModule(lightning.LightningModule):
         self.seed = seed
         self.frozen = frozen
         self.channels_last = channels_last
+        self.each_alone = each_alone
         self.forward_net: Callable[[Tensor], Tensor] = net
-        self.needs_two = normalizes_one_pixel(net)
+        self.needs_two = normalizes_one_pixel(net) or max(described.image_size) <= described.stride
         self.counts: Tensor | None = None
         self.val_loss: Tensor | None = None
-        self.val_images = 0
         self.register_buffer("values", target_table(described), persistent=False)
         self.register_buffer("mean", torch.tensor(described.mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(described.std).view(1, -1, 1, 1) * 255, persistent=False)
@@ -81,7 +83,8 @@ class SmpModule(lightning.LightningModule):
         if self.change is not None:
             images, labels = self._changed(images, labels, seeds)
         random = generator(self.seed, 2, self.current_epoch, batch_idx, self.global_rank)
-        mixed = mix_batch(images.float(), labels, self.augment, random)
+        together = generator(self.seed, 4, self.current_epoch, batch_idx)
+        mixed = mix_batch(images.float(), labels, self.augment, random, together)
         logits = self._logits(self.prepared(mixed.images))
         loss: Tensor = self.loss(logits, self.target(mixed.labels))
         if mixed.other is not None:
@@ -107,17 +110,18 @@ class SmpModule(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.counts = torch.zeros((3, len(self.described.channels)), dtype=torch.int64, device=self.device)
-        self.val_loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.val_images = 0
+        self.val_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, labels = batch
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Adds to the pixels of this process, and to (loss times images, images)."""
+        images, labels, counted = batch
         target = self.target(labels)
         logits = self.forward_net(self.prepared(images))
         assert self.counts is not None
         assert self.val_loss is not None
-        self.val_loss += self.loss(logits, target).double() * len(images)
-        self.val_images += len(images)
+        loss = self.loss(logits, target, alone=self.each_alone).double()
+        count = counted.sum().double()
+        self.val_loss += torch.stack([loss * count, count])
         self.counts += count_pixels(logits, target, self.described.activation, IGNORED)
 
 

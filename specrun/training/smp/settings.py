@@ -108,7 +108,7 @@ class SmpTrainSpec(Strict):
     epochs: int = Field(default=100, ge=1)
     """Times that every image is seen."""
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = 8
-    """Images at a time on one device. auto: the largest power of two that fits a GPU; 8 on the CPU."""
+    """Images at a time on each of the `devices`. auto: the largest power of two that fits a GPU; 8 on the CPU."""
     accumulate: int = Field(default=1, ge=1)
     """Batches to a step of the optimizer."""
     image_size: tuple[Side, Side] = (512, 512)
@@ -119,7 +119,11 @@ class SmpTrainSpec(Strict):
     precision: Literal["auto", "32", "tf32", "bf16-mixed", "16-mixed", "bf16"] = "auto"
     """auto: bf16-mixed on a GPU that has it, else 32."""
     devices: int = Field(default=1, ge=1)
-    """GPUs, or processes on the CPU."""
+    """For how many GPUs (or processes on the CPU) `batch` is meant: `batch` times `devices` images at a time. As many
+    are used unless `resources: {gpus: N}` says otherwise; these images are shared by as many as there are."""
+    sync_batch_norm: bool = True
+    """Several GPUs: batch normalisation over the images of all of them, as if they were one batch on one GPU. On the
+    CPU each process normalises by its own."""
     loss: LossName | LossSpec | Annotated[list[LossName | LossSpec], Field(min_length=1)] = "dice_ce"
     """One loss, or several that are summed."""
     class_weights: Literal["auto"] | list[Positive] | dict[str, Positive] | None = None

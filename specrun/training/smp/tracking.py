@@ -14,6 +14,16 @@ from specrun.training.smp.event_file import EventFile
 Row = Mapping[str, float]
 
 
+class NoTracking:
+    """In every process but the first."""
+
+    def add(self, row: Row) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Tracking:
     """rows: of epochs before; files are written anew with them, so that no epoch stands twice."""
 

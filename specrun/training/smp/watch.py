@@ -2,7 +2,8 @@
 however often training was interrupted.
 
 Lightning restores weights, optimizer and counters, but neither random states nor the place in the epoch. Here
-every step seeds the generators from (seed, epoch, step), and the sampler starts after the images that were seen.
+every step seeds the generators from (seed, epoch, step, process), and the sampler starts after the images that were
+seen. In several processes each has a Watch: they agree on when to save and to stop; only the first tells and writes.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import numpy as np
 import torch
+from torch import distributed
 
 from specrun.errors import NodeError, StopRequested
-from specrun.model.work import Context
 from specrun.training.smp.checkpoints import BEST, LAST, TOP, TrainingState
 from specrun.training.smp.data import ShuffledBatches, generator
 from specrun.training.smp.model import save_weights
@@ -29,19 +31,31 @@ from specrun.training.smp.module import SmpModule
 from specrun.training.smp.optimizing import Schedule
 from specrun.training.smp.scores import scores
 from specrun.training.smp.settings import SmpTrainSpec
-from specrun.training.smp.tracking import Tracking
+from specrun.training.smp.tracking import NoTracking, Tracking
+
+_SLOW_LOADING = 0.2
+"""Share of an epoch spent waiting for images from which on that is worth a line in the log."""
+
+
+class Report(Protocol):
+    """What the loop tells and asks; a Context is one, and so is a RankReport."""
+
+    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None: ...
+    def metric(self, name: str, step: float, value: float) -> None: ...
+    def log(self, text: str) -> None: ...
+    def stop_requested(self) -> bool: ...
 
 
 @dataclass
 class Watch(lightning.Callback):
     """every_s: longest time between two checkpoints. schedule: made when the optimizer is there."""
 
-    ctx: Context
+    report: Report
     folder: Path
     state: TrainingState
     train: SmpTrainSpec
     sampler: ShuffledBatches
-    tracking: Tracking
+    tracking: Tracking | NoTracking
     make_schedule: Callable[[torch.optim.Optimizer], Schedule]
     every_s: float
     validates: bool
@@ -58,6 +72,9 @@ class Watch(lightning.Callback):
         self._epoch_began = self._step_ended = time.monotonic()
         self._waited = 0.0
         self._seen = 0
+        self._told_waiting = False
+        self._group: Any = None
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
     @property
     def _samples_a_batch(self) -> int:
@@ -95,6 +112,12 @@ class Watch(lightning.Callback):
                 counts |= {"ready": done, "started": done, "processed": done, "completed": done - 1}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        # Lightning's own handler raises SystemExit wherever training is, without a checkpoint.
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        if self.sampler.world > 1:
+            # Of the CPU, so that nobody waits for a GPU to agree; and Lightning's question does just that, every step.
+            self._group = distributed.new_group(backend="gloo")
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
         self.schedule = self.make_schedule(trainer.optimizers[0])
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=pl_module.device)
         if self._loaded is not None:
@@ -121,7 +144,7 @@ class Watch(lightning.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert self.schedule is not None
         assert self.loss_sum is not None
-        count = len(batch[0])
+        count = self.sampler.images(batch_idx)
         loss = outputs["loss"].detach().double()
         if loss.device.type == "cpu":
             self._require_finite(float(loss), trainer, batch_idx)
@@ -134,7 +157,9 @@ class Watch(lightning.Callback):
         if whole or batch_idx + 1 == batches:
             self.schedule.step()
         done = trainer.current_epoch + (batch_idx + 1) / (batches + (1 if self.validates else 0))
-        self.ctx.progress(done, self.train.epochs, "epochs", f"epoch {trainer.current_epoch + 1}/{self.train.epochs}")
+        self.report.progress(
+            done, self.train.epochs, "epochs", f"epoch {trainer.current_epoch + 1}/{self.train.epochs}"
+        )
         if whole and batch_idx + 1 < batches:
             self._pause(trainer)
         self._step_ended = time.monotonic()
@@ -151,11 +176,19 @@ class Watch(lightning.Callback):
 
     def _pause(self, trainer: Any) -> None:
         """Between two steps of the optimizer, where no gradient is under way."""
-        stop = self.ctx.stop_requested()
-        if stop or time.monotonic() - self._saved_at > self.every_s:
+        stop, save = self._agreed(self.report.stop_requested(), time.monotonic() - self._saved_at > self.every_s)
+        if stop or save:
             self.save(trainer)
         if stop:
             raise StopRequested("stopped because the run was asked to stop; training goes on from here")
+
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """What any process wishes, the same in all of them."""
+        if self._group is None:
+            return list(wishes)
+        told = torch.tensor([int(wish) for wish in wishes])
+        distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self._group)
+        return [bool(wish) for wish in told.tolist()]
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -163,10 +196,14 @@ class Watch(lightning.Callback):
         """A stop waits for the end of the validation: half of one cannot be gone on with."""
         batches = max(1, len(trainer.val_dataloaders))
         done = trainer.current_epoch + 1 - (1 - (batch_idx + 1) / batches) / (len(self.sampler) + 1)
-        self.ctx.progress(done, self.train.epochs, "epochs", f"validating epoch {trainer.current_epoch + 1}")
+        self.report.progress(done, self.train.epochs, "epochs", f"validating epoch {trainer.current_epoch + 1}")
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Running means of batch norms are those of the first process, in all of them and so in checkpoints."""
         self._train_s = time.monotonic() - self._epoch_began
+        if self.sampler.world > 1:
+            for buffer in pl_module.net.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: SmpModule) -> None:
         if not self.validates:
@@ -180,34 +217,49 @@ class Watch(lightning.Callback):
         self.state.rows.append(row)
         for name, value in row.items():
             if name != "epoch":
-                self.ctx.metric(name, int(row["epoch"]), value)
+                self.report.metric(name, int(row["epoch"]), value)
         self.tracking.add(row)
+        self._tell_waiting(row)
         self._judge(trainer, pl_module, row, lower)
         self.samples, self.loss_count, self._seen, self._waited = 0, 0, 0, 0.0
         assert self.loss_sum is not None
         self.loss_sum.zero_()
         self.save(trainer)
-        self.ctx.progress(row["epoch"], self.train.epochs, "epochs", f"epoch {int(row['epoch'])}/{self.train.epochs}")
-        if self.ctx.stop_requested() and not trainer.should_stop and row["epoch"] < self.train.epochs:
+        self.report.progress(
+            row["epoch"], self.train.epochs, "epochs", f"epoch {int(row['epoch'])}/{self.train.epochs}"
+        )
+        (stop,) = self._agreed(self.report.stop_requested())
+        if stop and not trainer.should_stop and row["epoch"] < self.train.epochs:
             raise StopRequested("stopped because the run was asked to stop; training goes on from here")
         self._epoch_began = self._step_ended = time.monotonic()
 
     def _row(self, trainer: Any, module: SmpModule) -> dict[str, float]:
+        """The same in every process, to the bit: all of them decide by it."""
         assert self.loss_sum is not None
+        waited = trainer.strategy.reduce(torch.tensor(self._waited, device=module.device), reduce_op="max")
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "train/loss": float(self.loss_sum) / max(1, self.loss_count),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "images/s": self._seen * self.sampler.world / max(self._train_s, 1e-9),
-            "data_wait": self._waited / max(self._train_s, 1e-9),
+            "images/s": self._seen / max(self._train_s, 1e-9),
+            "data_wait": float(waited) / max(self._train_s, 1e-9),
         }
         if self.validates and module.counts is not None and module.val_loss is not None:
             found = scores(trainer.strategy.reduce(module.counts, reduce_op="sum"), module.described.channels)
             row |= {f"val/{name}": value for name, value in found.items() if math.isfinite(value)}
-            totals = torch.stack([module.val_loss, module.val_loss.new_tensor(float(module.val_images))])
-            loss, images = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+            loss, images = trainer.strategy.reduce(module.val_loss, reduce_op="sum").tolist()
             row["val/loss"] = loss / max(1.0, images)
-        return row
+        shared: dict[str, float] = trainer.strategy.broadcast(row)
+        return shared
+
+    def _tell_waiting(self, row: dict[str, float]) -> None:
+        """Once, after the first epoch of which it is true."""
+        if row["data_wait"] > _SLOW_LOADING and not self._told_waiting:
+            self._told_waiting = True
+            self.report.log(
+                f"{row['data_wait']:.0%} of epoch {int(row['epoch'])} was spent waiting for images: "
+                "more train.workers, more resources.cpus or train.cache: memory would shorten it"
+            )
 
     def _judge(self, trainer: Any, module: SmpModule, row: dict[str, float], lower: float) -> None:
         """Keep the weights of the best epochs; stop when nothing gets better."""
@@ -228,7 +280,7 @@ class Watch(lightning.Callback):
         else:
             self.bad_epochs += 1
         if stopping is not None and self._is_stuck():
-            self.ctx.log(f"stopped after epoch {epoch}: {stopping.patience} epochs without improvement")
+            self.report.log(f"stopped after epoch {epoch}: {stopping.patience} epochs without improvement")
             self.state.stopped_early = epoch < self.train.epochs
             trainer.should_stop = True
 

@@ -1,6 +1,6 @@
 """One rank of a training on several GPUs: `python -m specrun.training.ultralytics.rank JOB`.
 
-Runs in the environment that the worker prepared; see ranks.py for the files.
+Runs in the environment that the worker prepared; see specrun/training/ranks.py for the files.
 """
 
 from __future__ import annotations
@@ -8,40 +8,21 @@ from __future__ import annotations
 import math
 import os
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from specrun.errors import SpecrunError
+from specrun.training.ranks import RankReport, carry_out
 from specrun.training.ultralytics.checkpoints import TrainingState
 from specrun.training.ultralytics.environment import join_ultralytics
 from specrun.training.ultralytics.epochs import AUTO_FRACTION, Training, library_errors, run_epochs
-from specrun.training.ultralytics.ranks import RankReport, read_json, write_json
 
 
 def main(job: Path) -> int:
-    rank = int(os.environ["RANK"])
-    folder = job.parent
-    try:
-        result = _carry_out(read_json(job), RankReport(folder / "reports.jsonl"))
-    except Exception as error:  # the boundary of the process: the worker must learn why
-        traceback.print_exc()
-        expected = isinstance(error, SpecrunError)
-        told = {
-            "rank": rank,
-            "error": type(error).__name__,
-            "message": error.message if isinstance(error, SpecrunError) else f"{type(error).__name__}: {error}",
-            "hint": error.hint if isinstance(error, SpecrunError) and expected else None,
-        }
-        write_json(folder / f"failed-{rank}.json", told)
-        return 1
-    if rank == 0:
-        write_json(folder / "result.json", result)
-    return 0
+    return carry_out(job, _train)
 
 
-def _carry_out(job: dict[str, Any], report: RankReport) -> dict[str, Any]:
+def _train(job: dict[str, Any], report: RankReport) -> dict[str, Any]:
     described = job["training"]
     training = Training(**{**described, "data": Path(described["data"]), "folder": Path(described["folder"])})
     state = TrainingState(**job["state"])

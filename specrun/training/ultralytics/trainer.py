@@ -9,12 +9,13 @@ from typing import Any
 
 from specrun.errors import OutOfMemory
 from specrun.model.work import Context
+from specrun.training.ranks import Program
 from specrun.training.ultralytics import checkpoints, ranks
 from specrun.training.ultralytics.checkpoints import TrainingState
 from specrun.training.ultralytics.epochs import Training, batch_of, library_errors, run_epochs
 
 
-def train(training: Training, ctx: Context, *, program: ranks.Program = ranks.PROGRAM) -> TrainingState:
+def train(training: Training, ctx: Context, *, program: Program = ranks.PROGRAM) -> TrainingState:
     """Train to the end, or go on from where an earlier attempt was interrupted.
 
     program: what each rank runs where there are several GPUs.
@@ -66,7 +67,7 @@ def _begin(training: Training, ctx: Context) -> TrainingState:
     return state
 
 
-def _attempt(training: Training, state: TrainingState, ctx: Context, program: ranks.Program) -> Mapping[str, Any]:
+def _attempt(training: Training, state: TrainingState, ctx: Context, program: Program) -> Mapping[str, Any]:
     """One go at what is left to do; returns the metrics of the best checkpoint."""
     if state.stopped:
         return _validate_best(training, state, ctx)

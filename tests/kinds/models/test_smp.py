@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from specrun.kinds.models.smp import Smp, SmpSpec, result_config
+from specrun.training.smp.checkpoints import LAST, TrainingState
 from specrun.training.smp.names import architectures
 
 pytestmark = pytest.mark.skipif(not architectures(), reason="the extra smp is not installed")
@@ -59,7 +60,12 @@ def test_what_the_installed_release_offers_has_no_problem(tmp_path: Path, arch: 
         ({"train": {"optimizer": {"name": "adamv"}}}, "train.optimizer.name", 'Did you mean "Adam'),
         ({"train": {"scheduler": {"name": "cosin"}}}, "train.scheduler.name", 'Did you mean "cosine"?'),
         ({"train": {"early_stopping": {"monitor": "val_iou"}}}, "train.early_stopping.monitor", "There is no metric"),
-        ({"train": {"devices": 2}}, "train.devices", "not supported yet"),
+        (
+            {"train": {"batch": 3, "devices": 2}, "resources": {"gpus": 4}},
+            "train.batch",
+            "6 images at a time cannot be",
+        ),
+        ({"train": {"batch": 3}, "resources": {"gpus": {"min": 2}}}, "train.batch", "cannot be shared by 2 GPUs"),
         ({"augment": {"scale": [1.2, 0.8]}}, "augment.scale", "1.2 is more than 0.8"),
         ({"export": {"onxx": {}}}, "export.onxx", 'Did you mean "onnx"?'),
         ({"export": {"onnx": {"opsett": 17}}}, "export.onnx.opsett", 'Did you mean "opset"?'),
@@ -92,3 +98,37 @@ def test_what_only_changes_the_speed_is_no_part_of_the_result() -> None:
     other = SmpSpec(data="masks", train={"workers": 4, "epochs": 3}, export={"torchscript": {}})
     assert result_config(one) == result_config(other)
     assert result_config(one) != result_config(SmpSpec(data="masks", train={"batch": 3}))
+
+
+def test_how_many_devices_share_the_images_of_a_batch_is_no_part_of_the_result() -> None:
+    one, two = (SmpSpec(data="masks", train=train) for train in ({"batch": 8}, {"batch": 4, "devices": 2}))
+    assert result_config(one) == result_config(two)
+    assert result_config(one) != result_config(SmpSpec(data="masks", train={"batch": 8, "devices": 2}))
+
+
+@pytest.mark.parametrize(("train", "gpus", "cpus"), [({}, 1, 8.0), ({"devices": 2}, 2, 16.0)])
+def test_as_many_gpus_are_wanted_as_there_are_devices(train: dict[str, Any], gpus: int, cpus: float) -> None:
+    wanted = Smp().wants(SmpSpec(data="masks", train=train))
+    assert (wanted.gpus, wanted.cpus) == (gpus, cpus)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "resume", "expected"),
+    [
+        (3, 5, "auto", "goes on after epoch 3"),
+        (0, 5, "auto", "goes on in its first epoch"),
+        (3, 2, "auto", "begins anew"),
+        (3, 5, "never", "begins anew"),
+    ],
+)
+def test_the_plan_says_after_which_epoch_an_interrupted_training_goes_on(
+    tmp_path: Path, rows: int, epochs: int, resume: str, expected: str
+) -> None:
+    (tmp_path / LAST).parent.mkdir()
+    (tmp_path / LAST).touch()
+    TrainingState(key="k", batch=1, accumulate=1, rows=[{"epoch": float(n)} for n in range(rows)]).save(tmp_path)
+    assert Smp().goes_on(SmpSpec(data="masks", train={"epochs": epochs}, resume=resume), tmp_path) == expected
+
+
+def test_the_plan_says_that_without_a_checkpoint_it_begins_anew(tmp_path: Path) -> None:
+    assert Smp().goes_on(SmpSpec(data="masks"), tmp_path) == "begins anew"

@@ -172,3 +172,45 @@ def test_a_stop_in_the_second_epoch_loses_nothing(tmp_path: Path) -> None:
     resumed = shapes_context(tmp_path / "stopped", export)
     run_smp(resumed, train=_TRAIN, augment=_AUGMENT)
     _same(resumed.staging, whole.staging)
+
+
+_ENDED = """
+import ast, os, signal, sys
+from pathlib import Path
+from specrun.errors import StopRequested
+from specrun.training.smp.watch import Watch
+from tests.support.shapes import run_smp, shapes_context
+
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))  # as a worker does
+method = getattr(Watch, sys.argv[3])
+
+def ended(self, *arguments):
+    if not asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return method(self, *arguments)
+
+setattr(Watch, sys.argv[3], ended)
+context = shapes_context(Path(sys.argv[1]), Path(sys.argv[2]), stop=lambda: bool(asked))
+try:
+    run_smp(context, train=ast.literal_eval(sys.argv[4]))
+except StopRequested:
+    sys.exit(4)
+"""
+
+
+@pytest.mark.parametrize("moment", ["on_train_batch_end", "on_validation_batch_end"])
+def test_a_signal_to_stop_waits_for_a_checkpoint(tmp_path: Path, moment: str) -> None:
+    """Two batches to a step of the optimizer: the signal comes between them, or in the middle of a validation."""
+    export = write_shapes(tmp_path / "export", train=8, val=4, size=32)
+    train = {**_TRAIN, "accumulate": 2}
+    arguments = [str(tmp_path / "ended"), str(export), moment, repr(train)]
+    environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    done = subprocess.run([sys.executable, "-c", _ENDED, *arguments], env=environ, timeout=600, cwd=tmp_path)
+    assert done.returncode == 4
+    resumed = shapes_context(tmp_path / "ended", export)
+    assert 0 < torch.load(resumed.staging / "weights" / "last.ckpt", weights_only=True)["global_step"] < 4
+    run_smp(resumed, train=train)
+    whole = shapes_context(tmp_path / "whole", export)
+    run_smp(whole, train=train)
+    _same(resumed.staging, whole.staging)

@@ -60,7 +60,7 @@ def test_equal_numbers_give_equal_images_and_others_give_others() -> None:
 def test_cutmix_moves_pixels_with_their_labels() -> None:
     images = torch.stack([torch.full((3, 16, 16), float(n)) for n in range(4)])
     labels = torch.stack([torch.full((16, 16), n, dtype=torch.uint8) for n in range(4)])
-    mixed = mix_batch(images, labels, AugmentSpec(cutmix=1.0), generator(3))
+    mixed = mix_batch(images, labels, AugmentSpec(cutmix=1.0), generator(3), generator(0))
     assert torch.equal(mixed.images[:, 0], mixed.labels.float())
     assert not torch.equal(mixed.labels, labels)
     assert mixed.other is None
@@ -69,7 +69,7 @@ def test_cutmix_moves_pixels_with_their_labels() -> None:
 def test_mixup_blends_images_as_much_as_it_blends_losses() -> None:
     images = torch.stack([torch.full((3, 4, 4), float(n)) for n in range(4)])
     labels = torch.stack([torch.full((4, 4), n, dtype=torch.uint8) for n in range(4)])
-    mixed = mix_batch(images, labels, AugmentSpec(mixup=1.0), generator(0))
+    mixed = mix_batch(images, labels, AugmentSpec(mixup=1.0), generator(0), generator(1))
     assert mixed.other is not None
     assert 0.5 <= mixed.share <= 1
     expected = mixed.share * labels.float() + (1 - mixed.share) * mixed.other.float()
@@ -95,7 +95,21 @@ def test_after_an_interruption_the_rest_of_the_epoch_follows_once() -> None:
     assert list(batches) == whole
 
 
-def test_processes_share_an_epoch_in_batches_of_equal_number() -> None:
+def test_processes_share_an_epoch_and_what_is_shown_twice_counts_once() -> None:
     parts = [list(ShuffledBatches(9, 2, seed=1, rank=rank, world=2)) for rank in (0, 1)]
     assert [len(part) for part in parts] == [3, 3]
-    assert {index for part in parts for batch in part for _, index in batch} == set(range(9))
+    indices = [index for part in parts for batch in part for _, index in batch]
+    assert sorted(index for index in indices if index >= 0) == list(range(9))
+    assert [~index for index in indices if index < 0] == [parts[0][2][0][1]]
+    assert [ShuffledBatches(9, 2, seed=1, world=2).images(number) for number in range(3)] == [4, 4, 1]
+
+
+def test_processes_draw_the_same_share_of_mixup_and_a_batch_of_one_is_mixed_with_itself() -> None:
+    images, labels = torch.rand((3, 3, 4, 4)), torch.zeros((3, 4, 4), dtype=torch.uint8)
+    spec = AugmentSpec(mixup=0.5, cutmix=0.5)
+    for epoch in range(20):
+        many = mix_batch(images, labels, spec, generator(epoch, 1), generator(epoch))
+        one = mix_batch(images[:1], labels[:1], spec, generator(epoch, 2), generator(epoch))
+        assert (many.other is None) == (one.other is None)
+        assert many.share == one.share
+        assert torch.allclose(one.images, images[:1])

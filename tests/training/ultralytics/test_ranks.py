@@ -1,4 +1,4 @@
-"""What ranks write and how their end is told; real ones, joined by gloo on the CPU, are slow: each imports torch."""
+"""Real ranks of Ultralytics, joined by gloo on the CPU. Slow: each imports torch."""
 
 from __future__ import annotations
 
@@ -11,66 +11,9 @@ from typing import Any
 
 import pytest
 
-from specrun.errors import NodeError, OutOfMemory
-from specrun.training.ultralytics.ranks import Follower, RankReport, failure, rank_environment, write_json
 from tests.support.yolo_squares import write_squares
 
 _ROOT = Path(__file__).parents[3]
-
-
-class _Seen:
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
-        self.calls.append(("progress", done, total, unit, phase))
-
-    def metric(self, name: str, step: float, value: float) -> None:
-        self.calls.append(("metric", name, step, value))
-
-    def log(self, text: str) -> None:
-        self.calls.append(("log", text))
-
-    def check_stop(self) -> None:
-        pass
-
-
-def test_what_rank_0_reports_is_handed_on_once_and_whole(tmp_path: Path) -> None:
-    path, seen = tmp_path / "reports.jsonl", _Seen()
-    follower = Follower(path, seen)
-    follower.forward()
-    report = RankReport(path)
-    report.progress(1.5, 3, "epochs", "epoch 2/3")
-    report.metric("größe", 2, 0.25)
-    with open(path, "a") as file:
-        file.write('["log", "ha')
-    follower.forward()
-    follower.forward()
-    assert seen.calls == [("progress", 1.5, 3, "epochs", "epoch 2/3"), ("metric", "größe", 2, 0.25)]
-    with open(path, "a") as file:
-        file.write('lf"]\n')
-    follower.forward()
-    assert seen.calls[2:] == [("log", "half")]
-
-
-def test_a_lack_of_memory_in_one_rank_is_the_cause_whoever_failed_first(tmp_path: Path) -> None:
-    write_json(tmp_path / "failed-0.json", {"rank": 0, "error": "RuntimeError", "message": "peer gone", "hint": None})
-    write_json(tmp_path / "failed-1.json", {"rank": 1, "error": "OutOfMemory", "message": "full", "hint": "Lower."})
-    found = failure(tmp_path, [1, 1])
-    assert isinstance(found, OutOfMemory)
-    assert str(found) == "full Lower."
-
-
-def test_ranks_that_died_without_a_word_are_told_with_their_status(tmp_path: Path) -> None:
-    found = failure(tmp_path, [0, -9])
-    assert type(found) is NodeError
-    assert "rank 0: 0, rank 1: -9" in found.message
-
-
-def test_the_ranks_meet_on_this_machine_without_a_name() -> None:
-    environ = rank_environment(1, 2, 4000)
-    assert (environ["MASTER_ADDR"], environ["RANK"], environ["LOCAL_RANK"]) == ("127.0.0.1", "1", "1")
-    assert environ["WORLD_SIZE"] == "2"
 
 
 def _train(folder: Path, on_oom: str = "fail", *rest: str, epochs: int = 2, **environ: str) -> Any:
