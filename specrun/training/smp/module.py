@@ -62,6 +62,8 @@ class SmpModule(lightning.LightningModule):
         if frozen:
             for parameter in net.encoder.parameters():  # type: ignore[union-attr]
                 parameter.requires_grad = False
+        # Lightning leaves every part in the mode in which it finds it.
+        self.train()
 
     def train(self, mode: bool = True) -> SmpModule:
         """A frozen encoder keeps the statistics of its normalisation too."""

@@ -92,6 +92,41 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(t
     assert _rows(resumed) == _rows(whole)
 
 
+def test_a_frozen_encoder_stays_as_it_was_with_its_running_means(tmp_path: Path) -> None:
+    context = shapes_context(tmp_path, write_shapes(tmp_path / "export"))
+    run_smp(context, train={**_SHORT, "freeze_encoder": True})
+    found = _last(context)["state_dict"]
+    assert not found["net.encoder.model.bn1.running_mean"].any()
+    assert int(found["net.encoder.model.bn1.num_batches_tracked"]) == 0
+    assert found["net.decoder.blocks.0.conv1.1.running_mean"].any()
+
+
+def test_the_share_of_time_spent_waiting_for_images_is_measured_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading is slow in the first epoch; afterwards the images are in memory."""
+    import time
+
+    from specrun.kinds.models import smp_job
+    from specrun.model.event import LogLine, Metric
+
+    read = smp_job.read_upright_rgb
+
+    def slowly(path: Path) -> Any:
+        time.sleep(0.5)
+        return read(path)
+
+    monkeypatch.setattr(smp_job, "read_upright_rgb", slowly)
+    context = shapes_context(tmp_path, write_shapes(tmp_path / "export", train=4, val=0))
+    run_smp(context, train={**_SHORT, "cache": "memory"})
+    first, second = [e.value for e in context.events if isinstance(e, Metric) and e.name == "data_wait"]  # type: ignore[attr-defined]
+    assert 0 <= second < first <= 1
+    assert first > 0.2
+    told = [e.text for e in context.events if isinstance(e, LogLine) and "waiting for images" in e.text]  # type: ignore[attr-defined]
+    assert [text.split(" was ")[0].partition(" ")[2] for text in told] == ["of epoch 1"]
+    assert "data_wait" in (context.staging / "metrics.csv").read_text().splitlines()[0]
+
+
 def test_changing_only_the_export_trains_nothing_again(tmp_path: Path) -> None:
     export = write_shapes(tmp_path / "export")
     first = shapes_context(tmp_path / "a", export)
