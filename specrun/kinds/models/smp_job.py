@@ -43,13 +43,12 @@ class TrainingJob:
     gpus: int
     cpus: int
     seed: int
-    name: str
     tracking: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         start = {**asdict(self.start), "checkpoint": str(self.start.checkpoint)} if self.start else None
         return {
-            **{name: getattr(self, name) for name in ("weights", "cached", "key", "gpus", "cpus", "seed", "name")},
+            **{name: getattr(self, name) for name in ("weights", "cached", "key", "gpus", "cpus", "seed")},
             "spec": self.spec.model_dump(mode="json", by_alias=True),
             "described": self.described.to_json(),
             "export": str(self.export),
@@ -66,7 +65,7 @@ def job_from_json(content: Mapping[str, Any]) -> TrainingJob:
         classes = tuple(start["classes"]) if start["classes"] is not None else None
         start = Start(Path(start["checkpoint"]), classes, start["where"])
     return TrainingJob(
-        **{name: content[name] for name in ("cached", "key", "gpus", "cpus", "seed", "name", "tracking")},
+        **{name: content[name] for name in ("cached", "key", "gpus", "cpus", "seed", "tracking")},
         spec=SmpSpec.model_validate(content["spec"]),
         described=description_from_json(content["described"], "the job of a rank"),
         export=Path(content["export"]),
@@ -99,7 +98,6 @@ def training_of(job: TrainingJob, log: Log) -> Training:
         gpus=job.gpus,
         cpus=job.cpus,
         seed=job.seed,
-        name=job.name,
         tracking=job.tracking,
     )
 

@@ -35,6 +35,7 @@ from specrun.training.smp.model import (
 from specrun.training.smp.pictures import save_rows, tinted
 from specrun.training.smp.predictor import SmpPredictor
 from specrun.training.smp.starting import channel_count, given_state
+from specrun.training.smp.tracking import FILES
 from specrun.training.smp.trainer import Ranks, fits_in_memory, require_images, train
 from specrun.training.trackers import tracked
 from specrun.training.warm_start import PREVIOUS, find_start
@@ -72,8 +73,7 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
         gpus=len(ctx.gpus),
         cpus=max(1, ctx.cpus),
         seed=ctx.seed,
-        name=str(ctx.address),
-        tracking=ctx.settings.get("tracking", {}),
+        tracking={name: told for name, told in (ctx.settings.get("tracking") or {}).items() if name in FILES},
     )
     with tracked(ctx, _told(spec, export)) as watched:
         state = train(training_of(job, ctx.log), Ranks(smp_job.PROGRAM, job.to_json()), watched)

@@ -114,7 +114,7 @@ def _fit(training: Training, state: TrainingState, report: Report, rank: int) ->
         module.forward_net = torch.compile(module.net)
     sampler = ShuffledBatches(len(training.train_frames.items), state.batch, training.seed, rank=rank, world=world)
     steps = -(-len(sampler) // state.accumulate)
-    tracking = NoTracking() if rank else Tracking(training.folder, training.tracking, state.rows, training.name)
+    tracking = NoTracking() if rank else Tracking(training.folder, training.tracking, state.rows)
     watch = Watch(
         report=report,
         folder=training.folder,

@@ -12,6 +12,8 @@ from typing import Any
 from specrun.training.smp.event_file import EventFile
 
 Row = Mapping[str, float]
+FILES = ("csv", "tensorboard")
+"""Keys of `settings.tracking` that this module has to do with."""
 
 
 class NoTracking:

@@ -30,8 +30,8 @@ _SHARE_FOR_CACHE = 0.25
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """build: a new network with its first weights. frames: by split. folder: where weights go. key: see
-    TrainingState. gpus: how many were leased, 0 for the CPU. weights: of the classes in the loss. name and tracking:
-    see Tracking."""
+    TrainingState. gpus: how many were leased, 0 for the CPU. weights: of the classes in the loss. tracking: see
+    Tracking."""
 
     described: ModelDescription
     build: Callable[[], nn.Module]
@@ -46,7 +46,6 @@ class Training:
     gpus: int
     cpus: int
     seed: int
-    name: str
     tracking: Mapping[str, Any]
 
 

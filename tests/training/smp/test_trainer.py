@@ -53,7 +53,6 @@ def _train(tmp_path: Path, gpus: int, *, key: str = "k", **train: Any) -> tuple[
         gpus=gpus,
         cpus=4,
         seed=1,
-        name="m",
         tracking={},
     )
     state = trainer.train(training, trainer.Ranks(("-m", "x"), {}), context)
