@@ -20,8 +20,8 @@ from specrun.spec.quantities import duration_s, memory_mib
 from specrun.spec.secrets import SecretRef
 from specrun.spec.tree import positions
 
-SEED_PATH = "seed"
-"""Under this name the seed stands in result_config and marks: the node's own, else the project's."""
+SEED_PATH = "project.seed"
+"""Under this name the project's seed stands in result_config and marks; a node's own stands under `seed`."""
 
 
 class Compiler:
@@ -50,7 +50,7 @@ class Compiler:
         result |= {address: part for address, (_, part) in declarations.items()}
         seed = spec.seed if isinstance(spec, SeededSpec) else None
         if kind.uses_seed:
-            result[SEED_PATH] = self._seed if seed is None else seed
+            result |= {SEED_PATH: self._seed} if seed is None else {"seed": seed}
         return Node(
             address=entry.address,
             kind=f"{entry.section.name}.{entry.kind_name}",
@@ -90,7 +90,7 @@ class Compiler:
             marks[str(address)] = declared.where
             marks |= positions(declared.tree, f"{address}.")
         if kind.uses_seed and self._seed_place:
-            marks.setdefault(SEED_PATH, self._seed_place)
+            marks[SEED_PATH] = self._seed_place
         return marks
 
 
