@@ -165,8 +165,9 @@ def result_config(spec: SmpSpec) -> dict[str, Any]:
             "augment",
         },
     )
-    for name in ("epochs", "workers", "cache", "pictures"):
+    for name in ("epochs", "workers", "cache", "pictures", "on_oom"):
         del content["train"][name]
+    del content["train"]["checkpoints"]["every"]
     batch, devices = content["train"].pop("batch"), content["train"].pop("devices")
     content["train"]["images"] = batch * devices if isinstance(batch, int) else [batch, devices]
     return content

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 _FORMATS = {"torchscript": (), "onnx": ("opset", "dynamic")}
 _OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
+_OPSETS = (9, 20)
+"""What torch's exporter of traced networks writes."""
 _OF_GIVEN = {"image_size", "fit", "normalize"}
+_OF_LOSS = {
+    "tversky": frozenset({"alpha", "beta", "gamma"}),
+    "focal": frozenset({"alpha", "gamma"}),
+    "focal_dice": frozenset({"alpha", "gamma"}),
+    "cross_entropy": frozenset({"smoothing"}),
+    "dice_ce": frozenset({"smoothing"}),
+}
 
 
 def smp_problems(spec: SmpSpec, lookup: Lookup) -> Sequence[Problem]:
@@ -25,14 +34,14 @@ def smp_problems(spec: SmpSpec, lookup: Lookup) -> Sequence[Problem]:
         message = "segmentation-models-pytorch is not installed, so arch and encoder are not checked."
         return [Problem("", message, hint, warning=True), *_reference_problems(spec, lookup)]
     return [
-        *_name_problems(spec),
+        *_name_problems(spec, Path(lookup.project_dir)),
         *_training_problems(spec),
         *_reference_problems(spec, lookup),
         *_export_problems(spec),
     ]
 
 
-def _name_problems(spec: SmpSpec) -> Iterator[Problem]:
+def _name_problems(spec: SmpSpec, project_dir: Path) -> Iterator[Problem]:
     wrong = names.unknown_architecture(spec.arch)
     if wrong:
         yield Problem("arch", f'segmentation-models-pytorch has no architecture "{spec.arch}".', wrong)
@@ -49,12 +58,18 @@ def _name_problems(spec: SmpSpec) -> Iterator[Problem]:
     elif vit and not dpt:
         message = f"{spec.encoder} is a vision transformer, which {spec.arch} cannot take."
         yield Problem("encoder", message, "Write arch: DPT, or choose another encoder.")
-    yield from _weights_problems(spec)
+    yield from _weights_problems(spec, project_dir)
 
 
-def _weights_problems(spec: SmpSpec) -> Iterator[Problem]:
+def _weights_problems(spec: SmpSpec, project_dir: Path) -> Iterator[Problem]:
     wanted, known = spec.encoder_weights, names.smp_encoders().get(spec.encoder)
-    if not isinstance(wanted, str) or known is None or "/" in wanted or Path(wanted).suffix:
+    if not isinstance(wanted, str):
+        return
+    if "/" in wanted or Path(wanted).suffix:
+        if spec.checkpoint is None and not (project_dir / wanted).is_file():
+            yield Problem("encoder_weights", f"There is no file {wanted}.", "Paths are relative to the spec.")
+        return
+    if known is None:
         return
     if wanted not in known:
         hint = did_you_mean(wanted, known, otherwise="There are") or "Write null."
@@ -82,7 +97,21 @@ def _training_problems(spec: SmpSpec) -> Iterator[Problem]:
         sides = getattr(spec.augment, name)
         if sides is not None and sides[0] > sides[1]:
             yield Problem(f"augment.{name}", f"{sides[0]} is more than {sides[1]}.", "Write the least one first.")
+    yield from _loss_problems(spec)
     yield from _sharing_problems(spec)
+
+
+def _loss_problems(spec: SmpSpec) -> Iterator[Problem]:
+    """What says nothing of the loss that it stands with."""
+    written = spec.train.loss
+    for place, term in enumerate(written if isinstance(written, list) else [written]):
+        if isinstance(term, str):
+            continue
+        useful = _OF_LOSS.get(term.name, frozenset())
+        at = f"train.loss.{place}" if isinstance(written, list) else "train.loss"
+        for name in sorted(term.model_fields_set - {"name", "weight"} - useful):
+            hint = f"There {'is' if len(useful) == 1 else 'are'} {listed(sorted(useful), 'and')}." if useful else None
+            yield Problem(f"{at}.{name}", f"{name} means nothing for {term.name}.", hint or f"Remove {name}.")
 
 
 def _sharing_problems(spec: SmpSpec) -> Iterator[Problem]:
@@ -136,3 +165,9 @@ def _export_problems(spec: SmpSpec) -> Iterator[Problem]:
             if option not in _FORMATS[name]:
                 hint = did_you_mean(option, _FORMATS[name], otherwise="There are")
                 yield Problem(f"export.{name}.{option}", f'{name} has no option "{option}".', hint)
+        opset, dynamic = options.get("opset", _OPSETS[0]), options.get("dynamic", False)
+        if name == "onnx" and (type(opset) is not int or not _OPSETS[0] <= opset <= _OPSETS[1]):
+            message = f"opset must be a whole number from {_OPSETS[0]} to {_OPSETS[1]}, not {opset!r}."
+            yield Problem("export.onnx.opset", message, "Leave it out for 17.")
+        if name == "onnx" and not isinstance(dynamic, bool):
+            yield Problem("export.onnx.dynamic", f"dynamic must be true or false, not {dynamic!r}.")

@@ -32,6 +32,7 @@ from specrun.training.smp.model import (
     probe,
     save_weights,
 )
+from specrun.training.smp.monitoring import Shown, watch_what_tells
 from specrun.training.smp.pictures import save_rows, tinted
 from specrun.training.smp.predictor import SmpPredictor
 from specrun.training.smp.starting import channel_count, given_state
@@ -55,6 +56,7 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     described = _described(spec, export, ctx)
     frames = {split: preparing.frames_of(export, split, described, read_upright_rgb) for split in ("train", "val")}
     notes, pixels = _looked_through(spec, frames, export, ctx)
+    spec, replaced = _watched(spec, described, frames["val"], pixels.get("val"), ctx)
     counts = ", ".join(f"{len(found.items)} {split}" for split, found in frames.items() if found)
     ctx.log(f"{counts} images, classes: {', '.join(described.names)}, {described.activation}")
     start = find_start(spec.start_from, ctx, kind="smp")
@@ -64,7 +66,7 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
         spec=spec,
         described=described,
         export=made.folder,
-        weights=preparing.class_weights(spec.train.class_weights, described, pixels),
+        weights=preparing.class_weights(spec.train.class_weights, described, pixels.get("train")),
         cached=_cached(spec, frames, ctx),
         start=start,
         local=preparing.local_weights(spec.encoder_weights, ctx.project_dir),
@@ -78,9 +80,7 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     with tracked(ctx, _told(spec, export)) as watched:
         state = train(training_of(job, ctx.log), Ranks(smp_job.PROGRAM, job.to_json()), watched)
     ctx.progress(spec.train.epochs, spec.train.epochs, "epochs", "finishing")
-    if frames["val"] is None:
-        notes = (*notes, "there is no validation split: the best epoch is the one with the lowest train/loss")
-    return _finished(spec, ctx, described, state, notes, _pictures(spec, ctx, described, frames, export))
+    return _finished(spec, ctx, described, state, (*notes, *replaced), _pictures(spec, ctx, described, frames, export))
 
 
 def _told(spec: SmpSpec, export: Export) -> dict[str, Json]:
@@ -117,12 +117,12 @@ def _described(spec: SmpSpec, export: Export, ctx: Context) -> ModelDescription:
 
 def _looked_through(
     spec: SmpSpec, frames: Mapping[str, Frames | None], export: Export, ctx: Context
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """What is noteworthy in the label maps, and how many pixels each value has in the training split."""
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """What is noteworthy in the label maps, and how many pixels each value has in each split; {}: not looked."""
     total = sum(len(found.items) for found in frames.values() if found)
     if total > _READ_AHEAD and spec.train.class_weights != "auto":
-        return (), np.zeros(256, dtype=np.int64)
-    pixels = {}
+        return (), {}
+    pixels: dict[str, NDArray[np.int64]] = {}
     for split, found in frames.items():
         if found is not None:
 
@@ -131,10 +131,23 @@ def _looked_through(
                 ctx.check_stop()
 
             pixels[split] = class_pixels(found, check)
+    preparing.require_classes(pixels["train"], export)
     notes = preparing.say_absent(pixels, export)
     for note in notes:
         ctx.log(note)
-    return notes, pixels["train"]
+    return notes, pixels
+
+
+def _watched(
+    spec: SmpSpec, described: ModelDescription, val: Frames | None, pixels: NDArray[np.int64] | None, ctx: Context
+) -> tuple[SmpSpec, tuple[str, ...]]:
+    """With metrics that the validation split can tell."""
+    drawn = None if pixels is None else [name for value, name in enumerate(described.names) if pixels[value]]
+    shown = Shown(channels=described.channels, drawn=drawn, validates=val is not None)
+    train, notes = watch_what_tells(spec.train, shown)
+    for note in notes:
+        ctx.log(note)
+    return spec.model_copy(update={"train": train}), notes
 
 
 def _cached(spec: SmpSpec, frames: Mapping[str, Frames | None], ctx: Context) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specrun.errors import NodeError
+from specrun.errors import FormatError, NodeError
 from specrun.training.smp.data import IGNORED, Export, Frames, Reader
 from specrun.training.smp.description import Activation, ModelDescription
 from specrun.training.smp.settings import Mode, SmpTrainSpec, StatisticsOf
@@ -82,13 +82,16 @@ def _encoder_statistics(encoder: str, encoder_weights: str | bool | None) -> Sta
 
 
 def class_weights(
-    wanted: str | Sequence[float] | Mapping[str, float] | None, described: ModelDescription, pixels: NDArray[np.int64]
+    wanted: str | Sequence[float] | Mapping[str, float] | None,
+    described: ModelDescription,
+    pixels: NDArray[np.int64] | None,
 ) -> tuple[float, ...] | None:
     """In the order of the channels, with mean 1. Raises NodeError: they name or count other classes."""
     if wanted is None:
         return None
     names = described.names
     if wanted == "auto":
+        assert pixels is not None
         share = pixels[: len(names)] / max(1, int(pixels[: len(names)].sum()))
         by_name = {name: 1 / math.sqrt(share[value]) for value, name in enumerate(names) if share[value] > 0}
         mean = sum(by_name.values()) / max(1, len(by_name))
@@ -108,6 +111,17 @@ def class_weights(
             )
         by_name = dict(zip(names, wanted, strict=True))
     return tuple(by_name.get(name, 1.0) for name in described.channels)
+
+
+def require_classes(pixels: NDArray[np.int64], export: Export) -> None:
+    """Raises FormatError: the training split shows nothing that could be learnt."""
+    if any(pixels[value] for value in range(len(export.names)) if value != export.background):
+        return
+    what = "no pixel of the split train has a class" if pixels[:IGNORED].any() else "every pixel of train is ignored"
+    raise FormatError(
+        f"{export.folder}: {what}, so there is nothing to learn.",
+        hint="Look at the label field and the classes of the dataset and of the export.",
+    )
 
 
 def say_absent(pixels: Mapping[str, NDArray[np.int64]], export: Export) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from specrun.spec.kind import NOT_RESULT, Strict
+from specrun.spec.kind import NOT_RESULT, Duration, Strict
 
 Side = Annotated[int, Field(ge=8, le=65535)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -84,12 +84,13 @@ class CheckpointsSpec(Strict):
     """What is kept."""
 
     monitor: str = "val/iou"
-    """The metric that says which epoch is best; names with "loss" are better when lower."""
+    """The metric that says which epoch is best; val/loss and train/loss are better when lower. One that
+    the validation split cannot tell, since no class of it occurs there, gives way to val/loss or train/loss."""
     top_k: int = Field(default=1, ge=1)
     """How many of the best epochs keep their weights."""
     last: bool = True
     """Keep the whole state after the last epoch in the output."""
-    every: str = "5m"
+    every: Duration = Field(default="5m", json_schema_extra=NOT_RESULT)
     """Longest time between two checkpoints inside a long epoch."""
 
 
@@ -151,7 +152,7 @@ class SmpTrainSpec(Strict):
     """Processes that load images."""
     cache: Literal["auto", "memory", "none"] = Field(default="auto", json_schema_extra=NOT_RESULT)
     """auto: decoded images stay in memory if they take less than a quarter of what is free."""
-    on_oom: Literal["fail", "halve"] = "fail"
+    on_oom: Literal["fail", "halve"] = Field(default="fail", json_schema_extra=NOT_RESULT)
     """When a GPU runs out of memory. halve: go on with half the batch and twice the accumulation."""
     pictures: int = Field(default=4, ge=0, json_schema_extra=NOT_RESULT)
     """Images in the pictures of labels and predictions."""

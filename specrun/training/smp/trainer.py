@@ -107,7 +107,7 @@ def _first_state(training: Training, ranks: Ranks, ctx: Context) -> TrainingStat
     devices = train.devices if isinstance(written, int) else max(train.devices, training.gpus)
     most = 0 if isinstance(written, int) else size
     state = TrainingState(key=training.key, batch=size * devices, accumulate=train.accumulate, most=most)
-    state.monitor = monitor(training, ctx)
+    state.monitor = train.checkpoints.monitor
     return state
 
 
@@ -125,14 +125,6 @@ def _share_anew(training: Training, state: TrainingState, ctx: Context) -> None:
         f"{share.world} {place}, {share.batch} images at a time on each{idle}; "
         f"{share.images * share.accumulate} images to a step of the optimizer"
     )
-
-
-def monitor(training: Training, ctx: Context) -> str:
-    wanted = training.train.checkpoints.monitor
-    if training.val_frames is None and wanted.startswith("val/"):
-        ctx.log(f"there is no validation split: train/loss decides which epoch is best, not {wanted}")
-        return "train/loss"
-    return wanted
 
 
 def _attempt(training: Training, ranks: Ranks, state: TrainingState, ctx: Context) -> TrainingState:

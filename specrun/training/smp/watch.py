@@ -28,6 +28,7 @@ from specrun.training.smp.checkpoints import BEST, LAST, TOP, TrainingState
 from specrun.training.smp.data import ShuffledBatches, generator
 from specrun.training.smp.model import save_weights
 from specrun.training.smp.module import SmpModule
+from specrun.training.smp.monitoring import lower_is_better
 from specrun.training.smp.optimizing import Schedule
 from specrun.training.smp.scores import scores
 from specrun.training.smp.settings import SmpTrainSpec
@@ -211,7 +212,7 @@ class Watch(lightning.Callback):
         row = self._row(trainer, pl_module)
         self._require_finite(row["train/loss"], trainer, len(self.sampler) - 1)
         monitored = row.get(self.state.monitor, math.nan)
-        lower = monitored if "loss" in self.state.monitor else -monitored
+        lower = monitored if lower_is_better(self.state.monitor) else -monitored
         assert self.schedule is not None
         self.schedule.epoch(lower)
         self.state.rows.append(row)
@@ -274,7 +275,7 @@ class Watch(lightning.Callback):
             self.state.best = row
         watched = lower
         if stopping is not None and stopping.monitor != self.state.monitor and stopping.monitor in row:
-            watched = row[stopping.monitor] * (1 if "loss" in stopping.monitor else -1)
+            watched = row[stopping.monitor] * (1 if lower_is_better(stopping.monitor) else -1)
         if watched < self.best - (stopping.min_delta if stopping else 0.0):
             self.best, self.bad_epochs = watched, 0
         else:

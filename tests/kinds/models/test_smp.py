@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from specrun.kinds.models.smp import Smp, SmpSpec, result_config
 from specrun.training.smp.checkpoints import LAST, TrainingState
@@ -68,6 +69,16 @@ def test_what_the_installed_release_offers_has_no_problem(tmp_path: Path, arch: 
         ({"train": {"batch": 3}, "resources": {"gpus": {"min": 2}}}, "train.batch", "cannot be shared by 2 GPUs"),
         ({"augment": {"scale": [1.2, 0.8]}}, "augment.scale", "1.2 is more than 0.8"),
         ({"export": {"onxx": {}}}, "export.onxx", 'Did you mean "onnx"?'),
+        ({"export": {"onnx": {"opset": 3}}}, "export.onnx.opset", "a whole number from 9 to 20, not 3"),
+        ({"export": {"onnx": {"opset": "new"}}}, "export.onnx.opset", "not 'new'"),
+        ({"export": {"onnx": {"dynamic": 1}}}, "export.onnx.dynamic", "must be true or false"),
+        ({"encoder_weights": "none.safetensors"}, "encoder_weights", "There is no file none.safetensors"),
+        ({"train": {"loss": {"name": "dice", "gamma": 2}}}, "train.loss.gamma", "gamma means nothing for dice. Remove"),
+        (
+            {"train": {"loss": ["dice", {"name": "focal", "beta": 2}]}},
+            "train.loss.1.beta",
+            "There are alpha and gamma",
+        ),
         ({"export": {"onnx": {"opsett": 17}}}, "export.onnx.opsett", 'Did you mean "opset"?'),
         ({"start_from": "weights/none.safetensors"}, "start_from", "There is no file"),
         ({"start_from": "models.yolo"}, "start_from", "is models.ultralytics"),
@@ -95,9 +106,15 @@ def test_a_checkpoint_with_training_settings_says_which_mean_nothing(tmp_path: P
 
 def test_what_only_changes_the_speed_is_no_part_of_the_result() -> None:
     one = SmpSpec(data="masks", train={"workers": 0, "pictures": 0})
-    other = SmpSpec(data="masks", train={"workers": 4, "epochs": 3}, export={"torchscript": {}})
+    kept = {"on_oom": "halve", "checkpoints": {"every": "1m"}}
+    other = SmpSpec(data="masks", train={"workers": 4, "epochs": 3, **kept}, export={"torchscript": {}})
     assert result_config(one) == result_config(other)
     assert result_config(one) != result_config(SmpSpec(data="masks", train={"batch": 3}))
+
+
+def test_the_time_between_two_checkpoints_is_a_duration() -> None:
+    with pytest.raises(ValidationError, match='"soon" is no duration'):
+        SmpSpec(data="masks", train={"checkpoints": {"every": "soon"}})
 
 
 def test_how_many_devices_share_the_images_of_a_batch_is_no_part_of_the_result() -> None:

@@ -164,6 +164,40 @@ def test_without_a_validation_split_the_training_loss_decides_and_that_is_said(t
     assert any("no validation split" in note for note in outputs.notes)
 
 
+def test_a_validation_split_without_any_class_does_not_make_the_first_epoch_the_best(tmp_path: Path) -> None:
+    export = write_shapes(tmp_path / "export")
+    _paint_masks(export / "annotations" / "val", 0)
+    outputs = run_smp(shapes_context(tmp_path, export), train={**_SHORT, "epochs": 4, "accumulate": 1})
+    assert outputs.facts["monitor"] == "val/loss"
+    assert any(note.startswith("no class occurs in the validation split") for note in outputs.notes)
+    rows = _rows(shapes_context(tmp_path, export))
+    lowest = min(rows, key=lambda row: row["val/loss"])
+    assert outputs.facts["best_epoch"] == lowest["epoch"]
+
+
+def test_the_score_of_a_class_with_loss_in_its_name_is_better_when_higher(tmp_path: Path) -> None:
+    export = write_shapes(tmp_path / "export", names=("background", "glossy", "disc"))
+    train = {**_SHORT, "epochs": 4, "accumulate": 1, "checkpoints": {"monitor": "val/iou/glossy"}}
+    outputs = run_smp(shapes_context(tmp_path, export), train=train)
+    rows = _rows(shapes_context(tmp_path, export))
+    assert outputs.facts["best_epoch"] == max(rows, key=lambda row: row["val/iou/glossy"])["epoch"]
+
+
+@pytest.mark.parametrize(("value", "what"), [(0, "no pixel of the split train"), (255, "every pixel of train is ign")])
+def test_a_training_split_that_shows_nothing_is_refused(tmp_path: Path, value: int, what: str) -> None:
+    export = write_shapes(tmp_path / "export")
+    _paint_masks(export / "annotations" / "train", value)
+    with pytest.raises(FormatError, match=what):
+        run_smp(shapes_context(tmp_path, export), train=_SHORT)
+
+
+def _paint_masks(folder: Path, value: int) -> None:
+    from PIL import Image
+
+    for path in folder.glob("*.png"):
+        Image.fromarray(np.full((64, 64), value, dtype=np.uint8)).save(path)
+
+
 def test_one_image_and_a_class_that_never_occurs(tmp_path: Path) -> None:
     export = write_shapes(tmp_path / "export", train=1, val=1, names=("background", "box", "disc", "never"))
     outputs = run_smp(shapes_context(tmp_path, export), arch="DeepLabV3", arch_options={}, train=_SHORT)
@@ -254,6 +288,7 @@ def test_a_mask_with_an_unknown_value_is_named_with_its_value(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ({"train": {**_SHORT, "checkpoints": {"monitor": "val/iou/cube"}}}, 'there is no class "cube"'),
         ({"train": {**_SHORT, "class_weights": {"cube": 2.0}}}, "there is no class cube"),
         ({"train": {**_SHORT, "class_weights": [1.0, 2.0]}}, "2 numbers for 3 classes"),
         ({"train": {**_SHORT, "optimizer": {"options": {"foo": 1}}}}, "AdamW refuses its arguments"),
