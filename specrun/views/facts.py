@@ -26,7 +26,11 @@ def made_text(facts: Mapping[str, Json]) -> str:
     """`80 images, 412 labels, 3 classes, train 64, val 16`; "" when there is nothing to say."""
     # "0 labels" is news where there could be some: not of a folder of images.
     shown = [key for key in _SHOWN if key in facts and (key != "labels" or facts[key] or facts.get("classes"))]
-    return ", ".join(text for key in shown if (text := _fact(key, facts[key])))
+    told = [text for key in shown if (text := _fact(key, facts[key]))]
+    captions = facts.get("captions")
+    if isinstance(captions, Mapping) and isinstance(captions.get("captioned"), int):
+        told = [*(text for text in told if text != "0 classes"), f"{captions['captioned']:,} captioned"]
+    return ", ".join(told)
 
 
 def _fact(key: str, value: Json) -> str:

@@ -59,25 +59,32 @@ class Pace:
     speed comes from the last few marks, at least a percent apart. Nothing is said before it means something.
     """
 
-    __slots__ = ("_fraction", "_marks", "_start", "_steps")
+    __slots__ = ("_fraction", "_marks", "_measured", "_start", "_steps")
 
     def __init__(self) -> None:
         self._steps = 0
         self._start = (0.0, 0.0)
         """Time and fraction at the first report; a resumed training does not begin at 0."""
         self._fraction = 0.0
+        self._measured = True
         self._marks: deque[tuple[float, float]] = deque(maxlen=_RECENT)
         """Time and what was done then: whole steps, or a fraction."""
 
     def restart(self, time: float) -> None:
         self._steps, self._fraction, self._start = 0, 0.0, (time, 0.0)
+        self._measured = True
         self._marks.clear()
         self._marks.append((time, 0.0))
 
     def report(self, time: float, fraction: float | None, steps: int | None = None) -> None:
-        """steps: how many equal pieces the whole has, such as epochs."""
+        """fraction: None in a phase of unknown length, such as loading a model: it says nothing of the speed of what
+        follows. steps: how many equal pieces the whole has, such as epochs."""
         if fraction is None:
+            self._measured = False
             return
+        if not self._measured and not self._steps:
+            self._marks.clear()
+        self._measured = True
         if fraction < self._fraction:
             self.restart(time)
         if steps and steps != self._steps:

@@ -63,6 +63,26 @@ def test_the_first_epoch_does_not_spoil_the_pace() -> None:
     assert pace.remaining(300 + 240) == pytest.approx(5 * 60)
 
 
+def test_loading_of_unknown_length_says_nothing_of_the_speed_afterwards() -> None:
+    pace = Pace()
+    pace.restart(0)
+    pace.report(1, None)
+    pace.report(200, 0.0)
+    pace.report(205, 0.25)
+    pace.report(210, 0.5)
+    assert pace.remaining(210) == pytest.approx(10)
+
+
+def test_a_pause_of_unknown_length_between_epochs_forgets_none_of_them() -> None:
+    pace = Pace()
+    pace.restart(0)
+    for epoch in range(1, 5):
+        pace.report(60 * epoch, epoch / 10, 10)
+        pace.report(60 * epoch + 1, None)
+    pace.report(250, 0.41, 10)
+    assert pace.remaining(250) == pytest.approx(6 * 60 - 10)
+
+
 def test_within_a_long_epoch_the_time_left_goes_down() -> None:
     pace = Pace()
     pace.restart(0)

@@ -25,3 +25,8 @@ def test_scores_come_before_losses_and_without_how_the_training_went():
 def test_a_class_called_glossy_is_no_loss():
     assert not lower_is_better("val/iou/glossy")
     assert all(map(lower_is_better, ("val/loss", "train/box_loss", "RMSE")))
+
+
+def test_captions_are_told_where_there_are_some():
+    facts = {"images": 12, "labels": {}, "classes": [], "captions": {"captioned": 11, "images": 12}}
+    assert made_text(facts) == "12 images, 11 captioned"
