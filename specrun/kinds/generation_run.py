@@ -26,6 +26,7 @@ from specrun.model.work import Context, Made
 from specrun.training.generating import Asked, Look, Pipeline, Weights, is_black
 from specrun.training.lora.base import Base, find_base
 from specrun.training.oom import is_out_of_memory
+from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
 
 FOLDER = "images"
 LIST = "generations.jsonl"
@@ -53,6 +54,7 @@ class Wish:
 def generate(spec: GenerationSpec, ctx: Context) -> Outputs:
     if not isinstance(spec.backend, DiffusersGeneration):
         raise NodeError("backend: pictures cannot be made on a ComfyUI server yet.", hint="Use diffusers.")
+    quiet_bitsandbytes()
     try:
         import diffusers  # noqa: F401 (told in words when it is missing)
         import peft  # noqa: F401

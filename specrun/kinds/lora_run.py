@@ -16,12 +16,13 @@ from specrun.model.work import Context
 from specrun.training.lora.base import Base, find_base
 from specrun.training.lora.checkpoints import LAST
 from specrun.training.lora.finishing import save_lora
-from specrun.training.lora.loop import train
 from specrun.training.lora.reached import REACHED
 from specrun.training.lora.records import Records, choose
 from specrun.training.lora.rules import family_problems, installed
-from specrun.training.lora.trained import Trained, trained_by
+from specrun.training.lora.together import train_together
+from specrun.training.lora.trained import Trained
 from specrun.training.lora.trainer import Job
+from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
 
 _PACKAGES = ("diffusers", "peft", "transformers")
 
@@ -30,6 +31,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     if missing := [name for name in _PACKAGES if not installed(name)]:
         hint = "Install the extra: pip install 'specrun[lora]'."
         raise MissingDependency(f"LoRA training needs {', '.join(missing)}.", hint=hint)
+    quiet_bitsandbytes()
     torch.set_num_threads(max(1, ctx.cpus))
     records = read_records(spec, ctx)
     ctx.progress(0, None, "steps", "looking at the base model")
@@ -37,7 +39,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     for problem in family_problems(spec, base.family):
         raise NodeError(f"{problem.path}: {problem.message}", hint=problem.hint)
     on_gpu = bool(ctx.gpus)
-    ranks = 1
+    ranks = max(1, len(ctx.gpus))
     key = training_key(spec, base, records, ctx.seed, on_gpu=on_gpu, ranks=ranks)
     job = Job(
         spec=spec,
@@ -53,7 +55,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     )
     count = f"{len(records.train)} images to learn, {len(records.validation)} for validation"
     ctx.log(f"{count}, base model {spec.base_model} ({base.family})")
-    trained = trained_by(train(job, ctx))
+    trained = train_together(job, ctx)
     ctx.progress(trained.steps, trained.steps, "steps", "finishing")
     return _finished(job, trained, ctx)
 

@@ -123,8 +123,10 @@ def test_an_optimizer_whose_package_is_missing_names_it(
     assert rules(optimizer=optimizer, learning_rate=1.0) == {}
 
 
-def test_several_gpus_are_refused() -> None:
-    assert "on one GPU, not on 2" in rules(resources={"gpus": 2})["resources.gpus"]
+def test_several_gpus_cannot_take_steps_inside_the_backward_pass() -> None:
+    fused = {"optimizer": "adafactor", "fused_backward": True, "gradient_accumulation": 1, "max_grad_norm": None}
+    assert set(rules(resources={"gpus": 2}, **fused)) == {"fused_backward"}
+    assert rules(resources={"gpus": 2}) == {}
 
 
 def test_a_base_model_that_is_not_there_is_a_mistake_of_the_spec(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
     yield from _network_problems(spec)
     if spec.uncaptioned == "trigger" and spec.trigger is None:
         yield Problem("uncaptioned", "There is no trigger to learn images with.", "Write trigger, or skip.")
-    if (count := gpu_count(spec)) > 1:
-        message = f"A LoRA job trains on one GPU, not on {count}."
-        yield Problem("resources.gpus", message, "Write gpus: 1; several jobs run beside each other.")
+    if gpu_count(spec) > 1 and spec.fused_backward:
+        message = "A fused backward pass takes its steps before the GPUs could add up their gradients."
+        yield Problem("fused_backward", message, "Write fused_backward: false, or gpus: 1.")
     if spec.on_oom == "halve" and spec.fused_backward:
         message = "A fused backward pass takes its steps at once, so a batch cannot be halved."
         yield Problem("on_oom", message, "Write on_oom: fail, or fused_backward: false.")
