@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-EXTRAS = {"cvat", "fiftyone", "mongod", "onnx", "yolo", "smp", "lora", "hub", "ray", "all"}
+EXTRAS = {"cvat", "fiftyone", "mongod", "onnx", "yolo", "smp", "lora", "hub", "wandb", "mlflow", "ray", "all"}
 HEAVY = {"torch", "fiftyone", "ultralytics", "opencv-python-headless", "lightning", "ray", "cvat-sdk", "diffusers"}
 
 
