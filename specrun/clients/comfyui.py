@@ -25,6 +25,7 @@ Workflow = Mapping[str, Mapping[str, Any]]
 """Node id → `{class_type, inputs}`: the API format, not the one that the editor saves."""
 _MARK = "specrun"
 _LOOKED_BACK = 500
+_LONGEST_REFUSAL = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Report:
 class Step:
     """Progress within one node of a prompt."""
 
+    prompt: str
     node: str
     done: float
     total: float
@@ -83,17 +85,14 @@ class Comfy:
             raise nonsense(self.url, f"its node {name}")
         return told
 
-    def choices(self, node: str, name: str) -> list[str]:
-        """Values that a node's input may have, such as the checkpoints of CheckpointLoaderSimple."""
-        told = self.node(node)
-        return [] if told is None else choices_of(inputs_of(told).get(name))
-
-    def upload(self, name: str, content: bytes, subfolder: str, content_type: str = "image/png") -> str:
-        """Into the server's input folder; the same file twice changes nothing. The name that it got."""
+    def upload(
+        self, name: str, content: bytes, subfolder: str, content_type: str = "image/png", place: str = "input"
+    ) -> str:
+        """Into the server's input or output folder; the same file twice changes nothing. The name that it got."""
         parts = [
             Part("image", content, name, content_type),
             Part("subfolder", subfolder.encode()),
-            Part("type", b"input"),
+            Part("type", place.encode()),
             Part("overwrite", b"true"),
         ]
         body, kind = form(parts)
@@ -112,6 +111,8 @@ class Comfy:
             "extra_data": {_MARK: marker},
         }
         answer = self._http.send(self._post("/prompt", content, again=False))
+        if answer.status == 400 and (reason := read_refusal(answer.body)):
+            raise NodeError(f"{self.host}: refuses the workflow: {reason}", hint="Does the server lack a file or node?")
         told = content_of(answer, self.url, "the workflow")
         found = told.get("prompt_id")
         if not isinstance(found, str) or not found:
@@ -156,6 +157,13 @@ class Comfy:
                 return Report(JobState.QUEUED, ahead=places[0] + len(running))
         return None
 
+    def console(self) -> list[tuple[str, str]]:
+        """When and what the server printed lately, some 300 lines. Raises NodeError: it does not show it."""
+        entries = self._get("/internal/logs/raw", "its console").get("entries")
+        if not isinstance(entries, list):
+            raise nonsense(self.url, "its console")
+        return [(str(one.get("t")), str(one.get("m"))) for one in entries if isinstance(one, Mapping)]
+
     def cancel(self, prompt_id: str) -> None:
         """Take it out of the queue, or interrupt it; never what somebody else runs there."""
         self._done(self._post("/queue", {"delete": [prompt_id]}, again=True), "taking a prompt out of the queue")
@@ -177,35 +185,6 @@ class Comfy:
             raise refusal(answer, self.url, f"the file {asked['filename']}")
         return target
 
-    def run(
-        self,
-        workflow: Workflow,
-        *,
-        prompt_id: str,
-        marker: str,
-        deadline_s: float = 3600.0,
-        poll_s: float = 1.0,
-        progress: Callable[[Step], None] | None = None,
-    ) -> Mapping[str, Any]:
-        """Run a workflow to its end; what its output nodes made. A prompt with that marker is not queued again."""
-        found = self.find(marker) or self.submit(workflow, prompt_id=prompt_id, client_id=marker, marker=marker)
-        until = time.monotonic() + deadline_s
-        with Progress(self, marker, found) as socket:
-            while True:
-                report = self.report(found)
-                if report is None:
-                    raise NodeError(f"{self.host}: has forgotten prompt {found}.", hint="Was it restarted? Run again.")
-                if report.state is JobState.COMPLETED:
-                    return report.outputs
-                if report.state.ended:
-                    raise NodeError(f"{self.host}: prompt {found} {report.state}: {report.error}")
-                if time.monotonic() > until:
-                    hint = "Look at the server, or raise the deadline."
-                    raise NodeError(f"{self.host}: prompt {found} is still {report.state} at its deadline.", hint=hint)
-                for step in socket.steps(poll_s):
-                    if progress is not None:
-                        progress(step)
-
     def _get(self, path: str, what: str, **query: Any) -> dict[str, Any]:
         answer = self._http.send(Request("GET", path, query=query, private=self._private))
         found: dict[str, Any] = content_of(answer, self.url, what)
@@ -223,9 +202,12 @@ class Comfy:
 
 
 class Progress:
-    """The websocket of a prompt, opened again when it breaks; without one only the waiting is left."""
+    """The websocket of a prompt, opened again when it breaks; without one only the waiting is left.
 
-    def __init__(self, comfy: Comfy, client_id: str, prompt_id: str) -> None:
+    prompt_id: None: of all prompts that the client submitted.
+    """
+
+    def __init__(self, comfy: Comfy, client_id: str, prompt_id: str | None = None) -> None:
         self._comfy, self._client_id, self._prompt_id = comfy, client_id, prompt_id
         self._socket: WebSocket | None = None
 
@@ -233,11 +215,15 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+        self._socket = None
 
     def steps(self, seconds: float) -> list[Step]:
-        """What comes within that time; sooner when the prompt ends."""
+        """What comes within that time; sooner when a prompt ends."""
         until = time.monotonic() + seconds
         found: list[Step] = []
         while (left := until - time.monotonic()) > 0:
@@ -246,36 +232,50 @@ class Progress:
                 self._comfy.wait(0)
                 text = self._socket.receive(min(left, 0.2))
             except OSError:
-                if self._socket is not None:
-                    self._socket.close()
-                self._socket = None
+                self.close()
                 self._comfy.wait(max(0.0, until - time.monotonic()))
                 return found
-            step, ended = read_message(text, self._prompt_id) if text else (None, False)
-            found += [step] if step else []
+            steps, ended = read_message(text, self._prompt_id) if text else ([], False)
+            found += steps
             if ended:
                 return found
         return found
 
 
-def read_message(text: str, prompt_id: str) -> tuple[Step | None, bool]:
-    """Progress of our prompt in a message, and whether it says that the prompt ended."""
+def read_message(text: str, prompt_id: str | None) -> tuple[list[Step], bool]:
+    """Progress of our prompt in a message, and whether it says that the prompt ended. prompt_id: None: of any.
+
+    `progress_state`, of servers since the middle of 2025, tells of all nodes; `progress` of the one that runs.
+    """
     try:
         message = json.loads(text)
         kind, data = message["type"], message["data"]
-        if data.get("prompt_id", prompt_id) != prompt_id:
-            return None, False
+        whose = str(data.get("prompt_id") or prompt_id or "")
+        if prompt_id is not None and whose != prompt_id:
+            return [], False
         if kind == "progress":
-            return Step(str(data.get("node")), float(data["value"]), float(data["max"])), False
+            return [Step(whose, str(data.get("node")), float(data["value"]), float(data["max"]))], False
         if kind == "progress_state":
-            running = [(n, s) for n, s in data["nodes"].items() if s.get("state") == "running"]
-            return (
-                Step(running[0][0], float(running[0][1]["value"]), float(running[0][1]["max"])) if running else None
-            ), False
+            states = data["nodes"].items()
+            return [Step(whose, str(n), float(s["value"]), float(s["max"])) for n, s in states], False
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None, False
+        return [], False
     ended = kind in ("execution_success", "execution_error", "execution_interrupted")
-    return None, ended or (kind == "executing" and data.get("node") is None and "prompt_id" in data)
+    return [], ended or (kind == "executing" and data.get("node") is None and "prompt_id" in data)
+
+
+def read_refusal(body: bytes) -> str:
+    """What is wrong with a workflow, node by node; empty: the answer does not say."""
+    try:
+        told = json.loads(body)
+        nodes = (told.get("node_errors") or {}).values()
+        found = [(node.get("class_type"), one) for node in nodes for one in node.get("errors") or []]
+        parts = [f"{name}: {one.get('message')}: {one.get('details')}" for name, one in found]
+        error = told.get("error") or {}
+        whole = error if isinstance(error, str) else f"{error.get('message') or ''} {error.get('details') or ''}"
+    except (ValueError, AttributeError, TypeError):
+        return ""
+    return " ".join("; ".join(parts or [whole]).split())[:_LONGEST_REFUSAL]
 
 
 def inputs_of(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,6 +293,19 @@ def choices_of(declared: Any) -> list[str]:
     more = declared[1] if len(declared) > 1 else None
     options = more.get("options") if isinstance(more, Mapping) else None
     return [str(one) for one in options] if isinstance(options, list) else []
+
+
+def known_file(comfy: Comfy, wanted: str, known: Sequence[str], what: str, remedy: str) -> str:
+    """As the server lists it: wanted may lack its folder or its ending. Raises NodeError: the server has none such."""
+    wanted = wanted.replace("\\", "/")
+    names = [(one, one.replace("\\", "/")) for one in known]
+    files = [(one, name.rsplit("/", 1)[-1]) for one, name in names]
+    for written in (names, files):
+        for one, name in written:
+            if wanted in (name, name.rpartition(".")[0]):
+                return one
+    listed = ", ".join(known[:5]) + (" …" if len(known) > 5 else "")
+    raise NodeError(f"{comfy.host}: the server has no {what} {wanted}.", hint=f"{remedy}: {listed or 'it has none'}.")
 
 
 def _id(entry: Any) -> str | None:

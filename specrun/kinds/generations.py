@@ -8,8 +8,7 @@ video.mp4              where a video is asked for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,12 +21,11 @@ from specrun.model.node import Resources
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
-from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
+from specrun.spec.kind import NOT_RESULT, Duration, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
 from specrun.training.lora.base import is_local, local_place
 
 _STEP = 8
-_COMFYUI = "specrun.kinds.generation_comfyui"
-"""Makes the pictures on a ComfyUI server: `paint(spec, ctx, wishes, keep)`."""
+_COMFY_SIDE = 16
 Weight = Annotated[float, Field(ge=-4, le=4)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
@@ -55,15 +53,30 @@ class DiffusersGeneration(Strict):
     """diffusers."""
 
 
+class ServerLora(Strict):
+    """LoRA weights that a ComfyUI server has."""
+
+    file: str
+    """As the server lists it (models/loras); its folder and ending may be left out."""
+    weight: Weight = 1.0
+    """How much of it is added."""
+
+
 class ComfyGeneration(Strict):
     """Made by a ComfyUI server."""
 
     kind: Literal["comfyui"]
     """comfyui."""
     connection: Annotated[str, Ref("connections")]
-    """The server, of kind comfyui."""
+    """The server or servers, of kind comfyui."""
     checkpoint: str
-    """The base model's file, as the server names it."""
+    """The base model's file, as the server lists it; its folder and ending may be left out."""
+    loras: list[ServerLora] = []
+    """LoRA weights that the servers have already, besides those of `lora`, which are uploaded."""
+    poll: Duration = Field(default="2s", json_schema_extra=NOT_RESULT)
+    """Time from one look at a prompt to the next; progress comes at once."""
+    deadline: Duration = Field(default="1h", json_schema_extra=NOT_RESULT)
+    """A prompt that has not ended by then is reported, and left alone."""
 
 
 class GenerationSpec(NodeSpec):
@@ -96,7 +109,7 @@ class GenerationSpec(NodeSpec):
     size: tuple[int, int] | None = None
     """Width and height, multiples of 8; null: of the picture, or the LoRA's resolution."""
     batch: int = Field(default=1, ge=1, le=256)
-    """Pictures made at once."""
+    """Pictures made at once; on a ComfyUI server: asked for in one prompt."""
     scheduler: Literal["auto", "ddim", "euler", "euler_a", "dpm++_2m", "unipc", "lms", "heun", "pndm"] = "auto"
     """How noise becomes a picture; auto: the base model's own."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
@@ -141,7 +154,11 @@ class Generation(Kind):
 
     def inputs(self, spec: GenerationSpec) -> Sequence[Need]:
         needs = [Need("lora", Ref("lora_jobs").address(one.lora)) for one in spec.loras]
-        return [*needs, Need("pictures", spec.from_, ("media",))] if spec.from_ else needs
+        if spec.from_:
+            needs.append(Need("pictures", spec.from_, ("media",)))
+        if isinstance(spec.backend, ComfyGeneration):
+            needs.append(Need("connection", Ref("connections").address(spec.backend.connection)))
+        return needs
 
     async def observe(self, spec: GenerationSpec, look: Look) -> Observation:
         """The content of a local base model."""
@@ -172,7 +189,7 @@ class Generation(Kind):
         return "pictures"
 
     def run(self, spec: GenerationSpec, ctx: Context) -> Outputs:
-        # torch and diffusers come with it.
+        # PIL and NumPy come with it.
         from specrun.kinds.generation_run import generate
 
         return generate(spec, ctx)
@@ -221,17 +238,22 @@ def _network_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
     ]
 
 
-def _comfy_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
+def _comfy_problems(spec: GenerationSpec, lookup: Lookup) -> Iterator[Problem]:
     if not isinstance(spec.backend, ComfyGeneration):
-        return []
-    if find_spec(_COMFYUI) is None:
-        message = "Pictures cannot be made on a ComfyUI server yet."
-        return [Problem("backend.kind", message, "Write backend: {kind: diffusers}.")]
+        return
     kind = lookup.kind_of(Ref("connections").address(spec.backend.connection))
-    if kind in (None, "connections.comfyui"):
-        return []
-    message = f"{spec.backend.connection} is of kind {str(kind).partition('.')[2]}."
-    return [Problem("backend.connection", message, "Name one of kind comfyui.")]
+    if kind not in (None, "connections.comfyui"):
+        message = f"{spec.backend.connection} is of kind {str(kind).partition('.')[2]}."
+        yield Problem("backend.connection", message, "Name one of kind comfyui.")
+    if spec.size is None and spec.from_ is None and not spec.loras:
+        yield Problem("size", "ComfyUI does not know the size of a checkpoint's pictures.", "Write size: [512, 512].")
+    if spec.size is not None and spec.from_ is None and min(spec.size) < _COMFY_SIDE:
+        yield Problem("size", f"ComfyUI makes no side under {_COMFY_SIDE}.", "Write a larger size.")
+    if spec.scheduler == "pndm":
+        yield Problem("scheduler", "ComfyUI has no pndm.", "Write another one, or auto.")
+    if unused := sorted({"base_model", "base_config", "precision"} & spec.model_fields_set):
+        message = f"{', '.join(unused)}: of no use at a ComfyUI server."
+        yield Problem(unused[0], message, "It has backend.checkpoint, and chooses the precision itself.", warning=True)
 
 
 def lora_facts(made: Any) -> dict[str, Any]:

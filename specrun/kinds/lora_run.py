@@ -94,7 +94,14 @@ def _finished(job: Job, trained: Trained, ctx: Context) -> Outputs:
         "seed": job.seed,
     }
     scale = spec.alpha / spec.rank if spec.network == "lokr" else spec.scale
-    save_lora(ctx.staging, trained.weights, described, scale=scale, adapter_metadata=trained.adapter_metadata)
+    save_lora(
+        ctx.staging,
+        trained.weights,
+        described,
+        scale=scale,
+        adapter_metadata=trained.adapter_metadata,
+        magnitudes=trained.magnitudes,
+    )
     for name in (LAST, REACHED):
         (ctx.staging / name).unlink(missing_ok=True)
     facts: dict[str, Json] = {

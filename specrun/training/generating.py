@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from specrun.errors import FormatError
+from specrun.training.looks import Look
 from specrun.training.lora.base import Base
 from specrun.training.lora.families.parts import load_pipeline
 
@@ -36,18 +37,6 @@ class Weights:
     name: str
     file: Path
     weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own."""
-
-    negative: str
-    steps: int
-    guidance: float
-    strength: float
-    size_wh: tuple[int, int] | None
-    scheduler: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +166,3 @@ def _picture(values: NDArray[np.float32]) -> Image.Image | None:
     if not np.isfinite(values).all():
         return None
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
-
-
-def is_black(picture: Image.Image) -> bool:
-    """Nothing in it is brighter than the last trace of black."""
-    return max(high for _, high in picture.convert("RGB").getextrema()) <= 1  # type: ignore[misc, union-attr]

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from specrun.errors import FormatError, NodeError, StopRequested
-from specrun.formats.samples import save_samples
 from specrun.kinds.generation_sheet import rows_of
 from specrun.kinds.generations import Generation, GenerationSpec
 from specrun.kinds.lora_jobs import LoraJobSpec
@@ -18,7 +17,7 @@ from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Made
 from tests.support.context import make_context
-from tests.support.fake_dataset import sample_on_disk
+from tests.support.still_pictures import frames
 from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
 
 
@@ -53,17 +52,6 @@ def trained(folder: Path, base: Path, family: Any, name: str = "reef", *, rank: 
     save_lora(folder, weights, described, scale=spec.scale, adapter_metadata=metadata)
     artifacts = (Artifact("lora", "checkpoint", "lora.safetensors"),)
     return Made(parse_address(f"lora_jobs.{name}"), "lora_jobs.lora", folder, "d", artifacts=artifacts)
-
-
-def frames(tmp_path: Path, sizes: Sequence[tuple[int, int]] = ((64, 64), (72, 64))) -> Made:
-    samples = []
-    (tmp_path / "frames").mkdir(parents=True, exist_ok=True)
-    for number, size in enumerate(sizes):
-        noise = np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / "frames" / f"{number}.png")
-        samples.append(sample_on_disk(tmp_path / "frames", f"{number}.png", size_wh=size))
-    save_samples(tmp_path / "frames" / "samples.jsonl", samples, tmp_path)
-    return Made(parse_address("sources.dive"), "sources.video", tmp_path / "frames", "d")
 
 
 def generated(

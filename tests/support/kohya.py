@@ -1,4 +1,8 @@
-"""Weights of kohya's format put on a model by hand: W + alpha / rank * up @ down, and nothing else."""
+"""Weights of kohya's format put on a model by hand, as ComfyUI reads them: W + alpha / rank * up @ down.
+
+With `dora_scale` along outputs that sum is multiplied by it and divided by the length of W's rows. That ComfyUI's own
+loader does the same was seen with version 0.28.0.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ def apply_kohya(
         if f"{name}.dora_scale" in weights:
             magnitude = weights[f"{name}.dora_scale"].double()
             assert magnitude.shape[0] == weight.shape[0]
-            merged = merged * (magnitude / merged.flatten(1).norm(dim=1).reshape(magnitude.shape))
+            merged = merged * (magnitude / weight.double().flatten(1).norm(dim=1).reshape(magnitude.shape))
         weight.data = merged.to(weight.dtype)
         changed += 1
     return changed

@@ -6,18 +6,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from specrun.clients.comfyui import Comfy, Progress, Report, least_busy
-from specrun.clients.http import Retry
+from specrun.clients.comfyui import Comfy, Progress, Report
 from specrun.clients.remote_job import JobState
 from specrun.errors import FormatError, NodeError, StopRequested, TransientError
+from specrun.kinds.comfy_servers import calm_server, comfy_servers, free_server
 from specrun.kinds.lora_remote import comfy_workflow, memory
 from specrun.kinds.lora_remote.backends import ComfyBackend
+from specrun.kinds.lora_remote.comfy_console import Console
 from specrun.kinds.lora_remote.finished import Job, finished, steps_of
 from specrun.kinds.lora_remote.memory import Remembered, Watch
-from specrun.kinds.lora_remote.pictures import pictures
+from specrun.kinds.lora_remote.pictures import one_size, pictures
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
-from specrun.spec.kind import Ref
 from specrun.spec.quantities import duration_s
 from specrun.training.lora.settings import LoraTraining
 
@@ -27,7 +27,7 @@ _WAIT_FOR_SERVER_S = 5.0
 
 
 def train(spec: LoraTraining, backend: ComfyBackend, job: Job, ctx: Context) -> Outputs:
-    servers = _servers(backend, ctx, check_stop=True)
+    servers = comfy_servers(backend.connection, ctx)
     try:
         known = _known(servers, job, backend, ctx)
         if known is None:
@@ -35,27 +35,11 @@ def train(spec: LoraTraining, backend: ComfyBackend, job: Job, ctx: Context) -> 
             known = _submit(comfy, spec, backend, job, ctx)
         else:
             comfy = next(server for server in servers if server.url == known.place)
-        report = _follow(comfy, known, backend, steps_of(spec, job.records), ctx)
+        report = _follow(comfy, known, backend, job, ctx)
         return _fetch(comfy, known, report, job, ctx)
     finally:
         for server in servers:
             server.close()
-
-
-def _servers(backend: ComfyBackend, ctx: Context, *, check_stop: bool) -> list[Comfy]:
-    declared = ctx.declarations[Ref("connections").address(backend.connection)]
-    token = ctx.secret(declared["token"]) if declared.get("token") else None
-    return [
-        Comfy(
-            url,
-            token,
-            timeout_s=duration_s(declared["timeout"]),
-            retry=Retry.from_settings(ctx.settings),
-            verify_tls=bool(declared["verify_tls"]),
-            check_stop=ctx.check_stop if check_stop else None,
-        )
-        for url in declared["url"]
-    ]
 
 
 def _known(servers: list[Comfy], job: Job, backend: ComfyBackend, ctx: Context) -> Remembered | None:
@@ -86,9 +70,8 @@ def _known(servers: list[Comfy], job: Job, backend: ComfyBackend, ctx: Context) 
 
 
 def _free_server(servers: list[Comfy], backend: ComfyBackend, ctx: Context) -> Comfy:
-    declared = ctx.declarations[Ref("connections").address(backend.connection)]
     while True:
-        found = least_busy(servers, int(declared["max_jobs"]), ctx.log)
+        found = free_server(servers, backend.connection, ctx)
         if found is not None:
             return found
         ctx.progress(0, None, "steps", "queued: every server has its max_jobs")
@@ -99,7 +82,10 @@ def _submit(comfy: Comfy, spec: LoraTraining, backend: ComfyBackend, job: Job, c
     nodes = comfy_workflow.look_at_nodes(comfy, spec, backend)
     folder = f"specrun_{job.key[:24]}"
     total = len(job.records.train)
-    for number, picture in enumerate(pictures(job.records)):
+    size = one_size(job.records, spec.resolution) if nodes.one_size else None
+    if size is not None:
+        ctx.log(f"{comfy.host} reads pictures of one size alone: all are cut to {size[0]}x{size[1]}")
+    for number, picture in enumerate(pictures(job.records, size)):
         ctx.progress(number, total, "images", f"uploading to {comfy.host}")
         comfy.upload(f"{picture.name}.png", picture.png, folder)
         comfy.upload(f"{picture.name}.txt", picture.caption.encode(), folder, "text/plain")
@@ -108,7 +94,7 @@ def _submit(comfy: Comfy, spec: LoraTraining, backend: ComfyBackend, job: Job, c
         nodes, spec, folder=folder, prefix=f"specrun/{marker}/lora", steps=steps_of(spec, job.records), seed=job.seed
     )
     # A stop between the request and its answer would leave a job behind that nobody cancels.
-    calm = next(server for server in _servers(backend, ctx, check_stop=False) if server.url == comfy.url)
+    calm = calm_server(backend.connection, comfy.url, ctx)
     return memory.submitted_once(
         ctx,
         Remembered(job.key, comfy.url, marker),
@@ -117,9 +103,11 @@ def _submit(comfy: Comfy, spec: LoraTraining, backend: ComfyBackend, job: Job, c
     )
 
 
-def _follow(comfy: Comfy, job: Remembered, backend: ComfyBackend, steps: int, ctx: Context) -> Report:
+def _follow(comfy: Comfy, job: Remembered, backend: ComfyBackend, ours: Job, ctx: Context) -> Report:
     """Raises NodeError: it failed, was cancelled, was forgotten, or hangs."""
+    steps = steps_of(ours.spec, ours.records)
     watch = Watch(ctx, job, duration_s(backend.deadline), comfy.host)
+    console = Console(comfy, ctx, ours, steps)
     try:
         with Progress(comfy, job.marker, job.id) as socket:
             while True:
@@ -136,15 +124,18 @@ def _follow(comfy: Comfy, job: Remembered, backend: ComfyBackend, steps: int, ct
                     raise NodeError(f"{comfy.host}: has forgotten job {job.id}.", hint=hint)
                 watch.tell(report.state, f", {report.ahead} before it" if report.ahead else "")
                 if report.state.ended:
+                    console.look()
                     return _checked(report, comfy, job, ctx)
                 watch.check_deadline(f"take prompt {job.id} out of the server's queue")
                 if report.state is JobState.QUEUED:
                     ctx.progress(0, steps, "steps", f"queued, {report.ahead} before it")
+                else:
+                    console.look()
                 for step in socket.steps(duration_s(backend.poll)):
-                    if step.node == comfy_workflow.TRAINER:
-                        ctx.progress(steps * step.done / max(1.0, step.total), steps, "steps", "running")
+                    if step.node == comfy_workflow.TRAINER and step.total > 1:
+                        ctx.progress(steps * step.done / step.total, steps, "steps", "running")
     except StopRequested:
-        calm = next(server for server in _servers(backend, ctx, check_stop=False) if server.url == job.place)
+        calm = calm_server(backend.connection, job.place, ctx)
         memory.stopped(ctx, job, backend.on_stop, lambda: calm.cancel(job.id))
         raise
 

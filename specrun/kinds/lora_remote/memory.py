@@ -65,13 +65,20 @@ def forget(ctx: Context) -> None:
 
 
 def submitted_once(
-    ctx: Context, job: Remembered, *, find: Callable[[str], str | None], submit: Callable[[], str]
+    ctx: Context,
+    job: Remembered,
+    *,
+    find: Callable[[str], str | None],
+    submit: Callable[[], str],
+    note: Callable[[Context, Remembered], Remembered] | None = None,
 ) -> Remembered:
-    """The job with its id. job is remembered before the submission; what has no clear answer is looked for.
+    """The job with its id. job is noted before the submission; what has no clear answer is looked for.
 
+    note: how it is remembered, where there are several.
     Raises TransientError: it could not be submitted, as far as the server knows; the next run looks again.
     """
-    remember(ctx, job)
+    note = note or remember
+    note(ctx, job)
     try:
         found = submit()
     except TransientError as error:
@@ -80,7 +87,7 @@ def submitted_once(
         if looked is None:
             raise
         found = looked
-    return remember(ctx, replace(job, id=found))
+    return note(ctx, replace(job, id=found))
 
 
 def taken_up(ctx: Context, job: Remembered, find: Callable[[str], str | None]) -> Remembered | None:

@@ -24,14 +24,18 @@ def save_lora(
     *,
     scale: float,
     adapter_metadata: str | None,
+    magnitudes: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """weights: with PEFT's names. described: what lora.json says. scale: what up @ down is multiplied by."""
+    """weights: with PEFT's names. described: what lora.json says. scale: what up @ down is multiplied by.
+
+    magnitudes: of DoRA, as readers of kohya's format take them (see dora).
+    """
     family: FamilyName = described["family"]
     versions = _versions()
     plain = formats.plain_metadata(described, versions)
     own = {"lora_adapter_metadata": adapter_metadata} if adapter_metadata else {}
     formats.save_weights(folder / formats.PEFT_NAME, weights, {**plain, **own})
-    kohya = formats.to_kohya(weights, family=family, scale=scale)
+    kohya = formats.to_kohya({**weights, **(magnitudes or {})}, family=family, scale=scale)
     formats.save_weights(folder / formats.KOHYA_NAME, kohya, formats.kohya_metadata(described, versions))
     content = {**described, "versions": versions}
     (folder / DESCRIBED).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from specrun.training.lora import formats
+from specrun.training.lora import dora, formats
 from specrun.training.lora.trainer import Training
 
 JOB_NAME, TRAINED_NAME = "job.pickle", "trained.pt"
@@ -18,9 +18,13 @@ JOB_NAME, TRAINED_NAME = "job.pickle", "trained.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """weights: with PEFT's names. text_encoders: those that learnt. validation_loss: the last one."""
+    """weights: with PEFT's names. text_encoders: those that learnt. validation_loss: the last one.
+
+    magnitudes: of DoRA, by the same names, as readers of kohya's format take them.
+    """
 
     weights: Mapping[str, torch.Tensor]
+    magnitudes: Mapping[str, torch.Tensor]
     adapter_metadata: str
     text_encoders: tuple[str, ...]
     predicts: str
@@ -31,8 +35,10 @@ class Trained:
 
 def trained_by(training: Training) -> Trained:
     losses = [row["val/loss"] for row in training.progress.rows if "val/loss" in row]
+    weights = formats.packed(training.weights())
     return Trained(
-        weights=formats.packed(training.weights()),
+        weights=weights,
+        magnitudes=dora.magnitudes_for_readers(weights, training.learning, training.job.spec.scale),
         adapter_metadata=training.adapter_metadata(),
         text_encoders=tuple(name for name in training.learning if name != training.parts.component),
         predicts=training.noising.predicts,

@@ -11,9 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
+from PIL import Image
 from safetensors import safe_open
 
-from specrun.clients.comfyui import Comfy
 from specrun.errors import CredentialsError, FormatError, NodeError, StopRequested
 from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, remote_config
 from specrun.kinds.lora_remote import comfyui, replicate
@@ -65,6 +65,60 @@ def test_comfyui_gets_images_with_captions_and_gives_weights_in_both_formats(tmp
     assert any(name.startswith("lora_unet_") and name.endswith("to_k.alpha") for name in names)
     assert "1 changes of norms and biases" in " ".join(outputs.notes)
     assert "phase='running'" in logged(ctx)
+
+
+@pytest.mark.parametrize(("version", "saver"), [("0.28", "SaveLoRA"), ("0.3.64", "SaveLoRANode")])
+def test_old_and_new_servers_train_and_tell_the_loss(tmp_path: Path, version: str, saver: str) -> None:
+    with comfy_double(weights=comfy_weights(), heard=True, version=version, pace=0.1) as server:
+        spec = {"max_steps": 10, "backend": {"poll": "30ms"}}
+        outputs, ctx = at_comfy(tmp_path, server, spec=spec)
+        (prompt,) = server.history.values()
+    assert prompt["prompt"][2]["save"]["class_type"] == saver
+    losses = (ctx.staging / "metrics.csv").read_text().splitlines()[1:]
+    assert losses[-1] == "10,0.1"
+    assert len(losses) > 3
+    steps = [event.done for event in ctx.events if getattr(event, "phase", "") == "running"]
+    assert any(0 < step < 10 for step in steps)
+    assert outputs.facts["steps"] == 10
+
+
+def test_a_server_that_hides_its_console_trains_all_the_same(tmp_path: Path) -> None:
+    with comfy_double(weights=comfy_weights(), console=False) as server:
+        _, ctx = at_comfy(tmp_path, server)
+        assert len(server.book.asked("GET", "/internal/logs/raw")) == 1
+    assert (ctx.staging / "metrics.csv").read_text().splitlines() == ["step,train/loss"]
+
+
+def test_what_a_server_printed_of_an_earlier_job_is_no_loss_of_this_one(tmp_path: Path) -> None:
+    with comfy_double(weights=comfy_weights(), version="0.3.64", pace=0.1) as server:
+        server.write("\rTraining LoRA: 100%|###| 3/3 [00:09<00:00,  3.00s/it, loss=9.0000]\n")
+        _, ctx = at_comfy(tmp_path, server)
+    assert "9.0" not in (ctx.staging / "metrics.csv").read_text()
+
+
+def test_an_old_server_gets_pictures_of_one_size_and_a_new_one_those_of_the_buckets(tmp_path: Path) -> None:
+    for version, sizes in (("0.3.64", {(64, 64)}), ("0.28", {(64, 64), (96, 32)})):
+        with comfy_double(weights=comfy_weights(), version=version) as server:
+            at_comfy(tmp_path / version, server, spec={"bucketing": True})
+            found = {
+                Image.open(io.BytesIO(png)).size for (_, name), png in server.inputs.items() if name.endswith("png")
+            }
+        assert found == sizes
+
+
+def test_one_step_draws_no_graph_which_the_server_cannot(tmp_path: Path) -> None:
+    with comfy_double(weights=comfy_weights()) as server:
+        at_comfy(tmp_path, server, spec={"max_steps": 1})
+        (prompt,) = server.history.values()
+    assert "graph" not in prompt["prompt"][2]
+
+
+def test_a_workflow_that_a_server_refuses_is_told_node_by_node(tmp_path: Path) -> None:
+    with comfy_double() as server:
+        server.nodes["SaveLoRA"]["input"]["required"]["licence"] = ["STRING", {}]
+        with pytest.raises(NodeError, match="SaveLoRA: Required input is missing: licence"):
+            at_comfy(tmp_path, server)
+        assert server.prompts == 0
 
 
 def test_the_scale_of_delivered_weights_survives_both_formats(tmp_path: Path) -> None:
@@ -140,7 +194,7 @@ def test_server_errors_while_waiting_pass(tmp_path: Path) -> None:
 def test_a_stopped_run_interrupts_its_own_prompt_and_nobody_elses(tmp_path: Path) -> None:
     with comfy_double(weights=comfy_weights()) as server:
         server.gate.clear()
-        other = server.queue({"x": {"class_type": "SaveImage", "inputs": {}}}, {}, "somebody")
+        other = server.queue({"x": {"class_type": "PreviewImage", "inputs": {}}}, {}, "somebody")
         with pytest.raises(StopRequested):
             at_comfy(tmp_path, server, stop=lambda: server.prompts == 2)
         assert server.running is not None
@@ -160,22 +214,10 @@ def test_a_prompt_that_hangs_is_reported_with_its_id(tmp_path: Path) -> None:
 def test_of_a_pool_the_server_with_least_to_do_is_chosen_and_one_that_is_away_left_out(tmp_path: Path) -> None:
     with comfy_double() as busy, comfy_double(weights=comfy_weights()) as free:
         busy.gate.clear()
-        busy.queue({}, {}, "somebody")
+        busy.queue({"x": {"class_type": "PreviewImage", "inputs": {}}}, {}, "somebody")
         declared = comfy_declared("http://127.0.0.1:9", busy.url, free.url)
         at_comfy(tmp_path, free, declared=declared)
         assert (busy.prompts, free.prompts) == (1, 1)
-
-
-def test_a_workflow_that_makes_pictures_gives_its_outputs() -> None:
-    with comfy_double() as server:
-        comfy = Comfy(server.url)
-        workflow = {"out": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
-        outputs = comfy.run(workflow, prompt_id="p1", marker="m1", poll_s=0.05)
-        again = comfy.run(workflow, prompt_id="p2", marker="m1", poll_s=0.05)
-        comfy.close()
-        assert outputs["out"]["images"][0]["filename"] == "out_00001_.png"
-        assert outputs == again
-        assert server.prompts == 1
 
 
 def test_replicate_gets_captions_and_the_token_never_leaves_its_host(tmp_path: Path) -> None:

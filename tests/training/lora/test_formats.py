@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from specrun.errors import FormatError, NodeError
-from specrun.training.lora import families, formats, network
+from specrun.training.lora import dora, families, formats, network
 from specrun.training.lora.finishing import save_lora
 from tests.support.kohya import apply_kohya
 from tests.support.lora_training import small_spec
@@ -60,7 +60,11 @@ class Trained:
             "family": family, "base_model": "b", "base_digest": "d", "trigger": "reefx", "rank": self.spec.rank,
             "alpha": self.spec.alpha, "network": self.spec.network, "resolution": [64, 64], "steps": 3,
         }  # fmt: skip
-        save_lora(folder, self.weights, described, scale=self.spec.scale, adapter_metadata=network.metadata(configs))
+        metadata = network.metadata(configs)
+        scale = self.spec.scale
+        self.magnitudes = dora.magnitudes_for_readers(self.weights, parts, scale)
+        changed = self.magnitudes
+        save_lora(folder, self.weights, described, scale=scale, adapter_metadata=metadata, magnitudes=changed)
         self.peft_file, self.kohya_file = folder / formats.PEFT_NAME, folder / formats.KOHYA_NAME
 
     def unet_metadata(self) -> Any:
@@ -234,8 +238,9 @@ def test_sdxl_has_the_names_of_the_original_code(trained: Any) -> None:
 def test_kohya_weights_go_back_to_where_they_came_from(trained: Any, kind: str) -> None:
     found = trained("sdxl", network=kind, rank=4, alpha=2.0)
     back, alphas = formats.from_kohya(load_file(found.kohya_file), found.layers, family="sdxl")
-    assert back.keys() == found.weights.keys()
-    assert all(torch.equal(back[name], found.weights[name]) for name in back)
+    written = {**found.weights, **found.magnitudes}
+    assert back.keys() == written.keys()
+    assert all(torch.equal(back[name], written[name]) for name in back)
     assert {float(alpha) for alpha in alphas.values()} == {2.0}
 
 

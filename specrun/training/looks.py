@@ -1,0 +1,24 @@
+"""How pictures are asked for, and what is wrong with one, without any model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own."""
+
+    negative: str
+    steps: int
+    guidance: float
+    strength: float
+    size_wh: tuple[int, int] | None
+    scheduler: str
+
+
+def is_black(picture: Image.Image) -> bool:
+    """Nothing in it is brighter than the last trace of black."""
+    return max(high for _, high in picture.convert("RGB").getextrema()) <= 1  # type: ignore[misc, union-attr]
