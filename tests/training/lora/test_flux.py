@@ -66,7 +66,8 @@ def add_kohya(joined: dict[str, torch.Tensor], weights: dict[str, torch.Tensor])
         down, up = weights[f"{name}.lora_down.weight"].double(), weights[f"{name}.lora_up.weight"].double()
         merged = joined[name].double() + float(weights[f"{name}.alpha"]) / down.shape[0] * up @ down
         if f"{name}.dora_scale" in weights:
-            merged *= weights[f"{name}.dora_scale"].double() / merged.norm(dim=1, keepdim=True)
+            length = joined[name].double().norm(dim=1, keepdim=True)  # of the base, as ComfyUI reads it
+            merged *= weights[f"{name}.dora_scale"].double() / length
         joined[name] = merged.float()
     return len(names)
 
