@@ -11,6 +11,7 @@ from specrun.clients.comfyui import Comfy, Progress, Report
 from specrun.clients.remote_job import JobState
 from specrun.errors import FormatError, NodeError, StopRequested, TransientError
 from specrun.kinds.comfy_servers import calm_server, comfy_servers, free_server
+from specrun.kinds.generation_prediction import asked_prediction
 from specrun.kinds.generation_prompts import Flight, Prompts
 from specrun.kinds.generation_stock import Stock
 from specrun.kinds.generation_wishes import Keep, Wish, batches_of, picture_of, size_of
@@ -20,6 +21,7 @@ from specrun.model.digest import Json
 from specrun.model.work import Context, Made
 from specrun.spec.quantities import duration_s
 from specrun.training.looks import Look
+from specrun.training.lora.base import USUAL_GUIDANCE
 
 _MOST_TRIES = 3
 
@@ -31,6 +33,8 @@ class ComfyPainter:
         _require_families(loras)
         self._spec, self._backend, self._ctx = spec, backend, ctx
         self.base = backend.checkpoint
+        self.guidance = USUAL_GUIDANCE["sd"]
+        self.prediction = asked_prediction(spec, {made.address.name: lora_facts(made) for made in loras})
         theirs = sorted((one.file, one.weight) for one in backend.loras)
         self.decides: list[Json] = [["comfyui", backend.checkpoint, [list(one) for one in theirs]]]
         self._stock = Stock(spec, backend, ctx, loras)
@@ -72,7 +76,7 @@ class ComfyPainter:
             self._listen(servers, prompts, sockets, canvas)
 
     def _send(self, comfy: Comfy, prompts: Prompts, wishes: Sequence[Wish], look: Look) -> None:
-        files = self._stock.of(comfy)
+        files = self._stock.of(comfy, look)
         drawn = []
         for wish in wishes:
             size = size_of(wish, look)

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import torch
 
 from specrun.errors import FormatError, MissingDependency, OutOfMemory
+from specrun.kinds.generation_prediction import Asked as AskedPrediction
+from specrun.kinds.generation_prediction import asked_prediction
 from specrun.kinds.generation_wishes import Keep, Wish, batches_of, picture_of
 from specrun.kinds.generations import GenerationSpec, lora_facts
 from specrun.model.digest import Json
 from specrun.model.work import Context, Made
 from specrun.training.generating import Asked, Pipeline, Weights
 from specrun.training.looks import Look
-from specrun.training.lora.base import Base, find_base
+from specrun.training.lora.base import USUAL_GUIDANCE, Base, find_base
+from specrun.training.lora.prediction import Prediction
 from specrun.training.oom import is_out_of_memory
 from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
 
@@ -28,6 +31,9 @@ class DiffusersPainter:
         self._spec, self._ctx, self._loras = spec, ctx, loras
         self._base = _base(spec, ctx, loras)
         self.base = self._base.written
+        self.guidance = USUAL_GUIDANCE[self._base.family]
+        self.prediction = _prediction(spec, self._base, loras)
+        self._notes: list[str] = []
         self.decides: list[Json] = [self._base.digest, _precision(spec, ctx)]
 
     def paint(self, missing: Sequence[Wish], look: Look, total: int, keep: Keep) -> list[Wish]:
@@ -59,7 +65,7 @@ class DiffusersPainter:
         chosen = [Weights(made.address.name, made.artifact("lora"), weights[made.address.name]) for made in self._loras]
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
         device = "cuda" if self._ctx.gpus and torch.cuda.is_available() else "cpu"
-        return Pipeline(
+        pipeline = Pipeline(
             self._base,
             chosen,
             look,
@@ -67,9 +73,19 @@ class DiffusersPainter:
             dtype=dtype[_precision(self._spec, self._ctx)],
             changes=self._spec.from_ is not None,
         )
+        self._compare(pipeline.prediction)
+        return pipeline
+
+    def _compare(self, asked: Prediction) -> None:
+        """With LoRAs of another base model, whose own scheduler decides here."""
+        for made in self._loras:
+            kind = lora_facts(made).get("prediction")
+            if kind not in (None, "flow", asked.kind) and self._spec.prediction == "auto":
+                told = f"{made.address.name} was trained for {kind}, the scheduler of {self.base} says {asked.kind}"
+                self._notes.append(f"{told}: write prediction: {kind} if the pictures are noise")
 
     def notes(self) -> list[str]:
-        return []
+        return self._notes
 
 
 def _require_packages() -> None:
@@ -96,6 +112,17 @@ def _base(spec: GenerationSpec, ctx: Context, loras: Sequence[Made]) -> Base:
             message = f"lora {name} was trained on family {facts['family']}; {written} is {base.family}."
             raise FormatError(message, hint="Use the base model that it was trained on.")
     return base
+
+
+def _prediction(spec: GenerationSpec, base: Base, loras: Sequence[Made]) -> AskedPrediction:
+    """Raises FormatError: the LoRAs differ, or FLUX is asked for what it does not know."""
+    if base.family == "flux":
+        if spec.prediction != "auto" or spec.zero_terminal_snr is not None:
+            message = "prediction and zero_terminal_snr are not for FLUX, which predicts the flow and nothing else."
+            raise FormatError(message, hint="Remove them.")
+        return None, None
+    told = {made.address.name: lora_facts(made) for made in loras}
+    return asked_prediction(spec, {name: one for name, one in told.items() if one.get("base_digest") == base.digest})
 
 
 def _precision(spec: GenerationSpec, ctx: Context) -> str:

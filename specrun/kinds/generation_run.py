@@ -33,13 +33,15 @@ _SHOWN = 3
 def generate(spec: GenerationSpec, ctx: Context) -> Outputs:
     loras = ctx.inputs("lora")
     painter = _painter(spec, ctx, loras)
-    look = look_of(spec, loras)
+    look = look_of(spec, loras, painter)
+    if spec.guidance is None:
+        ctx.log(f"guidance {look.guidance:g}, the usual one for this base model")
     wishes = list(wishes_of(spec, ctx, painter, loras, look))
     known = known_pictures(ctx)
     missing = [wish for wish in wishes if not is_taken_over(ctx, wish, known)]
 
     def keep(wish: Wish, picture: Image.Image) -> None:
-        save_picture(ctx.staging / wish.file, picture, wish, spec, painter.base)
+        save_picture(ctx.staging / wish.file, picture, wish, spec, look, painter.base)
 
     broken = painter.paint(missing, look, len(wishes), keep) if missing else []
     outputs = _finished(spec, ctx, wishes, missing, broken)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from specrun.clients.comfyui import Comfy
 from specrun.errors import CredentialsError, NodeError, TransientError
+from specrun.kinds.generation_wishes import is_unusual
 from specrun.kinds.generation_workflow import ServerFiles, check_nodes, find_checkpoint, find_lora, listed_loras
 from specrun.kinds.generations import ComfyGeneration, GenerationSpec
 from specrun.model.digest import bytes_digest, file_digest
 from specrun.model.work import Context, Made
+from specrun.training.looks import Look
 
 _FOLDER = "specrun"
 _UNMATCHED = re.compile(r"lora key not loaded: (\S+)")
@@ -31,10 +33,10 @@ class Stock:
         self._since: dict[str, str] = {}
         self._unmatched: set[str] = set()
 
-    def of(self, comfy: Comfy) -> ServerFiles:
+    def of(self, comfy: Comfy, look: Look) -> ServerFiles:
         """Raises NodeError: the server lacks a node, the checkpoint or a LoRA file, and how to bring it there."""
         if comfy.url not in self._files:
-            check_nodes(comfy, self._spec.scheduler)
+            check_nodes(comfy, self._spec.scheduler, prediction=is_unusual(self._spec, look))
             checkpoint = find_checkpoint(comfy, self._backend.checkpoint)
             theirs = [(find_lora(comfy, one.file), one.weight) for one in self._backend.loras]
             weights = {one.lora.rpartition(".")[2]: one.weight for one in self._spec.loras}

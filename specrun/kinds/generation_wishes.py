@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -44,10 +44,15 @@ class Wish:
 
 
 class Painter(Protocol):
-    """Who makes the pictures. base: the base model in words. decides: what of it decides their pixels."""
+    """Who makes the pictures. base: the base model in words. decides: what of it decides their pixels.
+
+    guidance: where the spec says nothing. prediction: what the base model is asked for, and whether pictures begin with
+    noise alone; None: what its scheduler says."""
 
     base: str
     decides: list[Json]
+    guidance: float
+    prediction: tuple[str | None, bool | None]
 
     def paint(self, missing: Sequence[Wish], look: Look, total: int, keep: Keep) -> list[Wish]:
         """Hands each picture to keep; returns the wishes that gave none. total: with those that are there.
@@ -64,12 +69,13 @@ class Painter(Protocol):
 Keep = Callable[[Wish, Image.Image], None]
 
 
-def look_of(spec: GenerationSpec, loras: Sequence[Made]) -> Look:
+def look_of(spec: GenerationSpec, loras: Sequence[Made], painter: Painter) -> Look:
     size = spec.size
     if size is None and spec.from_ is None and loras:
         width, height = lora_facts(loras[0])["resolution"]
         size = (int(width), int(height))
-    return Look(spec.negative_prompt, spec.steps, spec.guidance, spec.strength, size, spec.scheduler)
+    guidance = painter.guidance if spec.guidance is None else spec.guidance
+    return Look(spec.negative_prompt, spec.steps, guidance, spec.strength, size, spec.scheduler, *painter.prediction)
 
 
 def wishes_of(
@@ -79,7 +85,19 @@ def wishes_of(
     weights = {one.lora.rpartition(".")[2]: one.weight for one in spec.loras}
     used = sorted((file_digest(made.artifact("lora")), weights[made.address.name]) for made in loras)
     first, *others = painter.decides
-    common = [_VERSION, first, used, look.negative, look.steps, look.guidance, look.size_wh, look.scheduler, *others]
+    common: list[Any] = [
+        _VERSION,
+        first,
+        used,
+        look.negative,
+        look.steps,
+        look.guidance,
+        look.size_wh,
+        look.scheduler,
+        *others,
+    ]
+    if is_unusual(spec, look):
+        common.append([look.prediction, look.zero_snr])
     samples = _pictures(spec, ctx)
     number = 0
     for prompt in spec.prompts:
@@ -88,6 +106,12 @@ def wishes_of(
                 changed = [sample.digest, look.strength] if sample else None
                 yield Wish(number, prompt, seed, sample, json_digest([*common, prompt, seed, changed]))
                 number += 1
+
+
+def is_unusual(spec: GenerationSpec, look: Look) -> bool:
+    """Whether something else than noise is asked for, or the spec says what."""
+    written = spec.prediction != "auto" or spec.zero_terminal_snr is not None
+    return written or look.prediction == "v_prediction" or bool(look.zero_snr)
 
 
 def _pictures(spec: GenerationSpec, ctx: Context) -> Sequence[Sample | None]:
@@ -163,14 +187,14 @@ def picture_of(wish: Wish, look: Look) -> Image.Image | None:
     return Image.fromarray(read_upright_rgb(wish.sample.media)).resize(size, Image.Resampling.LANCZOS)
 
 
-def save_picture(target: Path, picture: Image.Image, wish: Wish, spec: GenerationSpec, base: str) -> None:
+def save_picture(target: Path, picture: Image.Image, wish: Wish, spec: GenerationSpec, look: Look, base: str) -> None:
     text = PngInfo()
     told = {
         "prompt": wish.prompt,
         "negative_prompt": spec.negative_prompt,
         "seed": str(wish.seed),
         "steps": str(spec.steps),
-        "guidance": f"{spec.guidance:g}",
+        "guidance": f"{look.guidance:g}",
         "scheduler": spec.scheduler,
         "base_model": base,
         "lora": ", ".join(f"{one.lora}:{one.weight:g}" for one in spec.loras),

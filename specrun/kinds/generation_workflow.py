@@ -11,10 +11,12 @@ from typing import Any
 
 from specrun.clients.comfyui import Comfy, Workflow, choices_of, inputs_of, known_file
 from specrun.errors import NodeError
+from specrun.kinds.generation_wishes import is_unusual
 from specrun.kinds.generations import GenerationSpec
 from specrun.training.looks import Look
 
 _CHECKPOINT, _LORA, _TEXT, _SAMPLER = "CheckpointLoaderSimple", "LoraLoader", "CLIPTextEncode", "KSampler"
+_PREDICTION = "ModelSamplingDiscrete"
 _NODES = (_CHECKPOINT, _LORA, _TEXT, _SAMPLER, "EmptyLatentImage", "LoadImage", "VAEEncode", "VAEDecode")
 _SHOW = "PreviewImage"
 SAMPLERS: Mapping[str, tuple[str, str]] = {
@@ -48,9 +50,9 @@ class Drawn:
     picture: str | None
 
 
-def check_nodes(comfy: Comfy, scheduler: str) -> None:
-    """Raises NodeError: the server lacks a node, or has no such sampler."""
-    told = {name: comfy.node(name) for name in (*_NODES, _SHOW)}
+def check_nodes(comfy: Comfy, scheduler: str, *, prediction: bool = False) -> None:
+    """prediction: its kind is told. Raises NodeError: the server lacks a node, or has no such sampler."""
+    told = {name: comfy.node(name) for name in (*_NODES, _SHOW, *([_PREDICTION] if prediction else []))}
     if missing := [name for name, node in told.items() if node is None]:
         hint = "Is that a ComfyUI server? All of these are part of it."
         raise NodeError(f"{comfy.host}: the server has no {', '.join(missing)}.", hint=hint)
@@ -86,6 +88,10 @@ def picture_workflow(files: ServerFiles, spec: GenerationSpec, look: Look, drawn
             _LORA, model=model, clip=clip, lora_name=name, strength_model=weight, strength_clip=weight
         )
         model, clip = [f"lora_{number}", 0], [f"lora_{number}", 1]
+    if is_unusual(spec, look):
+        kind = "eps" if look.prediction == "epsilon" else "v_prediction"
+        found["prediction"] = _node(_PREDICTION, model=model, sampling=kind, zsnr=bool(look.zero_snr))
+        model = ["prediction", 0]
     found["negative"] = _node(_TEXT, text=look.negative, clip=clip)
     prompts = list(dict.fromkeys(one.prompt for one in drawn))
     for number, prompt in enumerate(prompts):

@@ -9,12 +9,14 @@ video.mp4              where a video is asked for
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import anyio.to_thread
 from pydantic import Field, model_validator
 
+from specrun.errors import SpecrunError
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
@@ -22,7 +24,9 @@ from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look
 from specrun.spec.kind import NOT_RESULT, Duration, Kind, Lookup, Need, NodeSpec, Problem, Ref, Strict
-from specrun.training.lora.base import is_local, local_place
+from specrun.spec.suggest import listed
+from specrun.training.lora.base import FamilyName, family_of, is_local, local_place
+from specrun.training.lora.prediction import WITH_ZERO_SNR
 
 _STEP = 8
 _COMFY_SIDE = 16
@@ -104,14 +108,18 @@ class GenerationSpec(NodeSpec):
     """These seeds, instead of `seed` and `count`."""
     steps: int = Field(default=30, ge=1, le=1000)
     """Denoising steps."""
-    guidance: float = Field(default=7.5, ge=0, le=100)
-    """How closely the prompt is followed; 1 and less: without the negative prompt."""
+    guidance: float | None = Field(default=None, ge=0, le=100)
+    """How closely the prompt is followed; 1 and less: without the negative prompt. null: 7.5, for FLUX 3.5."""
     size: tuple[int, int] | None = None
     """Width and height, multiples of 8; null: of the picture, or the LoRA's resolution."""
     batch: int = Field(default=1, ge=1, le=256)
     """Pictures made at once; on a ComfyUI server: asked for in one prompt."""
     scheduler: Literal["auto", "ddim", "euler", "euler_a", "dpm++_2m", "unipc", "lms", "heun", "pndm"] = "auto"
     """How noise becomes a picture; auto: the base model's own."""
+    prediction: Literal["auto", "epsilon", "v_prediction"] = "auto"
+    """What the base model predicts; auto: what the LoRA was trained for, or else what the base's scheduler says."""
+    zero_terminal_snr: bool | None = None
+    """Pictures begin with noise alone; null: as the LoRA was trained, or else what the base's scheduler says."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """auto: fp16 on a GPU, fp32 on the CPU."""
     video: VideoOutput | None = None
@@ -150,7 +158,7 @@ class Generation(Kind):
 
     def check(self, spec: GenerationSpec, lookup: Lookup) -> Sequence[Problem]:
         problems = [*_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
-        return [*problems, *_network_problems(spec, lookup)]
+        return [*problems, *_network_problems(spec, lookup), *_prediction_problems(spec, lookup)]
 
     def inputs(self, spec: GenerationSpec) -> Sequence[Need]:
         needs = [Need("lora", Ref("lora_jobs").address(one.lora)) for one in spec.loras]
@@ -236,6 +244,35 @@ def _network_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
     return [
         Problem("lora", f"{name} has network: lokr, which diffusers' pipelines cannot load.", hint) for name in wrong
     ]
+
+
+def _prediction_problems(spec: GenerationSpec, lookup: Lookup) -> Iterator[Problem]:
+    if spec.zero_terminal_snr and spec.prediction == "epsilon":
+        message = "Noise alone says nothing of the noise in it."
+        yield Problem("zero_terminal_snr", message, "Write prediction: v_prediction, or remove it.")
+    if not isinstance(spec.backend, DiffusersGeneration):
+        return
+    jobs = [lookup.spec(Ref("lora_jobs").address(one.lora)) for one in spec.loras]
+    if _family(spec, jobs, Path(lookup.project_dir)) == "flux":
+        for name in ("scheduler", "prediction", "zero_terminal_snr"):
+            if getattr(spec, name) != GenerationSpec.model_fields[name].default:
+                yield Problem(name, "FLUX has its own way from noise to pictures.", f"Remove {name}.")
+        return
+    trained = spec.base_model is None and any(getattr(job, "zero_terminal_snr", None) for job in jobs)
+    wanted = trained if spec.zero_terminal_snr is None else spec.zero_terminal_snr
+    if wanted and spec.scheduler not in ("auto", *WITH_ZERO_SNR):
+        message = f"{spec.scheduler} cannot begin with noise alone (zero_terminal_snr)."
+        yield Problem("scheduler", message, f"Write auto, or {listed(list(WITH_ZERO_SNR))}.")
+
+
+def _family(spec: GenerationSpec, jobs: Sequence[Any], project: Path) -> FamilyName | None:
+    """None: only the run can tell."""
+    named = [spec.base_model] if spec.base_model else [getattr(job, "base_model", None) for job in jobs]
+    for written in named:
+        if written and is_local(written, project) and (place := local_place(written, project)).exists():
+            with suppress(SpecrunError):
+                return family_of(place, written)
+    return None
 
 
 def _comfy_problems(spec: GenerationSpec, lookup: Lookup) -> Iterator[Problem]:

@@ -89,6 +89,7 @@ def _finished(job: Job, trained: Trained, ctx: Context) -> Outputs:
         "target_modules": spec.target_modules if isinstance(spec.target_modules, str) else list(spec.target_modules),
         "text_encoders": list(trained.text_encoders),
         "prediction": trained.predicts,
+        "zero_terminal_snr": trained.zero_snr,
         "steps": trained.steps,
         "dataset_digest": job.records.digest,
         "seed": job.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from specrun.errors import FormatError
+from specrun.spec.suggest import listed
 from specrun.training.looks import Look
 from specrun.training.lora.base import Base
 from specrun.training.lora.families.parts import load_pipeline
+from specrun.training.lora.prediction import WITH_ZERO_SNR, Prediction, prediction_of
 
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -56,7 +59,7 @@ class Pipeline:
     ) -> None:
         self.look, self.device, self.family = look, device, base.family
         self._pipe = load_pipeline(_class(base.family, changes), base, dtype, **_options(base))
-        _set_scheduler(self._pipe, look.scheduler, base)
+        self.prediction = _set_scheduler(self._pipe, look, base)
         self._add(loras)
         self._pipe.to(device)
         self._pipe.set_progress_bar_config(disable=True)
@@ -124,15 +127,32 @@ def _options(base: Base) -> dict[str, Any]:
     return {} if base.single_file else {"safety_checker": None, "requires_safety_checker": False}
 
 
-def _set_scheduler(pipe: Any, name: str, base: Base) -> None:
-    """Raises FormatError: FLUX has only its own."""
+def _set_scheduler(pipe: Any, look: Look, base: Base) -> Prediction:
+    """What the pipeline then asks for. Raises FormatError: FLUX has only its own."""
     import diffusers
 
-    if name != "auto":
-        if base.family == "flux":
-            raise FormatError(f"scheduler: {name} is not for FLUX.", hint="Write scheduler: auto.")
-        kind, settings = SCHEDULERS[name]
-        pipe.scheduler = getattr(diffusers, kind).from_config(pipe.scheduler.config, **settings)
+    own = prediction_of(pipe.scheduler.config)
+    if base.family == "flux":
+        if look.scheduler != "auto":
+            raise FormatError(f"scheduler: {look.scheduler} is not for FLUX.", hint="Write scheduler: auto.")
+        return own
+    asked = prediction_of(pipe.scheduler.config, look.prediction, look.zero_snr)
+    changed = asked.settings() if asked != own else {}
+    name = look.scheduler
+    if name == "auto" and changed and asked.zero_snr and not _knows_zero_snr(type(pipe.scheduler)):
+        name = "ddim"  # as the sample pictures of a training
+    kind, settings = SCHEDULERS.get(name, (type(pipe.scheduler).__name__, {}))
+    chosen = getattr(diffusers, kind)
+    if asked.zero_snr and not _knows_zero_snr(chosen):
+        message = f"scheduler: {name} cannot begin with noise alone, which the base model was trained to do."
+        raise FormatError(message, hint=f"Write scheduler: auto, or {listed(sorted(WITH_ZERO_SNR))}.")
+    if changed or name != "auto":
+        pipe.scheduler = chosen.from_config(pipe.scheduler.config, **{**settings, **changed})
+    return asked
+
+
+def _knows_zero_snr(scheduler: Any) -> bool:
+    return "rescale_betas_zero_snr" in inspect.signature(scheduler.__init__).parameters
 
 
 def _vae_overflows(pipe: Any, dtype: torch.dtype) -> bool:

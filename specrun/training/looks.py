@@ -9,7 +9,9 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own."""
+    """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own.
+
+    prediction, zero_snr: see training.lora.prediction; None: what the base model's scheduler says."""
 
     negative: str
     steps: int
@@ -17,6 +19,8 @@ class Look:
     strength: float
     size_wh: tuple[int, int] | None
     scheduler: str
+    prediction: str | None = None
+    zero_snr: bool | None = None
 
 
 def is_black(picture: Image.Image) -> bool:

@@ -55,6 +55,9 @@ def _picture_nodes() -> dict[str, tuple[Any, ...]]:
             {"ckpt_name": [["tiny.safetensors", "xl/base.safetensors"], {}]}, ["MODEL", "CLIP", "VAE"],
         ),
         "LoraLoader": (loader, ["MODEL", "CLIP"]),
+        "ModelSamplingDiscrete": (
+            {"model": _MODEL, "sampling": [["eps", "v_prediction", "x0"], {}], "zsnr": ["BOOLEAN", {}]}, ["MODEL"],
+        ),
         "CLIPTextEncode": ({"text": _STRING, "clip": _CLIP}, ["CONDITIONING"]),
         "EmptyLatentImage": ({"width": side, "height": side, "batch_size": _int()}, ["LATENT"]),
         "LoadImage": ({"image": [[], {"image_upload": True}]}, ["IMAGE", "MASK"]),

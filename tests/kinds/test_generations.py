@@ -16,6 +16,7 @@ from specrun.kinds.lora_jobs import LoraJobSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Made
+from specrun.training.lora.prediction import WITH_ZERO_SNR
 from tests.support.context import make_context
 from tests.support.still_pictures import frames
 from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
@@ -27,7 +28,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"sd": tiny_sd(folder / "sd"), "sdxl": tiny_sdxl(folder / "sdxl"), "flux": tiny_flux(folder / "flux")}
 
 
-def trained(folder: Path, base: Path, family: Any, name: str = "reef", *, rank: int = 4) -> Made:
+def trained(folder: Path, base: Path, family: Any, name: str = "reef", *, rank: int = 4, **told: Any) -> Made:
     """A job's folder with random weights, written as a training writes it."""
     import torch
 
@@ -38,15 +39,22 @@ def trained(folder: Path, base: Path, family: Any, name: str = "reef", *, rank: 
 
     spec = small_spec(base, rank=rank, alpha=8.0)
     kind = families.family(family)
-    parts = kind.load(find_base(str(base), None, folder), torch.float32)
+    found = find_base(str(base), None, folder)
+    parts = kind.load(found, torch.float32)
     denoiser, component = parts.denoiser, parts.component
     config = network.inject(denoiser, spec, network.denoiser_targets(spec, kind, denoiser), 0, component)
     torch.manual_seed(len(name))
     for _, parameter in network.trainable(denoiser):
         parameter.data = torch.randn_like(parameter) * 0.3
     weights = formats.packed({component: network.adapter_state(denoiser)})
-    described = {"family": family, "base_model": str(base), "base_digest": "d", "trigger": "reefx", "rank": rank}
-    described |= {"alpha": 8, "network": "lora", "resolution": [64, 64], "steps": 3}
+    described = {
+        "family": family,
+        "base_model": str(base),
+        "base_digest": found.digest,
+        "trigger": "reefx",
+        "rank": rank,
+    }
+    described |= {"alpha": 8, "network": "lora", "resolution": [64, 64], "steps": 3, **told}
     folder.mkdir(parents=True)
     metadata = network.metadata({component: config})
     save_lora(folder, weights, described, scale=spec.scale, adapter_metadata=metadata)
@@ -209,6 +217,101 @@ def test_schedulers_make_pictures(tmp_path: Path, bases: dict[str, Path], schedu
     assert outputs.facts["images"] == 1
 
 
+VELOCITY: dict[str, Any] = {"prediction": "v_prediction", "zero_terminal_snr": True}
+
+
+def velocity_base(folder: Path) -> Path:
+    """The same weights as the usual one; its scheduler says what VELOCITY says."""
+    return tiny_sd(folder, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
+
+
+def test_pictures_are_asked_for_as_the_lora_was_trained(tmp_path: Path, bases: dict[str, Path]) -> None:
+    """Whatever the scheduler of its base model says; one that says it needs no telling."""
+    sayer = velocity_base(tmp_path / "sayer")
+    _, right = generated(tmp_path / "a", [trained(tmp_path / "one", sayer, "sd")], lora="reef", base_model=str(sayer))
+    told = trained(tmp_path / "two", bases["sd"], "sd", **VELOCITY)
+    _, found = generated(tmp_path / "b", [told], lora="reef")
+    _, written = generated(tmp_path / "c", [trained(tmp_path / "three", bases["sd"], "sd")], lora="reef", **VELOCITY)
+    _, wrong = generated(tmp_path / "d", [trained(tmp_path / "four", bases["sd"], "sd")], lora="reef")
+    assert abs(pixels(images(right)[0]) - pixels(images(wrong)[0])).max() > 1
+    for folder in (found, written):
+        assert abs(pixels(images(right)[0]) - pixels(images(folder)[0])).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", WITH_ZERO_SNR)
+def test_these_schedulers_begin_with_noise_alone(tmp_path: Path, bases: dict[str, Path], scheduler: str) -> None:
+    fields: dict[str, Any] = {**VELOCITY, "scheduler": scheduler, "steps": 3}
+    outputs, _ = generated(tmp_path, base_model=str(bases["sd"]), **fields)
+    assert outputs.facts["images"] == 1
+
+
+def test_a_base_whose_scheduler_cannot_begin_with_noise_alone_gets_another(tmp_path: Path) -> None:
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_sd(tmp_path / "base"), local_files_only=True)
+    pipe.scheduler = PNDMScheduler.from_config(pipe.scheduler.config, skip_prk_steps=True)
+    pipe.save_pretrained(tmp_path / "base")
+    lora = trained(tmp_path / "one", tmp_path / "base", "sd", **VELOCITY)
+    _, found = generated(tmp_path / "a", [lora], lora="reef")
+    sayer = velocity_base(tmp_path / "sayer")
+    _, right = generated(tmp_path / "b", [trained(tmp_path / "two", sayer, "sd")], lora="reef", base_model=str(sayer))
+    assert abs(pixels(images(right)[0]) - pixels(images(found)[0])).max() <= 1
+    with pytest.raises(FormatError, match="heun cannot begin with noise alone"):
+        generated(tmp_path / "c", [lora], lora="reef", scheduler="heun")
+
+
+def test_loras_of_different_predictions_are_told_apart(tmp_path: Path, bases: dict[str, Path]) -> None:
+    loras = [
+        trained(tmp_path / "one", bases["sd"], "sd", "one", **VELOCITY),
+        trained(tmp_path / "two", bases["sd"], "sd", "two", prediction="epsilon", zero_terminal_snr=False),
+    ]
+    both = [{"lora": "one"}, {"lora": "two"}]
+    with pytest.raises(FormatError, match="one for v_prediction, two for epsilon"):
+        generated(tmp_path / "a", loras, lora=both)
+    generated(tmp_path / "b", loras, lora=both, **VELOCITY)
+
+
+def test_a_lora_of_another_base_leaves_the_prediction_to_it_and_says_so(tmp_path: Path, bases: dict[str, Path]) -> None:
+    lora = trained(tmp_path / "job", velocity_base(tmp_path / "sayer"), "sd", **VELOCITY)
+    outputs, _ = generated(tmp_path / "a", [lora], lora="reef", base_model=str(bases["sd"]))
+    assert "reef was trained for v_prediction" in outputs.notes[0]
+
+
+@pytest.mark.parametrize(("family", "usual"), [("sd", "7.5"), ("flux", "3.5")])
+def test_guidance_is_the_usual_one_of_the_family(
+    tmp_path: Path, bases: dict[str, Path], family: str, usual: str
+) -> None:
+    _, folder = generated(tmp_path / "a", base_model=str(bases[family]), guidance=None)
+    _, written = generated(tmp_path / "b", base_model=str(bases[family]), guidance=float(usual))
+    assert Image.open(images(folder)[0]).info["guidance"] == usual
+    assert images(folder)[0].name == images(written)[0].name
+
+
+class Lookup:
+    def __init__(self, project_dir: Path, **jobs: LoraJobSpec) -> None:
+        self.project_dir, self.jobs = project_dir, jobs
+
+    def spec(self, address: str) -> Any:
+        return self.jobs.get(address.removeprefix("lora_jobs."))
+
+    def kind_of(self, address: str) -> None:
+        return None
+
+
+def problems(lookup: Lookup, **fields: Any) -> dict[str, str]:
+    found = Generation().check(GenerationSpec.model_validate({"prompts": ["a"], **fields}), lookup)  # type: ignore[arg-type]
+    return {problem.path: problem.message for problem in found}
+
+
+def test_schedulers_that_do_not_fit_are_told_before_anything_runs(tmp_path: Path, bases: dict[str, Path]) -> None:
+    job = LoraJobSpec(dataset="reef", base_model=str(bases["sd"]), prediction="v_prediction", zero_terminal_snr=True)
+    lookup = Lookup(tmp_path, reef=job, flux=LoraJobSpec(dataset="reef", base_model=str(bases["flux"])))
+    assert set(problems(lookup, lora="reef", scheduler="lms")) == {"scheduler"}
+    assert problems(lookup, lora="reef", scheduler="euler") == {}
+    assert set(problems(lookup, lora="flux", scheduler="euler", prediction="epsilon")) == {"scheduler", "prediction"}
+    assert set(problems(lookup, lora="reef", prediction="epsilon", zero_terminal_snr=True)) == {"zero_terminal_snr"}
+
+
 def test_the_sheet_has_a_row_for_each_prompt_and_picture_and_a_column_for_each_seed() -> None:
     assert rows_of([(prompt, seed) for prompt in "ab" for seed in (1, 2, 3)]) == [[0, 1, 2], [3, 4, 5]]
     with_frames = [(prompt, seed) for prompt in "ab" for seed in (1, 2) for _ in range(2)]
@@ -218,15 +321,6 @@ def test_the_sheet_has_a_row_for_each_prompt_and_picture_and_a_column_for_each_s
 
 
 def test_lokr_weights_are_refused_before_anything_runs() -> None:
-    class Lookup:
-        project_dir = Path()
-
-        def spec(self, address: str) -> Any:
-            return {"lora_jobs.reef": LoraJobSpec(dataset="reef", base_model="a/b", network="lokr")}.get(address)
-
-        def kind_of(self, address: str) -> None:
-            return None
-
-    spec = GenerationSpec(prompts=["a"], lora="reef")
-    (problem,) = Generation().check(spec, Lookup())  # type: ignore[arg-type]
-    assert "reef has network: lokr" in problem.message
+    lookup = Lookup(Path(), reef=LoraJobSpec(dataset="reef", base_model="a/b", network="lokr"))
+    (message,) = problems(lookup, lora="reef").values()
+    assert "reef has network: lokr" in message

@@ -123,6 +123,23 @@ def test_weights_are_uploaded_once_and_loaded_with_their_strength(tmp_path: Path
     assert first["lora_name"].startswith("specrun/")
 
 
+def test_the_prediction_that_weights_were_trained_for_is_told_to_the_server(tmp_path: Path) -> None:
+    lora = trained(tmp_path / "one")
+    told = json.loads((lora.folder / "lora.json").read_text())
+    (lora.folder / "lora.json").write_text(
+        json.dumps({**told, "prediction": "v_prediction", "zero_terminal_snr": True})
+    )
+    with comfy_double() as server:
+        generated(tmp_path / "a", server, [lora], lora="reef")
+        (workflow,) = workflows(server)
+    (node,) = nodes_of(workflow, "ModelSamplingDiscrete")
+    assert (node["model"], node["sampling"], node["zsnr"]) == (["lora_0", 0], "v_prediction", True)
+    assert [one["model"] for one in nodes_of(workflow, "KSampler")] == [["prediction", 0]]
+    with comfy_double() as server:
+        generated(tmp_path / "b", server, [trained(tmp_path / "two")], lora="reef")
+        assert not nodes_of(workflows(server)[0], "ModelSamplingDiscrete")
+
+
 def test_weights_that_the_server_has_already_are_named(tmp_path: Path) -> None:
     with comfy_double(loras=["styles\\ink.safetensors"]) as server:
         generated(tmp_path, server, backend={"loras": [{"file": "ink", "weight": -0.5}]})

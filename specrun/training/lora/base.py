@@ -27,6 +27,8 @@ FAMILY_TITLES: dict[FamilyName, str] = {
     "sdxl": "Stable Diffusion XL",
     "flux": "FLUX.1",
 }
+USUAL_GUIDANCE: dict[FamilyName, float] = {"sd": 7.5, "sdxl": 7.5, "flux": 3.5}
+"""How closely pictures of a generation follow their prompt where nothing is said."""
 _DENOISERS: dict[FamilyName, tuple[str, int]] = {"sd": ("unet", 4), "sdxl": ("unet", 4), "flux": ("transformer", 64)}
 """Its folder, and how many channels one takes that makes pictures out of noise alone."""
 _LOOKED_AT = (

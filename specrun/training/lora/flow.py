@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from specrun.training.lora.prediction import Prediction
 from specrun.training.lora.settings import LoraTraining
 
 _LOGIT_MEAN, _LOGIT_STD, _MODE_SCALE = 0.0, 1.0, 1.29
@@ -27,8 +28,8 @@ class FlowMatching:
     weighting: str
 
     @property
-    def predicts(self) -> str:
-        return "flow"
+    def prediction(self) -> Prediction:
+        return Prediction("flow", zero_snr=False)
 
     @property
     def timesteps(self) -> int:

@@ -56,6 +56,8 @@ _VERSIONS: Mapping[FamilyName, tuple[str, str]] = {
     "flux": ("flux1", "flux-1-dev"),
 }
 """As kohya's scripts and the ModelSpec call them."""
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
+"""As the ModelSpec calls them; of flow matching it says nothing."""
 
 
 def packed(states: Mapping[str, Mapping[str, torch.Tensor]]) -> State:
@@ -187,6 +189,9 @@ def kohya_metadata(described: Mapping[str, Any], versions: Mapping[str, str]) ->
         "modelspec.architecture": f"{architecture}/lora",
         "modelspec.trigger_phrase": described["trigger"] or "",
     }
+    if (kind := described.get("prediction")) in _PREDICTIONS:
+        values["modelspec.prediction_type"] = _PREDICTIONS[kind]
+        values["ss_zero_terminal_snr"] = described["zero_terminal_snr"]
     return {**{key: str(value) for key, value in values.items()}, **plain_metadata(described, versions)}
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from specrun.errors import NodeError
+from specrun.training.lora.prediction import Prediction, prediction_of
 from specrun.training.lora.settings import LoraTraining
 
 
@@ -27,7 +28,7 @@ class Noising(Protocol):
     """How pictures become noise, and what the denoiser is asked for. Timesteps: (n,), high ones are noisy."""
 
     @property
-    def predicts(self) -> str: ...
+    def prediction(self) -> Prediction: ...
 
     @property
     def timesteps(self) -> int:
@@ -70,10 +71,10 @@ def loss_of(
 
 @dataclass(frozen=True)
 class Diffusion:
-    """scheduler: a DDPMScheduler. predicts: epsilon or v_prediction."""
+    """scheduler: a DDPMScheduler."""
 
     scheduler: Any
-    predicts: str
+    prediction: Prediction
     min_snr_gamma: float | None
     noise_offset: float
 
@@ -92,7 +93,7 @@ class Diffusion:
         return found
 
     def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        if self.predicts == "epsilon":
+        if self.prediction.kind == "epsilon":
             return noise
         found: torch.Tensor = self.scheduler.get_velocity(latents, noise, timesteps)
         return found
@@ -103,7 +104,7 @@ class Diffusion:
         kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
         snr = kept / (1 - kept)
         least = snr.clamp(max=self.min_snr_gamma)
-        return least / (snr + 1) if self.predicts == "v_prediction" else least / snr
+        return least / (snr + 1) if self.prediction.kind == "v_prediction" else least / snr
 
     def for_pictures(self, steps: int, latents: torch.Tensor) -> Any:
         from diffusers import DDIMScheduler
@@ -118,14 +119,14 @@ def make_diffusion(base_scheduler: Any, spec: LoraTraining) -> Diffusion:
     from diffusers import DDPMScheduler
 
     config = dict(base_scheduler.config)
-    predicts = spec.prediction if spec.prediction != "auto" else str(config.get("prediction_type", "epsilon"))
-    if predicts not in ("epsilon", "v_prediction"):
-        raise NodeError(f"the base model predicts {predicts}, which cannot be trained.", hint="Write prediction.")
-    rescaled = config.get("rescale_betas_zero_snr", False) if spec.zero_terminal_snr is None else spec.zero_terminal_snr
-    if rescaled and predicts == "epsilon":
+    kind = None if spec.prediction == "auto" else spec.prediction
+    found = prediction_of(config, kind, spec.zero_terminal_snr)
+    if found.kind not in ("epsilon", "v_prediction"):
+        raise NodeError(f"the base model predicts {found.kind}, which cannot be trained.", hint="Write prediction.")
+    if found.zero_snr and found.kind == "epsilon":
         raise NodeError(
             "zero_terminal_snr: the last timestep holds no picture, so its noise teaches nothing.",
             hint="Write prediction: v_prediction for a base that predicts it, or zero_terminal_snr: false.",
         )
-    changed = {"prediction_type": predicts, "rescale_betas_zero_snr": rescaled}
-    return Diffusion(DDPMScheduler.from_config(config, **changed), predicts, spec.min_snr_gamma, spec.noise_offset)
+    scheduler = DDPMScheduler.from_config(config, **found.settings())
+    return Diffusion(scheduler, found, spec.min_snr_gamma, spec.noise_offset)

@@ -28,6 +28,7 @@ class Trained:
     adapter_metadata: str
     text_encoders: tuple[str, ...]
     predicts: str
+    zero_snr: bool
     steps: int
     validation_loss: float | None
     notes: tuple[str, ...]
@@ -41,7 +42,8 @@ def trained_by(training: Training) -> Trained:
         magnitudes=dora.magnitudes_for_readers(weights, training.learning, training.job.spec.scale),
         adapter_metadata=training.adapter_metadata(),
         text_encoders=tuple(name for name in training.learning if name != training.parts.component),
-        predicts=training.noising.predicts,
+        predicts=training.noising.prediction.kind,
+        zero_snr=training.noising.prediction.zero_snr,
         steps=training.progress.step,
         validation_loss=losses[-1] if losses else None,
         notes=training.records.notes,

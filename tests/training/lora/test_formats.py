@@ -262,6 +262,15 @@ def test_both_files_say_what_they_are(trained: Any) -> None:
     assert "diffusers" in json.loads(told["specrun.versions"])
 
 
+@pytest.mark.parametrize(("kind", "called"), [("v_prediction", "v"), ("epsilon", "epsilon")])
+def test_kohyas_file_says_what_is_predicted(kind: str, called: str) -> None:
+    described = {"network": "lora", "rank": 4, "alpha": 4, "family": "sdxl", "base_model": "b", "base_digest": "d"}
+    described |= {"resolution": [64, 64], "steps": 3, "trigger": None}
+    told = formats.kohya_metadata({**described, "prediction": kind, "zero_terminal_snr": kind == "v_prediction"}, {})
+    assert (told["modelspec.prediction_type"], told["ss_zero_terminal_snr"]) == (called, str(kind == "v_prediction"))
+    assert "modelspec.prediction_type" not in formats.kohya_metadata({**described, "prediction": "flow"}, {})
+
+
 def test_a_rank_above_a_layers_width_names_the_layer(sd: Path) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(sd, local_files_only=True)
     spec = small_spec(sd, rank=64)

@@ -20,9 +20,9 @@ def diffusion(spec: dict[str, Any], **scheduler: Any) -> Diffusion:
 
 
 def test_the_base_says_what_it_predicts_and_the_spec_wins() -> None:
-    assert diffusion({}).predicts == "epsilon"
-    assert diffusion({}, prediction_type="v_prediction").predicts == "v_prediction"
-    assert diffusion({"prediction": "v_prediction"}).predicts == "v_prediction"
+    assert diffusion({}).prediction.kind == "epsilon"
+    assert diffusion({}, prediction_type="v_prediction").prediction.kind == "v_prediction"
+    assert diffusion({"prediction": "v_prediction"}).prediction.kind == "v_prediction"
 
 
 def test_velocity_is_what_leads_from_noise_to_the_picture() -> None:
@@ -79,4 +79,4 @@ def test_offset_noise_shifts_whole_channels() -> None:
 def test_a_velocity_base_with_no_signal_at_the_end_trains(tmp_path: Path) -> None:
     base = tiny_sd(tmp_path / "base", prediction_type="v_prediction", rescale_betas_zero_snr=True)
     spec = small_spec(base, max_steps=2, min_snr_gamma=5.0)
-    assert train(*make_job(tmp_path, spec, pictures(tmp_path / "images"))).noising.predicts == "v_prediction"
+    assert train(*make_job(tmp_path, spec, pictures(tmp_path / "images"))).noising.prediction.kind == "v_prediction"
