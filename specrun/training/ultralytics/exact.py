@@ -1,6 +1,6 @@
 """Going on after an interruption as if there had been none, on the CPU.
 
-    <folder>/.work/exact/<epoch>.pt     written before last.pt of that epoch; the two newest are kept
+    <folder>/.work/exact/<epoch>.state     written before last.pt of that epoch; the two newest are kept
 
 The library's own last.pt is not enough: it holds the averaged weights in half precision in place of the trained ones,
 no random states, no gradients that were gathered for a step yet to come, and not where in the data it was.
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +74,8 @@ class ExactResume:
         import torch
         from ultralytics.utils.torch_utils import unwrap_model
 
+        from specrun.training.ultralytics.tensor_file import write_state
+
         model = unwrap_model(trainer.model)
         content = {
             "batch": trainer.batch_size,
@@ -91,20 +91,23 @@ class ExactResume:
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / "next.part"
-        with _without_checksums():
-            torch.save(content, partial)
-        os.replace(partial, self._folder / f"{trainer.epoch}.pt")
-        for path in self._folder.glob("*.pt"):
+        # The file that is no longer needed is written over.
+        for path in self._folder.glob("*.state"):
             if int(path.stem) <= trainer.epoch - _KEPT:
-                path.unlink()
+                os.replace(path, partial)
+        write_state(content, partial)
+        os.replace(partial, self._folder / f"{trainer.epoch}.state")
 
     def _load(self, trainer: Any) -> dict[str, Any] | None:
-        import torch  # heavy
+        from specrun.training.ultralytics.tensor_file import read_state
 
-        path = self._folder / f"{trainer.start_epoch - 1}.pt"
+        path = self._folder / f"{trainer.start_epoch - 1}.state"
         if not path.is_file():
             return None
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        try:
+            saved: dict[str, Any] = read_state(path)
+        except ValueError:  # the machine went down: the library's own last.pt must do
+            return None
         return saved if saved["batch"] == trainer.batch_size else None
 
     def _restore(self, trainer: Any, saved: dict[str, Any]) -> None:
@@ -127,22 +130,6 @@ class ExactResume:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(of_torch)
-
-
-@contextmanager
-def _without_checksums() -> Iterator[None]:
-    """They take half of the time; a file that was cut off is known by its missing directory."""
-    from torch import serialization  # heavy
-
-    if not hasattr(serialization, "set_crc32_options"):  # before torch 2.6
-        yield
-        return
-    before = serialization.get_crc32_options()
-    serialization.set_crc32_options(False)
-    try:
-        yield
-    finally:
-        serialization.set_crc32_options(before)
 
 
 def _refill(dataset: Any, buffer: list[int]) -> None:
