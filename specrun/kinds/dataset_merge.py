@@ -12,7 +12,7 @@ from bson import ObjectId
 from specrun.clients.fiftyone.digests import doc_entry, entries_digest, label_docs, split_of
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.labels_to_docs import labels_to_docs
-from specrun.clients.fiftyone.layout import MARK, SPLITS
+from specrun.clients.fiftyone.layout import MARK, SPLITS, WRITTEN
 from specrun.clients.fiftyone.project_database import Database, field_value, utc_now
 from specrun.clients.fiftyone.sample_docs import new_sample_doc, sample_projection
 from specrun.clients.fiftyone.writer import BulkWriter, as_type, delete_samples
@@ -306,10 +306,10 @@ class Merge:
         fields: Mapping[str, Any],
         former: Mapping[str, Any] = NOTHING,
     ) -> dict[str, Any]:
-        """former: what was noted last; the caption's note stays as the captions left it."""
+        """former: what was noted last; what captions and predictions noted stays as they left it."""
         sample, split_spec = incoming.sample, self._spec.split
         return {
-            **({CAPTION: former[CAPTION]} if CAPTION in former else {}),
+            **{note: former[note] for note in (CAPTION, WRITTEN) if note in former},
             "key": sample.key,
             "name": sample.name,
             "digest": sample.digest,

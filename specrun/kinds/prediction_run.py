@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from specrun.errors import NodeError
@@ -17,7 +18,7 @@ from specrun.kinds.prediction_field import field_name, refuse_foreign_field, rem
 from specrun.kinds.prediction_files import PredictionFiles
 from specrun.kinds.prediction_images import read_for_model
 from specrun.kinds.prediction_memory import PredictionMemory
-from specrun.kinds.prediction_old_fields import remember_digest, take_away_old_fields
+from specrun.kinds.prediction_old_fields import is_as_last_made, take_away_old_fields
 from specrun.kinds.prediction_pixels import open_for_model
 from specrun.kinds.prediction_samples import choose
 from specrun.kinds.prediction_spec import PredictionSpec
@@ -31,6 +32,7 @@ _LABELS_VERSION = 2
 _TAGS_VERSION = 3
 """Of models that classify images."""
 _THRESHOLD = 0.25
+_NAMED = 3
 _UNWRITTEN = 32
 """Images whose labels wait for their files; more would fill the memory where files are slower than the model."""
 
@@ -205,28 +207,38 @@ class PredictionRun:
     def _write_labels(
         self, chosen: Sequence[Sample], others: Sequence[str], memory: PredictionMemory
     ) -> tuple[str, tuple[str, ...]]:
-        """Into the dataset; images that this node covered last time and no longer does lose their labels.
+        """Into the dataset, but not over what people made of them; images that this node covered last time and no
+        longer does lose their labels.
 
-        Returns the digest of the field, and notes on fields that it wrote before. Reading the parts now spares the next
-        plan from reading them.
+        Returns the digest of the field, and notes. Reading the parts now spares the next plan from reading them.
         """
         from specrun.clients.fiftyone import database  # loads pymongo
+        from specrun.clients.fiftyone.label_writer import write_labels  # as above
 
         self._ctx.progress(0, None, "images", "writing labels into FiftyOne")
         given_up = sorted(memory.covered_before() & set(others))
+        rows = chain(((sample.key, memory.labels(sample)) for sample in chosen), ((key, ()) for key in given_up))
         with database(self._ctx) as db:
             name = str(self._on.facts["name"])
             refuse_foreign_field(self._field, self._on, db, self._ctx)
+            ours = is_as_last_made(self._field, name, db, self._ctx)
             remember_field(self._field, name, self._ctx)
-            db.write_labels(name, self._field, ((sample.key, memory.labels(sample)) for sample in chosen))
-            if given_up:
-                db.write_labels(name, self._field, ((key, ()) for key in given_up))
+            written = write_labels(db, name, self._field, rows, ours=ours)
             digest = db.parts(name).get(f"field:{self._field}", "")
-            remember_digest(self._field, name, digest, self._ctx)
             notes = take_away_old_fields(self._field, name, db, self._ctx)
             if notes:
                 db.parts(name)  # read now, as above
-            return digest, notes
+            return digest, (*_kept(written.kept, self._field), *notes)
+
+
+def _kept(names: Sequence[str], field: str) -> Iterator[str]:
+    if names:
+        whose = "images keep" if len(names) > 1 else "image keeps"
+        shown = f"{', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
+        yield (
+            f"{len(names)} {whose} the labels that people changed or tagged in {field} in FiftyOne: {shown}; "
+            "another label_field takes the model's for all, and the files hold them anyway"
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from specrun.clients.fiftyone import Database
+from specrun.clients.fiftyone.label_writer import Written, write_labels
 from specrun.clients.mongod_binary import find_mongod
 from specrun.errors import MissingDependency, NodeError
 from specrun.model.address import parse_address
@@ -242,9 +243,9 @@ def test_a_where_that_matches_nothing_is_an_error(
 def test_labels_drawn_in_fiftyone_annotate_a_sample(project: DatasetProject, database: Database) -> None:
     samples = [project.sample("a", annotated=False), project.sample("b", square())]
     project.apply(samples)
-    database.write_labels(project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
+    write_labels(database, project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
     assert [s.annotated for s in database.samples(project.name)] == [False, True]
-    database.write_labels(project.name, "ground_truth", [("photos/a.png", [square()])])
+    write_labels(database, project.name, "ground_truth", [("photos/a.png", [square()])])
     for field in ("ground_truth", "predictions", None):
         assert [s.annotated for s in database.samples(project.name, field)] == [True, True]
     project.apply(samples)
@@ -454,7 +455,7 @@ def test_a_dataset_of_a_dataset_classifies_what_people_mended(project: DatasetPr
 
 def test_an_evaluation_changes_no_digest(project: DatasetProject, database: Database) -> None:
     project.apply([project.sample("a", square(), square("Porites", 12))])
-    database.write_labels(project.name, "predictions", [("photos/a.png", [square(score=0.9)])])
+    write_labels(database, project.name, "predictions", [("photos/a.png", [square(score=0.9)])])
     before = database.parts(project.name)
     dataset = database.dataset(project.name)
     dataset.evaluate_detections("predictions", gt_field="ground_truth", eval_key="ev", use_boxes=True)
@@ -467,9 +468,9 @@ def test_predictions_are_a_part_of_their_own(project: DatasetProject, database: 
     samples = [project.sample("a", square())]
     project.apply(samples)
     before = database.parts(project.name)
-    written = database.write_labels(project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
+    written = write_labels(database, project.name, "predictions", [("photos/a.png", [square(score=0.5)])])
     after = database.parts(project.name)
-    assert written == 1
+    assert written == Written(1, ())
     assert {part: after[part] for part in before} == before
     assert after.keys() - before.keys() == {"field:predictions"}
     assert project.labels(database, "a", "predictions")[0].score == 0.5
@@ -480,7 +481,7 @@ def test_predictions_are_a_part_of_their_own(project: DatasetProject, database: 
 def test_writing_to_an_unknown_sample_is_an_error(project: DatasetProject, database: Database) -> None:
     project.apply([project.sample("a", square())])
     with pytest.raises(NodeError, match="it has no sample nobody"):
-        database.write_labels(project.name, "predictions", [("nobody", [square()])])
+        write_labels(database, project.name, "predictions", [("nobody", [square()])])
 
 
 def test_an_unknown_label_field_names_the_known_ones(project: DatasetProject, database: Database) -> None:

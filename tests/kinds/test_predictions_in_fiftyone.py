@@ -87,10 +87,59 @@ def test_a_field_that_people_changed_tagged_or_evaluated_stays(seen: dict[str, A
     renamed = seen["renamed"]
     fields, said = renamed["changed"]
     assert fields == ["renamed_2", "renamed_3"]
-    assert "renamed_2, which it wrote before, stays in FiftyOne: its labels were changed there; delete it" in said[0]
+    assert (
+        "renamed_2, which it wrote before, stays in FiftyOne: labels of 1 image were changed or tagged there; del"
+        in said[0]
+    )
     fields, said = renamed["tagged"]
     assert fields == ["renamed_2", "renamed_3", "renamed_4"]
-    assert "labels in it bear tags" in said[1]
+    assert "labels of 1 image were changed or tagged there" in said[1]
     fields, said = renamed["evaluated"]
     assert fields == ["renamed_2", "renamed_3", "renamed_4", "renamed_5"]
     assert "it was evaluated there" in said[2]
+
+
+def test_labels_that_people_mended_in_the_field_stay_when_another_model_answers(seen: dict[str, Any]) -> None:
+    mended = seen["mended"]
+    assert mended["before"] == {
+        "a.png": [["small", 0.95], ["large", 0.9]],
+        "b.png": [["large", 0.9]],
+        "c.png": [["large", 0.9]],
+    }
+    assert mended["one"] == {
+        "a.png": [["large", 0.95], ["large", 0.9]],
+        "b.png": [["large", 0.8]],
+        "c.png": [["large", 0.8]],
+    }
+    assert mended["two"] == {"a.png": [["large", 0.95], ["large", 0.9]], "b.png": [], "c.png": [["large", 0.9]]}
+    assert mended["said"][:2] == [
+        [],
+        [
+            "1 image keeps the labels that people changed or tagged in edited in FiftyOne: a.png; another label_field"
+            " takes the model's for all, and the files hold them anyway"
+        ],
+    ]
+    assert mended["said"][2][0].startswith("2 images keep the labels")
+
+
+def test_files_hold_what_the_model_says_of_images_that_people_mended(seen: dict[str, Any]) -> None:
+    assert seen["mended"]["in_files"][:2] == [[0.9, 0.9, 0.9], [0.8, 0.8, 0.8]]
+
+
+def test_what_nobody_mended_is_known_after_an_import_of_the_dataset(seen: dict[str, Any]) -> None:
+    assert seen["mended"]["after_import"]["c.png"] == [["large", 0.8]]
+
+
+def test_labels_that_somebody_tagged_stay(seen: dict[str, Any]) -> None:
+    assert seen["mended"]["tagged"]["c.png"] == [["large", 0.8]]
+
+
+def test_another_field_takes_all_answers_and_the_mended_one_stays(seen: dict[str, Any]) -> None:
+    mended = seen["mended"]
+    assert mended["elsewhere"]["a.png"] == [["small", 0.95], ["large", 0.8]]
+    assert mended["fields"] == ["edited", "edited_2"]
+    assert "labels of 3 images were changed or tagged there" in mended["said"][5][0]
+
+
+def test_a_field_that_was_deleted_is_filled_whole(seen: dict[str, Any]) -> None:
+    assert seen["mended"]["deleted"] == seen["mended"]["before"]

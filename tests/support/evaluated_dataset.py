@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from specrun.clients.fiftyone import Database, database
+from specrun.clients.fiftyone.label_writer import write_labels
 from specrun.formats.samples import save_samples
 from specrun.kinds.datasets import Dataset, DatasetSpec
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
@@ -93,7 +94,7 @@ def _predicted(
     place.mkdir(parents=True)
     found = [replace(sample, labels=labels[sample.name]) for sample in samples]
     save_samples(place / "predictions.jsonl", found, folder)
-    db.write_labels(NAME, name, ((sample.key, sample.labels) for sample in found))
+    write_labels(db, NAME, name, ((sample.key, sample.labels) for sample in found))
     described = {"classes": ["small", "large"], "label_field": name, "threshold": 0.01, **facts}
     return Made(parse_address(f"predictions.{name}"), "predictions.prediction", place, "d", described)
 

@@ -3,7 +3,7 @@
     python predicted_dataset.py FOLDER
 
 Makes a dataset of three images, predicts on two, evaluates, moves one to another split, predicts again,
-deletes the label field, renames fields; prints as JSON what was seen on the way.
+deletes the label field, renames fields, mends labels; prints as JSON what was seen on the way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 import specrun.training.predictor
 from specrun.clients.fiftyone import Database, database
 from specrun.errors import NodeError
-from specrun.formats.samples import save_samples
+from specrun.formats.samples import load_samples, save_samples
 from specrun.kinds.datasets import Dataset, DatasetSpec
 from specrun.kinds.evaluations import Evaluation, EvaluationSpec
 from specrun.kinds.predictions import Prediction, PredictionSpec
@@ -38,22 +38,26 @@ _MEMORY = DictMemory()
 
 
 class _Predictor:
-    """Finds the square of `a` as it is and, on every image, one more at the bottom."""
+    """Finds the square of `a` as it is and, on every image, one more at the bottom, of which each model is
+    certain in its own way."""
 
     classes = ("small", "large")
+
+    def __init__(self, model: Made) -> None:
+        self._score = 0.9 if model.address.name == "m" else 0.8
 
     def predict(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, tuple[AnyLabel, ...]]]:
         for sample in samples:
             bitmap = np.ones((4, 4), dtype=bool)
-            found = [Mask(label="large", score=0.9, bitmap=bitmap, left=20, top=20)]
+            found = [Mask(label="large", score=self._score, bitmap=bitmap, left=20, top=20)]
             if sample.name == "a.png":
                 found.insert(0, Mask(label="small", score=0.95, bitmap=bitmap, left=2, top=2))
             yield sample, tuple(found)
 
 
-def _source(tmp_path: Path) -> Made:
+def _source(tmp_path: Path, **fields: Any) -> Made:
     folder = tmp_path / "outputs" / "sources" / "tiles"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     ring = np.array([[2, 2], [6, 2], [6, 6], [2, 6]], dtype=float)
     samples = []
     for number, (name, split) in enumerate([("a.png", "val"), ("b.png", "val"), ("c.png", "train")]):
@@ -70,6 +74,7 @@ def _source(tmp_path: Path) -> Made:
                 size_wh=(32, 32),
                 split=split,
                 labels=labels,
+                fields=fields,
             )
         )
     save_samples(folder / "samples.jsonl", samples, tmp_path)
@@ -158,19 +163,58 @@ def _renamed_fields(folder: Path, db: Database, dataset: Made, model: Made) -> d
     return seen
 
 
+def _mended(folder: Path, db: Database, dataset: Made, model: Made) -> dict[str, Any]:
+    """People change labels in the field that a node writes, and then another model answers."""
+    samples, models = db.mongo[db.layout(_NAME).collection], {"m": model, "n": _model(folder, "n")}
+    said: list[list[str]] = []
+    in_files: list[list[float | None]] = []
+
+    def change(image: str, **values: Any) -> None:
+        samples.update_one({"filepath": {"$regex": image}}, {"$set": {f"edited.{k}": v for k, v in values.items()}})
+
+    def predict(name: str, field: str = "edited") -> dict[str, list[tuple[str, float | None]]]:
+        made = {"model": [models[name]], "on": [dataset]}
+        context = make_context(folder, "predictions.e", made=made, memory=_MEMORY)
+        outputs = Prediction().run(PredictionSpec(model="models.m", on="datasets.tiles", label_field=field), context)
+        said.append([note for note in outputs.notes if "edited" in note])
+        kept = load_samples(context.staging / "predictions.jsonl", folder)
+        in_files.append([sample.labels[-1].score for sample in kept])
+        return {s.name: [(label.label, label.score) for label in s.labels] for s in db.samples(_NAME, field)}
+
+    seen: dict[str, Any] = {"before": predict("m")}
+    change("a.png", **{"detections.0.label": "large"})
+    seen["one"] = predict("n")
+    change("b.png", detections=[])
+    seen["two"] = predict("m")
+    source = _source(folder, year=2021)
+    _import(folder, source)  # what the dataset notes of a sample is written anew
+    seen["after_import"] = predict("n")
+    change("c.png", **{"detections.0.tags": ["look"]})
+    seen["tagged"] = predict("m")
+    seen["elsewhere"] = predict("n", "edited_2")
+    seen["fields"] = sorted(field for field in db.layout(_NAME).label_fields if field.startswith("edited"))
+    db.dataset(_NAME).delete_sample_field("edited")
+    seen["deleted"] = predict("m")
+    return {**seen, "said": said, "in_files": in_files}
+
+
 def _dataset(folder: Path) -> Made:
-    context = make_context(folder, "datasets.tiles", made={"source": [_source(folder)]})
+    return _import(folder, _source(folder))
+
+
+def _import(folder: Path, source: Made) -> Made:
+    context = make_context(folder, "datasets.tiles", made={"source": [source]})
     spec = DatasetSpec.model_validate({"from": "sources.tiles", "name": _NAME})
     return _made(context, "datasets.dataset", Dataset().run(spec, context))
 
 
-def _model(folder: Path) -> Made:
-    weights = folder / "outputs" / "models" / "m" / "weights"
+def _model(folder: Path, name: str = "m") -> Made:
+    weights = folder / "outputs" / "models" / name / "weights"
     weights.mkdir(parents=True)
-    (weights / "best.pt").write_bytes(b"weights")
+    (weights / "best.pt").write_bytes(f"weights of {name}".encode())
     facts = {"task": "segment", "classes": ["small", "large"], "imgsz": 64}
     artifacts = (Artifact("best", "checkpoint", "weights/best.pt"),)
-    return Made(parse_address("models.m"), "models.ultralytics", weights.parent, "d", facts, {}, artifacts)
+    return Made(parse_address(f"models.{name}"), "models.ultralytics", weights.parent, "d", facts, {}, artifacts)
 
 
 def _labels(db: Database) -> dict[str, list[tuple[str, float | None]]]:
@@ -206,7 +250,7 @@ def _evaluate(folder: Path, predictions: Made, dataset: Made) -> Any:
 
 
 def main(folder: Path) -> dict[str, Any]:
-    specrun.training.predictor.open_predictor = lambda *arguments: _Predictor()  # type: ignore[assignment]
+    specrun.training.predictor.open_predictor = lambda model, *others: _Predictor(model)  # type: ignore[assignment]
     seen: dict[str, Any] = {}
     with database(make_context(folder, "evaluations.e")) as db:
         dataset, model = _dataset(folder), _model(folder)
@@ -229,6 +273,7 @@ def main(folder: Path) -> dict[str, Any]:
         db.dataset(_NAME).delete_sample_field("found")
         seen["observed_without_field"] = _observe(folder, outputs)
         seen["renamed"] = _renamed_fields(folder, db, dataset, model)
+        seen["mended"] = _mended(folder, db, dataset, model)
     return seen
 
 

@@ -11,6 +11,8 @@ from specrun.errors import NodeError
 
 MARK = "specrun"
 """Key of our entry in `dataset.info`, and of our field in each sample."""
+WRITTEN = "written"
+"""Key within our field of a sample: label field → digest of the labels that a node other than the dataset's wrote."""
 SPLITS = ("train", "val", "test")
 
 _LIST_CLASSES = {name: family for family, name in FIELD_CLASSES.items()}

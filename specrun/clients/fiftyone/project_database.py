@@ -14,17 +14,15 @@ from typing import Any
 from specrun.clients.fiftyone.connection import Connection, Secret, connect, import_fiftyone, release_fiftyone
 from specrun.clients.fiftyone.digests import CAPTIONS, Snapshot, sample_parts
 from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields
-from specrun.clients.fiftyone.labels_to_docs import count_families, labels_to_docs
-from specrun.clients.fiftyone.layout import MARK, Layout, read_layout
+from specrun.clients.fiftyone.layout import MARK, WRITTEN, Layout, read_layout
 from specrun.clients.fiftyone.look import look_at, open_mongo
 from specrun.clients.fiftyone.sample_docs import doc_to_sample, read_docs, sample_projection, sample_query
 from specrun.clients.fiftyone.snapshots import Snapshots
 from specrun.errors import NodeError
 from specrun.model.digest import Json
-from specrun.model.labels import AnyLabel, Sample
+from specrun.model.labels import Sample
 
 READ_BATCH = 250
-WRITE_BATCH = 500
 
 
 @contextlib.contextmanager
@@ -169,56 +167,6 @@ class Database:
                     snapshot[part][key] = value
         return {part: values for part, values in snapshot.items() if part.removeprefix("field:") not in layout.lost}
 
-    def write_labels(self, name: str, field: str, rows: Iterable[tuple[str, Sequence[AnyLabel]]]) -> int:
-        """Put labels (in pixels) into a field of samples, by sample key; what the field held there is replaced.
-
-        Returns how many samples were written. Raises NodeError: no such dataset, or a key that it lacks.
-        """
-        written = 0
-        batch: list[tuple[str, Sequence[AnyLabel]]] = []
-        typed = field in self.layout(name).label_fields
-        for row in rows:
-            batch.append(row)
-            typed = typed or bool(row[1])  # the first labels decide the field's type: empty rows wait for them
-            if typed and len(batch) >= WRITE_BATCH:
-                written += self._write_batch(name, field, batch)
-                batch = []
-        if batch:
-            written += self._write_batch(name, field, batch)
-        self.sync(name)
-        return written
-
-    def _write_batch(self, name: str, field: str, rows: Sequence[tuple[str, Sequence[AnyLabel]]]) -> int:
-        from bson import ObjectId  # comes with pymongo, which this class has loaded
-        from pymongo import UpdateOne  # as above
-
-        families = count_families(label for _, labels in rows for label in labels)
-        fields = self.ensure_label_field(name, field, families)
-        layout = self.layout(name)
-        samples = self.mongo[layout.collection]
-        found = self._samples_by_key(samples, [key for key, _ in rows])
-        now = utc_now()
-        updates = []
-        for key, labels in rows:
-            if key not in found:
-                raise NodeError(f"FiftyOne dataset {name}: it has no sample {key}.")
-            identity, size_wh = found[key]
-            docs = labels_to_docs(labels, size_wh, ObjectId)
-            values = {at: field_value(family, docs.get(family, [])) for family, at in fields.items()}
-            updates.append(UpdateOne({"_id": identity}, {"$set": {**values, "last_modified_at": now}}))
-        if updates:
-            samples.bulk_write(updates, ordered=False)
-        return len(updates)
-
-    def _samples_by_key(self, samples: Any, keys: Sequence[str]) -> dict[str, tuple[object, tuple[int, int]]]:
-        query = {"$or": [{f"{MARK}.key": {"$in": list(keys)}}, {"filepath": {"$in": list(keys)}}]}
-        found = {}
-        for doc in samples.find(query, {"metadata": 1, "filepath": 1, MARK: 1, "tags": 1}):
-            key = (doc.get(MARK) or {}).get("key") or doc["filepath"]
-            metadata = doc.get("metadata") or {}
-            found[key] = (doc["_id"], (int(metadata.get("width") or 1), int(metadata.get("height") or 1)))
-        return found
-
     def ensure_label_field(self, name: str, field: str, families: Mapping[str, int]) -> dict[str, str]:
         """Family → FiftyOne field; makes what is missing (that imports FiftyOne) and notes it in our mark."""
         layout = self.layout(name)
@@ -245,13 +193,8 @@ class Database:
         self.mongo["datasets"].update_one(
             {"name": name}, {"$unset": {path: ""}, "$set": {"last_modified_at": utc_now()}}
         )
-
-    def has_label_tags(self, name: str, field: str) -> bool:
-        """Whether somebody put a tag on a label of the field."""
-        layout = self.layout(name)
-        paths = [f"{at}.{family}.tags.0" for family, at in layout.family_fields(field).items()]
-        query = {"$or": [{path: {"$exists": True}} for path in paths]}
-        return bool(paths) and self.mongo[layout.collection].find_one(query, {"_id": 1}) is not None
+        mark = f"{MARK}.{WRITTEN}.{field}"
+        self.mongo[layout.collection].update_many({mark: {"$exists": True}}, {"$unset": {mark: ""}})
 
     def evaluated_fields(self, name: str) -> dict[str, list[str]]:
         """Key of every evaluation run in FiftyOne → the fields that it compares."""
