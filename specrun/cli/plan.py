@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from specrun.cli.github import as_text
+from specrun.cli.ongoing import ongoing_run, with_what_runs
 from specrun.cli.project import Planned, add_choice, add_spec, graph_of, load, plan_project
 from specrun.errors import ExitCode, UsageError
 from specrun.views.plan_text import plan_json, plan_text
+from specrun.views.text import clean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     # Everything lives until the end: looking for garbage costs a tenth of a large plan and finds none.
     gc.disable()
     planned = plan_project(load(arguments), arguments)
+    ongoing = ongoing_run(planned.paths)
+    now = replace(planned, plan=with_what_runs(planned.plan, ongoing))
     if arguments.json:
-        sys.stdout.write(json.dumps(plan_json(planned.plan), indent=2, ensure_ascii=False) + "\n")
+        running = ongoing.record.id if ongoing and ongoing.record else None
+        sys.stdout.write(json.dumps({**plan_json(now.plan), "run": running}, indent=2, ensure_ascii=False) + "\n")
     else:
-        show(planned, verbose=arguments.verbose)
+        show(now, verbose=arguments.verbose)
+        if ongoing:
+            sys.stdout.write(as_text(f"{clean(ongoing.text())}\n"))
     if arguments.out:
         save(planned, arguments, Path(arguments.out))
     if any(why.exit_code == ExitCode.CREDENTIALS for why in planned.world.unreachable.values()):

@@ -12,19 +12,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from specrun.cli.ongoing import Ongoing, addresses_running, last_run, ongoing_run, with_what_runs
 from specrun.cli.project import Planned, add_spec, load, plan_project
 from specrun.cli.runs import view_of
 from specrun.model.event import Progress, event_from_json
 from specrun.model.plan import PlannedNode
-from specrun.model.state import NodeRecord, RunRecord
+from specrun.model.state import NodeRecord
 from specrun.store.filesystem import disk_free
 from specrun.store.journal import JOURNAL_NAME
-from specrun.store.locks import Holder, ProjectLock
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
-from specrun.store.state import State
 from specrun.views.eta import run_eta
-from specrun.views.node_view import NodeState
 from specrun.views.run_text import past_run
 from specrun.views.run_view import RunView
 from specrun.views.status_text import DiskUse, NodeStatus, ProjectStatus, RunningNow, status_text
@@ -54,20 +52,22 @@ def run(arguments: argparse.Namespace) -> int:
 def status_of(planned: Planned, *, now: float) -> ProjectStatus:
     """Reads state, manifests, the last run's journal, and what lies on the disk. now: seconds since the epoch."""
     paths = planned.paths
-    last = _last_run(paths)
-    holder = ProjectLock(paths.lock).holder() if paths.lock.exists() else None
-    view = view_of(paths, last) if last is not None else RunView()
-    going_on = last is not None and last.ended_at is None and holder is not None and holder.pid == last.pid
+    ongoing = ongoing_run(paths)
+    last = (ongoing.record if ongoing else None) or last_run(paths)
+    going_on = ongoing is not None and ongoing.view is not None
+    view = (ongoing.view if ongoing else None) or (view_of(paths, last) if last is not None else RunView())
     if last is not None and going_on:
         for event in newest_progress(paths.run(last.id) / JOURNAL_NAME):
             view.apply(event)
-    nodes = tuple(_node(node, planned.world.records.get(node.address), paths) for node in planned.plan.nodes)
+    plan, running = with_what_runs(planned.plan, ongoing), addresses_running(ongoing)
+    made = [(node, _node(node, planned.world.records.get(node.address), paths)) for node in plan.nodes]
+    nodes = tuple(replace(told, running=node.address in running) for node, told in made)
     return ProjectStatus(
         project=planned.project.name,
         spec=os.path.relpath(planned.project.spec_file),
         nodes=nodes,
         last_run=past_run(last, view, going_on=going_on) if last is not None else None,
-        running=_running(holder, view if going_on else None, now) if holder is not None else None,
+        running=_running(ongoing, now) if ongoing is not None else None,
         disk=DiskUse(
             outputs=sum(node.size_bytes or 0 for node in nodes),
             earlier=bytes_below(paths.kept_root),
@@ -76,13 +76,6 @@ def status_of(planned: Planned, *, now: float) -> ProjectStatus:
             free=disk_free(paths.output_root),
         ),
     )
-
-
-def _last_run(paths: ProjectPaths) -> RunRecord | None:
-    if not paths.state_db.exists():
-        return None
-    with State.open(paths.state_db, read_only=True) as state:
-        return next(iter(state.runs()), None)
 
 
 def newest_progress(journal: Path) -> list[Progress]:
@@ -125,20 +118,19 @@ def _node(node: PlannedNode, record: NodeRecord | None, paths: ProjectPaths) -> 
     )
 
 
-def _running(holder: Holder, view: RunView | None, now: float) -> RunningNow:
-    """view: of the run that holds the lock; None: something else does."""
+def _running(ongoing: Ongoing, now: float) -> RunningNow:
+    holder, view = ongoing.holder, ongoing.view
     held = RunningNow(holder.operation, holder.who, holder.pid, holder.host, holder.since)
     if view is None:
         return held
     done, total = view.done_and_total()
     eta = run_eta(view, now)
-    running = [n for n in view.nodes.values() if n.state in (NodeState.RUNNING, NodeState.RETRYING)]
     return replace(
         held,
         run=view.run,
         done=done,
         total=total,
-        nodes=tuple(_progress(str(n.address), n.progress.phase, n.progress.fraction) for n in running),
+        nodes=tuple(_progress(str(n.address), n.progress.phase, n.progress.fraction) for n in ongoing.running),
         eta_s=eta.seconds if eta else None,
         eta_complete=eta.complete if eta else False,
     )

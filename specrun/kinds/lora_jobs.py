@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -78,12 +79,10 @@ class LoraJob(Kind):
     async def observe(self, spec: LoraJobSpec, look: Look) -> Observation:
         """The content of a local base model; how many steps there will be; for money, what it may cost."""
         if not isinstance(spec.backend, DiffusersBackend):
-            return Observation(value={"base_model": spec.base_model}, notes=tuple(_remote_notes(spec, look)))
-        notes = [f"preset {spec.preset}: {_preset_values(spec)}"] if spec.preset else []
-        notes += _steps_note(spec, look)
-        notes += memory_notes(spec, _family(look.record.facts if look.record else {}, spec), gpu_sizes_mib())
+            return Observation(value={"base_model": spec.base_model}, foreseen=tuple(_remote_notes(spec, look)))
+        foreseen = tuple(foreseen_of(spec, look, gpu_sizes_mib()))
         if not is_local(spec.base_model, look.project_dir):
-            return Observation(value={"base_model": spec.base_model}, notes=tuple(notes))
+            return Observation(value={"base_model": spec.base_model}, foreseen=foreseen)
         place = local_place(spec.base_model, look.project_dir)
         if place.is_dir():
             include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
@@ -93,21 +92,12 @@ class LoraJob(Kind):
         before = look.record.observation if look.record else None
         changed = isinstance(before, dict) and before.get("base_model") != digest
         differences = (f"base_model: {spec.base_model} changed",) if changed else ()
-        return Observation(value={"base_model": digest}, differences=differences, notes=tuple(notes))
+        return Observation(value={"base_model": digest}, differences=differences, foreseen=foreseen)
 
     def estimate(self, spec: LoraJobSpec, last: NodeRecord | None) -> Estimate:
-        """The last duration in proportion to the steps, or else by rule; memory always by rule."""
         if not isinstance(spec.backend, DiffusersBackend):
             return remote_estimate(spec.backend, last)
-        family = _family(last.facts if last else {}, spec)
-        memory = estimates.needed_mib(spec, family)
-        steps = last.facts.get("steps") if last else None
-        if last is not None and isinstance(steps, int) and steps:
-            now = spec.max_steps or steps
-            return Estimate(last.duration_s * now / steps, f"last run: {steps} steps", memory)
-        if spec.max_steps is None:
-            return Estimate(gpu_memory_mib=memory, source=estimates.RULE)
-        return Estimate(estimates.needed_seconds(spec, family, spec.max_steps), estimates.RULE, memory)
+        return local_estimate(spec, last, gpu_sizes_mib())
 
     def resume_key(self, spec: LoraJobSpec) -> Json:
         """All that decides the weights: a checkpoint goes on only under the settings that it began with."""
@@ -213,6 +203,22 @@ def _base_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
     return problems
 
 
+def local_estimate(spec: LoraJobSpec, last: NodeRecord | None, gpus_mib: Sequence[float]) -> Estimate:
+    """The last duration in proportion to the steps, or else by rule. The rule is of GPUs: it says nothing of a
+    machine that has none. Memory is always by rule."""
+    family = _family(last.facts if last else {}, spec)
+    memory = estimates.needed_mib(spec, family) if gpus_mib else None
+    steps = last.facts.get("steps") if last else None
+    if last is not None and isinstance(steps, int) and steps:
+        now = spec.max_steps or steps
+        return Estimate(last.duration_s * now / steps, f"last run: {steps} steps", memory)
+    if not gpus_mib:
+        return Estimate(source="on the CPU: no GPU here")
+    if spec.max_steps is None:
+        return Estimate(gpu_memory_mib=memory, source=estimates.RULE)
+    return Estimate(estimates.needed_seconds(spec, family, spec.max_steps), estimates.RULE, memory)
+
+
 def remote_estimate(backend: ComfyBackend | ReplicateBackend, last: NodeRecord | None) -> Estimate:
     if last is not None:
         return Estimate(last.duration_s, "last run")
@@ -272,22 +278,38 @@ def memory_notes(spec: LoraJobSpec, family: FamilyName, gpus_mib: Sequence[float
     return [f"needs {needed / 1024:.0f} GiB by rule, the GPU has {largest / 1024:.0f} GiB. {advice}"]
 
 
-def _preset_values(spec: LoraJobSpec) -> str:
-    values = {name: getattr(spec, name) for name in PRESETS[spec.preset or ""]}
-    return ", ".join(f"{name} {list(value) if isinstance(value, tuple) else value}" for name, value in values.items())
+def foreseen_of(spec: LoraJobSpec, look: Look, gpus_mib: Sequence[float]) -> list[str]:
+    """What a training that is to come is made of, and what it would need."""
+    told = look.record.facts if look.record else {}
+    found = [f"preset {spec.preset}: {values}"] if (values := preset_values(spec)) else []
+    images = (look.facts(Ref("datasets").address(spec.dataset)) or {}).get("images")
+    if isinstance(images, int) and images:
+        timed = bool(gpus_mib) and local_estimate(spec, look.record, gpus_mib).seconds is None
+        found.append(_steps_note(spec, images, _family(told, spec), timed=timed))
+    return [*found, *memory_notes(spec, _family(told, spec), gpus_mib)]
 
 
-def _steps_note(spec: LoraJobSpec, look: Look) -> list[str]:
-    """Told where the dataset was made already; by area, since shapes are not looked at here."""
-    family = _family(look.record.facts if look.record else {}, spec)
-    facts = look.facts(Ref("datasets").address(spec.dataset)) or {}
-    images = facts.get("images")
-    if not isinstance(images, int) or not images:
-        return []
+def preset_values(spec: LoraJobSpec) -> str:
+    """What the preset sets, as YAML writes it; not where the spec says something else. "" without a preset."""
+    now = spec.model_dump(mode="json")
+    preset = PRESETS.get(spec.preset or "", {})
+    return ", ".join(f"{name} {as_yaml(value)}" for name, value in preset.items() if now[name] == value)
+
+
+def as_yaml(value: Json) -> str:
+    """`8`, `false`, `[768, 768]`: also of a float that is whole."""
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, ensure_ascii=False)  # type: ignore[arg-type]
+
+
+def _steps_note(spec: LoraJobSpec, images: int, family: FamilyName, *, timed: bool) -> str:
+    """By area, since shapes are not looked at here. timed: with how long they take by rule."""
     share = spec.validation.split if spec.validation is not None else 0.0
     learnt = max(1, images - round(images * share))
     at_once = spec.batch * spec.gradient_accumulation * gpu_count(spec)
     steps = spec.max_steps or -(-learnt // at_once) * spec.epochs
     minutes = estimates.needed_seconds(spec, family, steps) / 60
-    rule = f"about {max(1, round(minutes))} min by a {estimates.RULE}"
-    return [f"about {steps:,} steps of {at_once} images, {rule}"]
+    rule = f", about {max(1, round(minutes))} min by a {estimates.RULE}" if timed else ""
+    return f"about {steps:,} steps of {at_once} images{rule}"

@@ -62,6 +62,7 @@ class Cause(StrEnum):
     PEOPLE = "people"
     ORPHAN = "orphan"
     DISABLED = "disabled"
+    RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)

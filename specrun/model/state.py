@@ -22,6 +22,7 @@ class Observation:
     part_changes: readable differences by part, for the reasons of consumers.
     missing: what people still owe; not empty makes the node wait.
     notes: what a person should know of it although it makes nothing stale, for the plan.
+    foreseen: the same of a run that is to come; said where the node runs only.
     """
 
     value: Json = None
@@ -30,6 +31,7 @@ class Observation:
     part_changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    foreseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _notes(record: NodeRecord | None, world: World, action: Action, address: Add
     """What is seen now, and of a node that stays as it is, what its last run said."""
     observed = world.observations.get(address)
     seen = observed.notes if observed else ()
+    if observed and action.runs:
+        seen = (*seen, *observed.foreseen)
     if record and action is Action.WAIT and address not in world.gone:
         seen = (*seen, explain.still_there(record))
     said = record.lasting_notes if record and action is Action.NONE else ()

@@ -18,7 +18,7 @@ from specrun.tui.titles import set_subtitle
 from specrun.tui.tree_rows import RUN_KEY, Row, RowSort, Show, Wish, fold, tree_rows
 from specrun.views.node_view import NodeState
 from specrun.views.run_view import RunView
-from specrun.views.text import clip
+from specrun.views.text import clip, clip_address
 
 SMALL_MATRIX = 8
 WIDE = 54
@@ -103,7 +103,7 @@ class NodeTree(LinePane, can_focus=True):
         quiet = row.state in (NodeState.UNCHANGED, NodeState.SKIPPED, NodeState.QUEUED)
         right = self._columns(row, width)
         room = width - 1 - row.depth * 2 - 2 - sum(len(text) for text, _ in right) - 1
-        label = clip(row.label, max(4, room))
+        label = clip_address(row.label, max(4, room))
         bold = row.state in (NodeState.RUNNING, NodeState.FAILED)
         name = self.palette.dim if quiet else self.palette.bold if bold else self.palette.text
         left: Line = ((" " * (1 + row.depth * 2), Style()), (f"{row.sign} ", style), (label, name))

@@ -13,7 +13,7 @@ from specrun.tui.text_pane import TextPane
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.plan_text import estimate_text, exact_values
 from specrun.views.run_view import RunView
-from specrun.views.text import cells, clean, pad_middle
+from specrun.views.text import cells, clean, pad_address
 
 
 class PlanPane(TextPane):
@@ -78,7 +78,7 @@ class PlanPane(TextPane):
             lines.append(
                 (
                     (f" {action.sign} ", self.action_style(action)),
-                    (pad_middle(node.address.text, min(width, 40)), self.palette.dim if quiet else self.palette.text),
+                    (pad_address(node.address.text, min(width, 40)), self.palette.dim if quiet else self.palette.text),
                     (f"  {reason}", self.palette.dim),
                 )
             )

@@ -72,9 +72,10 @@ _PACE = frozenset({"lr", "images/s", "steps/s", "data_wait"})
 
 
 def scores(facts: Mapping[str, Json]) -> dict[str, float]:
-    """Every measured number: the floats among the facts and all of `metrics`, flat, in their order; losses last."""
+    """Every measured number: the floats among the facts and all of `metrics`, flat, in their order; losses last, and of
+    those what was held out before what was learnt."""
     found = {name: value for name, value in _measured(facts).items() if name not in _PACE}
-    return dict(sorted(found.items(), key=lambda item: lower_is_better(item[0])))
+    return dict(sorted(found.items(), key=lambda item: (lower_is_better(item[0]), item[0].startswith("train"))))
 
 
 def _measured(facts: Mapping[str, Json]) -> dict[str, float]:

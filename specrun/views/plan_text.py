@@ -11,7 +11,7 @@ from typing import Any
 from specrun.model.plan import Action, Cause, Estimate, Plan, PlannedNode, Reason
 from specrun.views.paint import ACTION_STYLES, Paint
 from specrun.views.quantities import count, rough_duration, size
-from specrun.views.text import cells, clean, pad_middle, wrap
+from specrun.views.text import cells, clean, pad_address, wrap
 
 FOLD_UNCHANGED_FROM = 5
 FOLD_INSTANCES_FROM = 4
@@ -269,7 +269,7 @@ def _row_lines(row: _Row, paint: Paint, width: int, columns: tuple[int, int, int
         lines.append(sign + paint(row.address, quiet))
         begin = " " * left
     else:
-        begin = sign + paint(pad_middle(row.address, address_width), quiet) + "  "
+        begin = sign + paint(pad_address(row.address, address_width), quiet) + "  "
     first, used = body[0]
     gap = _gap(left + used, row.aside, aside_at, width)
     if row.aside and gap:

@@ -14,7 +14,7 @@ from specrun.views.node_view import NodeState, NodeView
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration
 from specrun.views.run_view import RunView
-from specrun.views.text import cells, clean, pad, pad_middle, wrap
+from specrun.views.text import cells, clean, pad, pad_address, wrap
 
 LAST_LINES = 12
 _STYLES = {
@@ -89,6 +89,11 @@ def local_time(text: str) -> str:
         return clean(text)
 
 
+def clock_time(seconds: float) -> str:
+    """Seconds since the epoch as the clock on the wall shows them: `12:00`."""
+    return datetime.fromtimestamp(seconds).strftime("%H:%M")
+
+
 def run_text(
     run: PastRun, view: RunView, *, color: bool = False, width: int = 0, run_folder: str = "", now: float = 0.0
 ) -> str:
@@ -113,7 +118,7 @@ def _node_lines(node: NodeView, paint: Paint, width: int, layout: tuple[int, flo
     address_width, now, run_folder = layout
     elapsed = node.elapsed(now)
     took = duration(elapsed) if elapsed is not None else ""
-    head = f"  {paint(node.sign, node.state.style)} {pad_middle(clean(node.address.text), address_width)}  "
+    head = f"  {paint(node.sign, node.state.style)} {pad_address(clean(node.address.text), address_width)}  "
     head += f"{paint(pad(str(node.state), 9), node.state.style)} {took:>10}  "
     left = 2 + 2 + address_width + 2 + 9 + 1 + 10 + 2
     room = max(24, width - left) if width else 0

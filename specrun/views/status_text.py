@@ -12,10 +12,12 @@ from specrun.views.facts import made_text, scores
 from specrun.views.paint import ACTION_STYLES, Paint
 from specrun.views.quantities import count, duration, number, size, time_left
 from specrun.views.run_text import PastRun, local_time, runs_text
-from specrun.views.text import cells, clean, clip, pad, pad_middle, wrap
+from specrun.views.text import cells, clean, clip_middle, pad, pad_address, wrap
 
 MAX_SCORES = 3
 MAX_MISSING = 8
+_PLACE = 24
+"""Columns that a folder needs to be known by."""
 _WORDS = {
     Action.CREATE: "not made",
     Action.UPDATE: "stale",
@@ -44,6 +46,12 @@ class NodeStatus:
     size_bytes: int | None = None
     facts: Mapping[str, Json] = field(default_factory=dict)
     accepted: str | None = None
+    running: bool = False
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        return "running" if self.running else _WORDS[self.action]
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class ProjectStatus:
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         for node, written in zip(self.nodes, data["nodes"], strict=True):
-            written["state"] = _WORDS[node.action]
+            written["state"] = node.state
             written["scores"] = scores(node.facts)
         return {"format": 1, **data}
 
@@ -128,22 +136,31 @@ def _running_text(running: RunningNow) -> str:
 
 
 def _table(nodes: Sequence[NodeStatus], paint: Paint, width: int) -> list[str]:
-    """Sign, address, state, when made and how long it took, size and place, what it holds."""
+    """Sign, address, state, when made and how long it took, size and place, what it holds. Where that does not fit on a
+    line, what is long stands below; numbers are never cut."""
     if not nodes:
         return []
     rows = [_row(node) for node in nodes]
-    widths = [min(max(cells(row[column]) for row in rows), most) for column, most in enumerate((40, 13, 24, 9))]
+    columns = [max(cells(row[column]) for row in rows) for column in range(4)]
+    narrow = bool(width) and 4 + sum(columns) + 8 + _PLACE > width
+    if narrow:
+        columns[0] = min(columns[0], max(24, width - 4 - columns[1] - columns[3] - 4))
     lines = []
     for node, row in zip(nodes, rows, strict=True):
-        style = ACTION_STYLES[node.action]
-        head = f"  {paint(node.action.sign, style)} {pad_middle(row[0], widths[0])}  "
-        head += f"{paint(pad(row[1], widths[1]), style)}  "
-        head += f"{paint(pad(row[2], widths[2]), 'dim')}  {' ' * (widths[3] - cells(row[3]))}{row[3]}  "
-        left = 4 + sum(widths) + 8
-        room = max(24, width - left) if width else 0
-        place = clip(row[4], room) if room else row[4]
-        lines.append((head + paint(place, "cyan")).rstrip())
-        told = [text for text in (row[5], _reasons(node)) if text]
+        sign, style = ("●", "cyan") if node.running else (node.action.sign, ACTION_STYLES[node.action])
+        head = f"  {paint(sign, style)} {pad_address(row[0], columns[0])}  "
+        head += f"{paint(pad(row[1], columns[1]), style)}  "
+        size_text = f"{row[3]:>{columns[3]}}"
+        if narrow:
+            lines.append((head + size_text).rstrip())
+            told = [" · ".join(text for text in (row[2], row[4]) if text)]
+        else:
+            told = []
+            room = width - 4 - sum(columns) - 8 if width else 0
+            place = clip_middle(row[4], room) if room else row[4]
+            head += f"{paint(pad(row[2], columns[2]), 'dim')}  {size_text}  "
+            lines.append((head + paint(place, "cyan")).rstrip())
+        told = [text for text in (*told, row[5], _reasons(node)) if text]
         for text in told:
             below = max(24, width - 6) if width else 0
             lines += [f"      {paint(part, 'dim')}" for part in wrap(text, below)]
@@ -160,7 +177,7 @@ def _row(node: NodeStatus) -> tuple[str, ...]:
     told = " · ".join(text for text in (made_text(node.facts), score) if text)
     if node.accepted:
         told = " · ".join(text for text in (told, f"accepted: {clean(node.accepted)}") if text)
-    return clean(node.address), _WORDS[node.action], made, bytes_text, clean(node.folder), told
+    return clean(node.address), node.state, made, bytes_text, clean(node.folder), told
 
 
 def _reasons(node: NodeStatus) -> str:

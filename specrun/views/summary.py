@@ -11,7 +11,7 @@ from specrun.views.node_view import NodeState, NodeView
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration, number
 from specrun.views.run_view import RunView
-from specrun.views.text import cells, clean, pad, wrap
+from specrun.views.text import cells, clean, pad, pad_address, wrap
 
 MAX_MADE = 40
 MAX_SCORES = 8
@@ -91,7 +91,7 @@ def _made_block(nodes: Sequence[NodeView], paint: Paint, width: int, base: str) 
     folder_at = max((cells(text) for text in made if not width or cells(text) < room * 0.6), default=0)
     lines: list[str] = []
     for node, time, text in zip(shown, took, made, strict=True):
-        head = f"  {paint(node.sign, 'green')} {pad(clean(node.address.text), address_width)}  "
+        head = f"  {paint(node.sign, 'green')} {pad_address(clean(node.address.text), address_width)}  "
         head += paint(" " * (took_width - cells(time)) + time, "dim") + "  "
         body = _beside_or_below(text, _relative(node.folder, base), folder_at, room, paint)
         body += [paint(part, "yellow") for note in node.notes for part in wrap(f"note: {note}", room)]

@@ -18,6 +18,8 @@ _INVISIBLE = re.compile(
     "\u2028\u2029\ufeff\ud800-\udfff]"
 )
 
+_SHORTEST_VALUE = 5
+
 
 def clean(text: str) -> str:
     """One line that cannot steer a terminal: escape sequences, control and direction characters are
@@ -73,9 +75,24 @@ def pad(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
 
 
-def pad_middle(text: str, width: int) -> str:
-    """The same with both ends kept: for addresses."""
-    return pad(clip_middle(text, width), width)
+def clip_address(text: str, width: int) -> str:
+    """At most `width` cells of an address, or of `key=value,key=value` alone: the longest values give way first, so
+    that what tells an instance from its neighbours is still seen."""
+    if cells(text) <= width or "=" not in text:
+        return clip_middle(text, width)
+    name, bracket, inside = text.partition("[") if "[" in text else ("", "", text)
+    pairs = [pair.partition("=") for pair in inside.removesuffix("]").split(",")]
+    frame = cells(text) - sum(cells(value) for _, _, value in pairs)
+    most = max(cells(value) for _, _, value in pairs)
+    while most > _SHORTEST_VALUE and frame + sum(min(cells(value), most) for _, _, value in pairs) > width:
+        most -= 1
+    values = ",".join(f"{key}{sign}{clip_middle(value, most)}" for key, sign, value in pairs)
+    return clip_middle(f"{name}{bracket}{values}{']' if bracket else ''}", width)
+
+
+def pad_address(text: str, width: int) -> str:
+    """The same, filled with spaces to exactly `width` cells."""
+    return pad(clip_address(text, width), width)
 
 
 def wrap(text: str, width: int) -> list[str]:

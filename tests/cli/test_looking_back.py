@@ -239,6 +239,12 @@ def test_a_log_is_followed_until_the_node_is_done(run: Run, tmp_path: Path) -> N
     status = json.loads(run("status", "--json")[1])
     assert status["running"]["total"] == 2
     assert status["running"]["nodes"][0].startswith("steps.first")
+    assert [node["state"] for node in status["nodes"]] == ["running", "not made"]
+    assert status["nodes"][0]["reasons"][0].startswith("runs now, since ")
+    text = run("plan")[1]
+    assert re.search(r"steps\.first +runs now, since \d\d:\d\d, in run \S+\n", text)
+    assert "interrupted" not in text
+    assert f"run {status['running']['run']} goes on: apply by " in text
     (tmp_path / "go").touch()
     assert follower.communicate(timeout=DEADLINE_S) == (b"after\n", b"")
     assert follower.returncode == 0

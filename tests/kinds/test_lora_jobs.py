@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import pytest
 from PIL import Image
 
 from specrun.errors import FormatError, NodeError, StopRequested
-from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, memory_notes
+from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, foreseen_of, local_estimate, memory_notes, preset_values
 from specrun.kinds.lora_pixels import covered
+from specrun.model.address import parse_address
 from specrun.model.labels import Box, Mask, Part, Polygon, Tag
+from specrun.model.state import NodeRecord
 from specrun.training.lora import estimates
 from specrun.training.lora.base import find_base
 from specrun.training.lora.presets import PRESETS
 from specrun.training.lora.records import changed_caption, choose
 from specrun.training.lora.rules import rule_problems
 from tests.support.fake_dataset import export_context
+from tests.support.look import make_look, make_record
 from tests.support.lora_training import SMALL, pictures, small_spec
 from tests.support.tiny_diffusion import tiny_sd
 
@@ -257,9 +261,42 @@ def test_the_estimate_names_what_would_need_less_memory() -> None:
 
 
 def test_the_estimate_goes_by_steps() -> None:
-    twice = [LoraJob().estimate(spec_of(max_steps=steps), None) for steps in (100, 200)]
+    twice = [local_estimate(spec_of(max_steps=steps), None, [24 * 1024]) for steps in (100, 200)]
     assert twice[1].seconds == pytest.approx(2 * (twice[0].seconds or 0))
     assert "rule" in twice[0].source
+
+
+def last_run(*, steps: int, duration_s: float) -> NodeRecord:
+    record = make_record(parse_address("lora_jobs.x"), None)
+    return replace(record, facts={"steps": steps}, duration_s=duration_s)
+
+
+def test_of_a_machine_without_a_gpu_no_gpu_is_spoken() -> None:
+    found = local_estimate(spec_of(max_steps=100), None, [])
+    assert (found.seconds, found.gpu_memory_mib, found.source) == (None, None, "on the CPU: no GPU here")
+    measured = local_estimate(spec_of(max_steps=100), last_run(steps=50, duration_s=30), [])
+    assert (measured.seconds, measured.gpu_memory_mib, measured.source) == (60, None, "last run: 50 steps")
+
+
+def test_what_is_foreseen_says_no_second_time_beside_the_estimate(tmp_path: Path) -> None:
+    def notes(spec: LoraJobSpec, record: NodeRecord | None, gpus_mib: list[float]) -> list[str]:
+        look = make_look(tmp_path, "lora_jobs.x", facts={"datasets.reef": {"images": 40}})
+        return foreseen_of(spec, replace(look, record=record), gpus_mib)
+
+    by_epochs, by_steps = spec_of(epochs=2), spec_of(max_steps=100)
+    timed = "about 18 steps of 4 images, about 1 min by a rule of thumb for a current GPU"
+    assert notes(by_epochs, None, [24 * 1024]) == [timed]
+    assert notes(by_steps, None, [24 * 1024]) == ["about 100 steps of 4 images"]
+    assert notes(by_epochs, last_run(steps=50, duration_s=30), [24 * 1024]) == [timed.split(", ")[0]]
+    assert notes(by_epochs, None, []) == [timed.split(", ")[0]]
+
+
+def test_of_a_preset_only_its_own_values_are_told_as_yaml_writes_them() -> None:
+    told = preset_values(spec_of(preset="fast", rank=4, max_steps=12, resolution=[64, 64]))
+    assert told == (
+        "alpha 8, learning_rate 0.0003, gradient_accumulation 1, gradient_checkpointing false, warmup_steps 20"
+    )
+    assert preset_values(spec_of(rank=4)) == ""
 
 
 def test_the_plan_says_after_which_step_a_training_goes_on(

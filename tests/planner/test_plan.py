@@ -171,6 +171,40 @@ def test_what_cannot_be_looked_at_says_that_alone_and_what_to_do() -> None:
     assert texts == ["could not be looked at: lab: the token is not accepted. Make a new one"]
 
 
+def test_what_is_foreseen_of_a_run_is_told_where_there_will_be_one() -> None:
+    seen = {n.address: Observation(notes=("seen",), foreseen=("12 steps",)) for n in (A, C)}
+    plan = make_plan("p", [A, B, C], World(records=made(A), observations=seen))
+    assert [node.notes for node in plan.nodes] == [("seen",), (), ("seen", "12 steps")]
+
+
+LONG = "a wide reef seen at dusk"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (["a", "b"], ["a", "b", "c"], 'words ["a", "b"] → ["a", "b", "c"]'),
+        (
+            [LONG, "in fog"],
+            [LONG, "in fog", "in snow"],
+            'words + "in snow"',
+        ),
+        ([LONG, "in fog", "x"], [LONG, "in fog", "y"], 'words + "y" - "x"'),
+        (
+            [LONG, "a reef in fog", "x"],
+            ["x", "a reef in fog", LONG],
+            "words in another order",
+        ),
+        ([0] * 20, [0] * 25, "words + 0, 0, 0 and 2 more"),
+        (["a"], ["another reef", LONG], 'words ["a"] → ["another reef", "a wide reef seen at d…'),
+    ],
+)
+def test_of_a_long_list_what_came_and_went_is_told(old: list[str], new: list[str], told: str) -> None:
+    was, now = node("steps.a", words=old), node("steps.a", words=new)
+    (reason,) = make_plan("p", [now], World(records=made(was))).nodes[0].reasons
+    assert reason.text == told
+
+
 def test_notes_that_concern_one_run_are_not_repeated() -> None:
     record = replace(made(A)[A.address], notes=("3 moved", "2 images are broken"), facts={"passing_notes": ["3 moved"]})
     assert make_plan("p", [A], World(records={A.address: record})).nodes[0].notes == ("2 images are broken",)

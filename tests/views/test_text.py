@@ -1,6 +1,6 @@
 import pytest
 
-from specrun.views.text import cells, clean, clip, clip_middle, pad, pad_middle, wrap
+from specrun.views.text import cells, clean, clip, clip_address, clip_middle, pad, pad_address, wrap
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,22 @@ def test_an_address_keeps_both_ends() -> None:
     assert clip_middle("珊瑚礁珊瑚礁", 7) == "珊…瑚礁"
     assert clip_middle("short", 20) == "short"
     assert clip_middle("abcdef", 3) == "ab…"
-    assert pad_middle("ab", 4) == "ab  "
+    assert pad_address("ab", 4) == "ab  "
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (60, "models.unet[encoder=timm-mobilenetv3…all_minimal_100,seed=2]"),
+        (38, "models.unet[encoder=timm-…_100,seed=2]"),
+        (30, "models.unet[enc…=ti…00,seed=2]"),
+    ],
+)
+def test_of_an_instance_the_longest_value_gives_way_first(width: int, shown: str) -> None:
+    found = clip_address("models.unet[encoder=timm-mobilenetv3_small_minimal_100,seed=2]", width)
+    assert (found, cells(found) <= width) == (shown, True)
+
+
+def test_labels_of_instances_are_cut_alike() -> None:
+    assert clip_address("encoder=timm-mobilenetv3_small,seed=1", 26) == "encoder=timm-…small,seed=1"
+    assert clip_address("models.a_very_long_name_of_a_node", 20) == "models.a_v…of_a_node"

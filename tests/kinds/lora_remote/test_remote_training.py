@@ -349,7 +349,7 @@ def test_a_budget_does_not_stop_the_plan_of_a_job_that_is_as_it_was(tmp_path: Pa
     record = replace(look.record, facts=facts, result_config=remote_config(spec))
 
     def notes(changed: LoraJobSpec) -> Any:
-        return anyio.run(LoraJob().observe, changed, replace(look, record=record)).notes
+        return anyio.run(LoraJob().observe, changed, replace(look, record=record)).foreseen
 
     assert "above max_cost $1.00" in notes(spec)[0]
     with pytest.raises(NodeError, match="above max_cost"):
