@@ -102,7 +102,8 @@ class PredictionFiles:
 
     def _write_image(self, sample: Sample, labels: Sequence[AnyLabel], stem: str) -> dict[str, Any]:
         files: dict[str, Any] = {}
-        certain = list(shown(labels))
+        # The score of a class of pixels is a mean; which of them have it is settled already.
+        certain = list(shown(labels, 0.0) if self._task == "semantic" else shown(labels))
         if self._wanted.masks:
             files["mask"] = f"masks/{stem}.png"
             save_class_mask(class_mask(certain, self._classes, sample.size_wh), self._folder / files["mask"])

@@ -34,9 +34,9 @@ def read_for_model(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(read_upright_rgb(path)[:, :, ::-1])
 
 
-def shown(labels: Iterable[AnyLabel]) -> Iterator[AnyLabel]:
+def shown(labels: Iterable[AnyLabel], least: float = SHOWN_CONFIDENCE) -> Iterator[AnyLabel]:
     """Those certain enough to be looked at, least certain first, so that the best lie on top."""
-    certain = [label for label in labels if label.score is None or label.score >= SHOWN_CONFIDENCE]
+    certain = [label for label in labels if label.score is None or label.score >= least]
     yield from sorted(certain, key=lambda label: label.score or 1.0)
 
 

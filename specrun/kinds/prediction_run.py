@@ -31,6 +31,8 @@ from specrun.training.tiles import Tiling
 _LABELS_VERSION = 2
 _TAGS_VERSION = 3
 """Of models that classify images."""
+_PIXELS_VERSION = 3
+"""Of models of pixels."""
 _THRESHOLD = 0.25
 _NAMED = 3
 _UNWRITTEN = 32
@@ -96,9 +98,11 @@ class PredictionRun:
     def _task(self) -> str:
         return "endpoint" if self._model is None else str(self._model.facts["task"])
 
-    def _threshold(self) -> float:
-        given = self._spec.threshold
-        return given if given is not None else 0.0 if self._task() == "classify" else _THRESHOLD
+    def _threshold(self) -> float | None:
+        """None: of a model of pixels, as its validation counts."""
+        if self._spec.threshold is not None:
+            return self._spec.threshold
+        return {"classify": 0.0, "semantic": None}.get(self._task(), _THRESHOLD)
 
     def _facts(self, classes: Sequence[str], images: int, predicted: int, counts: Counter[str]) -> dict[str, Json]:
         return {
@@ -107,7 +111,7 @@ class PredictionRun:
             "labels": dict(sorted(counts.items())),
             "classes": list(classes),
             "label_field": self._field,
-            "threshold": self._threshold(),
+            **({"threshold": threshold} if (threshold := self._threshold()) is not None else {}),
             "task": self._task(),
             **({"model": str(self._model.address)} if self._model is not None else {}),
             **({"multi_label": True} if self._says_several() else {}),
@@ -131,7 +135,7 @@ class PredictionRun:
         fields = {"min_area", "max_count", "nms", "tile", "tta", "precision"}
         settings = {**spec.model_dump(mode="json", include=fields), "threshold": self._threshold()}
         points = None if self._points is None else [list(self._points.points), [*map(list, self._points.flip_pairs)]]
-        version = _TAGS_VERSION if self._task() == "classify" else _LABELS_VERSION
+        version = {"classify": _TAGS_VERSION, "semantic": _PIXELS_VERSION}.get(self._task(), _LABELS_VERSION)
         return json_digest([version, model, settings, points])
 
     def _settings(self) -> PredictionSettings:

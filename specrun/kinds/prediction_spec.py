@@ -20,7 +20,7 @@ Side = Annotated[int, Field(ge=32)]
 
 class OutputsSpec(Strict):
     """Files to write beside predictions.jsonl. Masks, overlays and cutouts show what has a confidence of at
-    least 0.25; coco and yolo hold everything above the threshold."""
+    least 0.25, and of models of pixels everything; coco and yolo hold everything above the threshold."""
 
     masks: bool = True
     """PNG, one an image: 0 background, else the number of the class counted from 1."""
@@ -99,8 +99,10 @@ class PredictionSpec(NodeSpec):
     """The image is looked at in these ways too: flip, flip_vertical, rotate (three quarters of a turn), scale
     (0.8 and 1.25). Probabilities are averaged, objects fused; a score is the mean over all ways."""
     threshold: float | None = Field(default=None, ge=0, le=1)
-    """Least confidence of a label; of a model of pixels, least probability of a pixel's class. Average precision
-    needs a low one, such as 0.01. null: 0.25, and 0 for a model that classifies images, which then answers for each."""
+    """Least confidence of a label. Average precision needs a low one, such as 0.01. Of a model of pixels: from which
+    probability on a pixel has a class, however likely the background is; of classes that exclude each other the
+    likeliest counts. null: 0.25; 0 for a model that classifies images, which then answers for each; for a model of
+    pixels what its val/iou counts: the likeliest, background or class, or each with 0.5 if they may overlap."""
     min_area: float = Field(default=0, ge=0)
     """Least area of a label in square pixels; of a model of pixels, of an island of its class."""
     max_count: int | None = Field(default=None, ge=1)

@@ -32,7 +32,7 @@ _PRESENT: dict[str, Json] = {"labels": "present"}
 
 class Prediction(Kind):
     Spec = PredictionSpec
-    version = 2
+    version = 3
     worker = "process"
     resources: ClassVar[Resources] = Resources(gpus=1, cpus=2.0)
     packages = ("ultralytics", "segmentation-models-pytorch", "torch")

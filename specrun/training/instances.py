@@ -79,7 +79,8 @@ def _tiled(sample: Sample, look: Detect, settings: PredictionSettings, read: Rea
 
 def chosen_labels(labels: Sequence[AnyLabel], settings: PredictionSettings) -> tuple[AnyLabel, ...]:
     """Certain and large enough, and no more than wanted."""
-    kept = [label for label in labels if label.score is None or label.score >= settings.threshold]
+    least = settings.threshold or 0.0
+    kept = [label for label in labels if label.score is None or label.score >= least]
     if settings.min_area:
         kept = [label for label in kept if isinstance(label, Tag) or area(label) >= settings.min_area]
     if settings.nms_iou is not None:

@@ -41,7 +41,8 @@ class PointLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionSettings:
-    """threshold: least confidence. min_area: square pixels. device: `cpu`, or the index of a visible GPU.
+    """threshold: least confidence; None: for models of pixels alone, as training.semantic says. min_area: square
+    pixels. device: `cpu`, or the index of a visible GPU.
 
     precision: auto | fp32 | fp16 | bf16. tile: None: whole images. tta: names of training.tta.
     max_count: labels an image, the most certain ones. nms_iou: None: the model's own suppression.
@@ -49,7 +50,7 @@ class PredictionSettings:
     open_image: for tiles; None: images are read whole.
     """
 
-    threshold: float
+    threshold: float | None
     min_area: float
     batch: int
     device: str

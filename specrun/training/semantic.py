@@ -1,8 +1,10 @@
 """Class probabilities of pixels as labels: one mask a class and image, the background left out.
 
-Softmax: a pixel has its most probable class, if that reaches the threshold. Sigmoid (several classes at once):
-every class that reaches it. The score of a mask is the mean probability inside. Rows are reduced to classes as
-soon as they are done, so that no image is held as probabilities.
+Without a threshold a pixel has what the validation of a training counts: of exclusive classes (softmax, or one class
+and the background) the most probable, the background among them, so that it may be none; of several at once (sigmoid)
+each that is more likely than not. With one, a pixel has each class that reaches it, of exclusive ones the most probable
+of these, however probable the background is. The score of a mask is the mean probability inside. Rows are reduced to
+classes as soon as they are done, so that no image is held as probabilities.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from specrun.training.predictor import PredictionSettings, ReadImage
 from specrun.training.tiles import Probabilities, blended_bands
 from specrun.training.tta import with_views
 
+_HALF = 0.5
 _SLAB_ROWS = 128
 """Painted at once: what a class is chosen by takes six times the memory of its rows."""
 _CERTAIN = 65535
@@ -43,7 +46,9 @@ class Channels:
 class Painting:
     """One image, painted from top to bottom. min_area: islands of a class below it are left out."""
 
-    def __init__(self, channels: Channels, size_wh: tuple[int, int], threshold: float, min_area: float = 0) -> None:
+    def __init__(
+        self, channels: Channels, size_wh: tuple[int, int], threshold: float | None, min_area: float = 0
+    ) -> None:
         self._channels = channels
         self._threshold = threshold
         self._min_area = min_area
@@ -85,20 +90,25 @@ class Painting:
         return float(window[bitmap].mean(dtype=np.float64)) / _CERTAIN
 
     def _paint_best(self, top: int, probabilities: NDArray[np.float32]) -> None:
+        number_of = np.zeros(probabilities.shape[0], dtype=self._numbers.dtype)
+        of_classes = list(self._channels.of_classes)
+        number_of[of_classes] = np.arange(1, len(of_classes) + 1)
+        if self._threshold is not None:
+            probabilities, number_of = probabilities[of_classes], number_of[of_classes]
         best = probabilities.argmax(axis=0)
         highest = np.take_along_axis(probabilities, best[None], axis=0)[0]
-        number_of = np.zeros(probabilities.shape[0], dtype=self._numbers.dtype)
-        number_of[list(self._channels.of_classes)] = np.arange(1, len(self._channels.classes) + 1)
         numbers = number_of[best]
-        numbers[highest < self._threshold] = 0
+        if self._threshold is not None:
+            numbers[highest < self._threshold] = 0
         self._numbers[top : top + len(numbers)] = numbers
         if self._certain is not None:
             self._certain[0, top : top + len(numbers)] = np.rint(highest * _CERTAIN)
         self._sums += np.bincount(numbers.ravel(), weights=highest.ravel(), minlength=len(self._sums))
 
     def _paint_each(self, top: int, probabilities: NDArray[np.float32]) -> None:
+        least = _HALF if self._threshold is None else self._threshold
         for number, channel in enumerate(self._channels.of_classes):
-            inside = probabilities[channel] >= self._threshold
+            inside = probabilities[channel] >= least
             self._layers[number, top : top + len(inside)] = inside
             if self._certain is not None:
                 self._certain[number, top : top + len(inside)] = np.rint(probabilities[channel] * _CERTAIN)

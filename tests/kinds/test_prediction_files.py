@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from specrun.kinds.prediction_files import PredictionFiles
 from specrun.kinds.prediction_spec import OutputsSpec
@@ -35,6 +37,16 @@ def test_every_model_that_finds_something_in_an_image_writes_yolo_files(
 def test_classes_of_whole_images_have_no_yolo_files_and_that_is_said(tmp_path: Path) -> None:
     text, notes = _yolo(tmp_path, "classify", Tag(label="coin", score=0.9))
     assert (text, notes) == (None, ("yolo: classes of whole images have no label files",))
+
+
+@pytest.mark.parametrize(("task", "drawn"), [("semantic", True), ("segment", False)])
+def test_pixels_of_a_model_of_pixels_are_in_the_mask_however_uncertain(tmp_path: Path, task: str, drawn: bool) -> None:
+    context = make_context(tmp_path, "predictions.p")
+    files = PredictionFiles(context, OutputsSpec(coco=False), ("coin",), task)
+    sample = Sample(key="a", media=Path("/nowhere/a.png"), name="a.png", digest="d", size_wh=(40, 20))
+    files.add(sample, "a", (replace(_MASK, score=0.2),))
+    with Image.open(context.staging / "masks" / "a.png") as mask:
+        assert bool(np.asarray(mask).any()) is drawn
 
 
 def _yolo(tmp_path: Path, task: str, label: AnyLabel) -> tuple[str | None, tuple[str, ...]]:

@@ -304,10 +304,17 @@ def test_files_of_images_that_are_no_longer_chosen_are_gone_when_it_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("task", "written", "expected"), [("segment", None, 0.25), ("classify", None, 0.0), ("classify", 0.5, 0.5)]
+    ("task", "written", "expected"),
+    [
+        ("segment", None, 0.25),
+        ("classify", None, 0.0),
+        ("classify", 0.5, 0.5),
+        ("semantic", None, None),
+        ("semantic", 0.3, 0.3),
+    ],
 )
-def test_a_classifier_answers_for_every_image_unless_a_threshold_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, written: float | None, expected: float
+def test_the_threshold_is_that_of_the_task_unless_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, written: float | None, expected: float | None
 ) -> None:
     asked = []
 
@@ -318,6 +325,9 @@ def test_a_classifier_answers_for_every_image_unless_a_threshold_is_given(
     monkeypatch.setattr("specrun.training.predictor.open_predictor", open_predictor)
     model = _model(tmp_path)
     model = replace(model, facts={**model.facts, "task": task})
+    (model.folder / "model.json").write_text(
+        json.dumps({"kind": "smp", "activation": "softmax", "classes": ["a", "b"]})
+    )
     outputs = Prediction().run(_spec(threshold=written), _context(tmp_path, _source(tmp_path, ["a.png"]), model))
     assert asked == [expected]
-    assert (outputs.facts["threshold"], outputs.facts["model"]) == (expected, "models.m")
+    assert (outputs.facts.get("threshold"), outputs.facts["model"]) == (expected, "models.m")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,46 @@ def test_each_pixel_has_its_most_probable_class_and_the_background_none() -> Non
 
 def test_a_pixel_below_the_threshold_has_no_class() -> None:
     assert _found(np.array([[[30, 45, 25]]], dtype=np.uint8), _EXCLUSIVE) == {}
+
+
+def test_a_low_threshold_gives_a_pixel_a_class_though_the_background_is_likelier() -> None:
+    pixels = np.array([[[60, 30, 10], [70, 10, 20], [75, 5, 20]]], dtype=np.uint8)
+    low = _found(pixels, _EXCLUSIVE, replace(_SETTINGS, threshold=0.2))
+    assert low["road"] == ([[True, False, False]], pytest.approx(0.3))
+    assert low["car"] == ([[False, True, True]], pytest.approx(0.2))
+    assert _found(pixels, _EXCLUSIVE, replace(_SETTINGS, threshold=0.25)).keys() == {"road"}
+
+
+def test_the_threshold_of_a_yes_or_no_is_the_probability_of_yes() -> None:
+    channels = Channels(("a",), background=0, exclusive=True)
+    pixels = np.array([[[30, 70, 0], [60, 40, 0], [90, 10, 0]]], dtype=np.uint8)
+    masks = {
+        threshold: _found(pixels, channels, replace(_SETTINGS, threshold=threshold))["a"][0][0]
+        for threshold in (0.7, 0.5, 0.3, 0.1, None)
+    }
+    assert masks == {
+        0.7: [True, False, False],
+        0.5: [True, False, False],
+        0.3: [True, True, False],
+        0.1: [True, True, True],
+        None: [True, False, False],
+    }
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_without_a_threshold_pixels_have_what_the_validation_counts(activation: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from specrun.training.smp.scores import count_pixels  # needs torch
+
+    logits = torch.from_numpy(np.random.default_rng(3).normal(0, 1, (1, 6, 24, 20)).astype(np.float32))
+    exclusive = activation == "softmax"
+    shares = (logits.softmax(1) if exclusive else logits.sigmoid()).numpy()
+    names = tuple("abcdef"[exclusive:])
+    painting = Painting(Channels(names, 0 if exclusive else None, exclusive), (20, 24), None)
+    painting.paint(0, shares[0])
+    found = {label.label: int(_whole(label, (20, 24)).sum()) for label in painting.labels()}
+    counted = count_pixels(logits, torch.zeros((1, 24, 20), dtype=torch.int64), activation, 255)[1].tolist()
+    assert found == dict(zip(names, counted[exclusive:], strict=True))
 
 
 def test_several_classes_may_be_on_one_pixel() -> None:
