@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from PIL import Image
 
 from specrun.errors import NodeError
-from specrun.kinds.generation_sheet import save_sheet, save_video
+from specrun.kinds import generation_films as film
+from specrun.kinds.generation_sheet import save_sheet
 from specrun.kinds.generation_wishes import (
     FOLDER,
     Painter,
@@ -22,11 +25,12 @@ from specrun.kinds.generation_wishes import (
 )
 from specrun.kinds.generations import DiffusersGeneration, GenerationSpec
 from specrun.model.artifact import Artifact, Outputs
-from specrun.model.digest import bytes_digest
+from specrun.model.digest import Json, bytes_digest
 from specrun.model.work import Context, Made
 from specrun.training.looks import is_black
 
 LIST = "generations.jsonl"
+SHEET = "contact_sheet.png"
 _SHOWN = 3
 
 
@@ -40,12 +44,35 @@ def generate(spec: GenerationSpec, ctx: Context) -> Outputs:
     known = known_pictures(ctx)
     missing = [wish for wish in wishes if not is_taken_over(ctx, wish, known)]
 
+    clock = Clock(spec.batch)
+
     def keep(wish: Wish, picture: Image.Image) -> None:
         save_picture(ctx.staging / wish.file, picture, wish, spec, look, painter.base)
+        clock.picture()
 
     broken = painter.paint(missing, look, len(wishes), keep) if missing else []
-    outputs = _finished(spec, ctx, wishes, missing, broken)
-    return replace(outputs, notes=(*outputs.notes, *painter.notes()))
+    made, kept = len(missing) - len(broken), len(wishes) - len(missing)
+    ctx.log(f"{len(wishes)} pictures: {made} made, {kept} kept" + (f", {len(broken)} broken" if broken else ""))
+    outputs = _finished(spec, ctx, wishes, broken)
+    facts = {**outputs.facts, "made": made, "kept": kept, **clock.facts()}
+    return replace(outputs, facts=facts, notes=(*outputs.notes, *painter.notes()))
+
+
+class Clock:
+    """How long a picture takes, without what is loaded before the first batch."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch, self._times = batch, list[float]()
+
+    def picture(self) -> None:
+        self._times.append(time.monotonic())
+
+    def facts(self) -> dict[str, Json]:
+        """In whole milliseconds; nothing when all came at once."""
+        after = len(self._times) - self._batch
+        if after < 1:
+            return {}
+        return {"picture_ms": round((self._times[-1] - self._times[self._batch - 1]) / after * 1000)}
 
 
 def _painter(spec: GenerationSpec, ctx: Context, loras: Sequence[Made]) -> Painter:
@@ -58,9 +85,7 @@ def _painter(spec: GenerationSpec, ctx: Context, loras: Sequence[Made]) -> Paint
     return ComfyPainter(spec, spec.backend, ctx, loras)
 
 
-def _finished(
-    spec: GenerationSpec, ctx: Context, wishes: Sequence[Wish], missing: Sequence[Wish], broken: Sequence[Wish]
-) -> Outputs:
+def _finished(spec: GenerationSpec, ctx: Context, wishes: Sequence[Wish], broken: Sequence[Wish]) -> Outputs:
     lost = {wish.number for wish in broken}
     whole = [wish for wish in wishes if wish.number not in lost]
     if not whole:
@@ -84,21 +109,35 @@ def _finished(
         notes.append(_told(black, "are black"))
         if spec.black == "fail":
             raise NodeError(notes[-1], hint="Write precision: fp32 (or bf16); half precision may overflow.")
-    pictures = [ctx.staging / wish.file for wish in whole]
-    artifacts = [Artifact("images", "folder", FOLDER), Artifact("generations", "file", LIST)]
-    if spec.contact_sheet:
-        save_sheet(ctx.staging / "contact_sheet.png", pictures, [(wish.prompt, wish.seed) for wish in whole])
-        artifacts.append(Artifact("contact_sheet", "file", "contact_sheet.png"))
-    else:
-        (ctx.staging / "contact_sheet.png").unlink(missing_ok=True)
-    (ctx.staging / "video.mp4").unlink(missing_ok=True)
-    if spec.video is not None:
-        save_video(ctx.staging / "video.mp4", pictures, spec.video.fps, ctx.check_stop)
-        artifacts.append(Artifact("video", "file", "video.mp4"))
+    artifacts = [
+        Artifact("images", "folder", FOLDER),
+        Artifact("generations", "file", LIST),
+        *_together(spec, ctx, wishes, whole),
+    ]
     sources = len(wishes) // (len(spec.prompts) * len(spec.chosen_seeds))
-    facts = {"images": len(whole), "made": len(missing) - len(broken), "steps": spec.steps, "sources": sources}
+    facts = {"images": len(whole), "denoising_steps": spec.steps, "sources": sources}
     parts = {"media": bytes_digest("".join(wish.key for wish in whole).encode())}
     return Outputs(artifacts=tuple(artifacts), facts={**facts, "black": len(black)}, notes=tuple(notes), parts=parts)
+
+
+def _together(spec: GenerationSpec, ctx: Context, wishes: Sequence[Wish], whole: Sequence[Wish]) -> Iterator[Artifact]:
+    """The sheet and the films; those that a killed run left and that are not wanted any more go."""
+    (ctx.staging / SHEET).unlink(missing_ok=True)
+    if spec.contact_sheet:
+        numbers = {wish.number for wish in whole}
+        save_sheet(ctx.staging / SHEET, ctx.staging, wishes, {wish.number for wish in wishes} - numbers)
+        yield Artifact("contact_sheet", "file", SHEET)
+    (ctx.staging / film.FILM).unlink(missing_ok=True)
+    shutil.rmtree(ctx.staging / film.FOLDER, ignore_errors=True)
+    if spec.video is None:
+        return
+    found = film.films(whole)
+    for number, (name, shown) in enumerate(found.items()):
+        ctx.progress(number, len(found), "films", "making films")
+        pictures = [ctx.staging / wish.file for wish in shown]
+        film.save_film(ctx.staging / name, pictures, spec.video.fps, ctx.check_stop)
+    single = film.FILM in found
+    yield Artifact("video", "file", film.FILM) if single else Artifact("videos", "folder", film.FOLDER)
 
 
 def _told(wishes: Sequence[Wish], what: str) -> str:

@@ -1,77 +1,65 @@
-"""Many pictures as one sheet or one film."""
+"""What a generation made, on one sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Container, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from specrun.errors import MissingDependency
+from specrun.formats.images import read_upright_rgb
+from specrun.kinds.generation_wishes import Wish
+from specrun.model.labels import Sample
+from specrun.training import contact_sheet
+from specrun.training.contact_sheet import Cell, Row
 
-_CELL = 256
-_LABEL = 16
 _COLUMNS = 8
-_MOST = 400
 
 
-def save_sheet(target: Path, pictures: Sequence[Path], told: Sequence[tuple[str, int]]) -> None:
-    """told: prompt and seed of each. At most 400 pictures, in rows that are evenly chosen."""
-    rows = rows_of(told)
-    rows = rows[:: -(-len(rows) // max(1, _MOST // max(map(len, rows))))]
-    sheet = Image.new("RGB", (max(map(len, rows)) * _CELL, len(rows) * (_CELL + _LABEL)), "white")
-    draw = ImageDraw.Draw(sheet)
-    cells = [(row, column, number) for row, found in enumerate(rows) for column, number in enumerate(found)]
-    for row, column, number in cells:
-        path, (prompt, seed) = pictures[number], told[number]
-        left, top = column * _CELL, row * (_CELL + _LABEL)
-        # PIL's own font knows no other letters.
-        draw.text((left + 2, top + 2), f"{seed} {prompt}".encode("latin-1", "replace").decode("latin-1")[:40], "black")
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-        small.thumbnail((_CELL, _CELL))
-        sheet.paste(small, (left + (_CELL - small.width) // 2, top + _LABEL + (_CELL - small.height) // 2))
-    partial = target.with_suffix(".part")
-    sheet.save(partial, "PNG")
-    partial.replace(target)
+def save_sheet(target: Path, folder: Path, wishes: Sequence[Wish], broken: Container[int]) -> None:
+    """folder: in which the pictures lie. broken: numbers of wishes that have none."""
+    contact_sheet.save_sheet(target, list(sheet_rows(folder, wishes, broken)), _read)
 
 
-def rows_of(told: Sequence[tuple[str, int]]) -> list[list[int]]:
-    """Numbers of the pictures, row by row: a row for each prompt and changed picture with a column for each seed, or
-    rows of eight where there is one seed, too many, or where pictures are missing."""
-    seeds = list(dict.fromkeys(seed for _, seed in told))
-    groups: dict[tuple[str, int], list[int]] = {}
-    for number, one in enumerate(told):
-        groups.setdefault(one, []).append(number)
-    prompts = list(dict.fromkeys(prompt for prompt, _ in told))
-    whole = len(groups) == len(prompts) * len(seeds) and len(set(map(len, groups.values()))) == 1
-    if not whole or not 1 < len(seeds) <= _COLUMNS:
-        return [list(range(first, min(first + _COLUMNS, len(told)))) for first in range(0, len(told), _COLUMNS)]
-    return [list(row) for prompt in prompts for row in zip(*(groups[prompt, seed] for seed in seeds), strict=True)]
+def sheet_rows(folder: Path, wishes: Sequence[Wish], broken: Container[int]) -> Iterator[Row]:
+    """Under each prompt its pictures by seed, or each picture that is changed followed by what became of it; with one
+    seed and no such pictures, the prompts side by side."""
+    if not any(wish.sample for wish in wishes) and len({wish.seed for wish in wishes}) == 1:
+        cells = [_cell(folder, wish, broken, f": {wish.prompt}") for wish in wishes]
+        yield from (Row(part) for part in _parts(cells, _COLUMNS))
+        return
+    for prompt, group in groupby(wishes, lambda wish: wish.prompt):
+        together: dict[str, list[Cell]] = {}
+        for wish in group:
+            sample = wish.sample
+            first = [] if sample is None else [Cell(sample.media, source_name(sample))]
+            together.setdefault(sample.key if sample else "", first).append(_cell(folder, wish, broken))
+        widest = max(map(len, together.values()))
+        columns = _COLUMNS if widest > _COLUMNS else _COLUMNS // widest * widest
+        cells = [cell for found in together.values() for cell in found]
+        for number, part in enumerate(_parts(cells, columns)):
+            yield Row(part, heading=prompt if number == 0 else "")
 
 
-def save_video(target: Path, pictures: Sequence[Path], fps: float, check_stop: Callable[[], None]) -> None:
-    """H.264 in MP4; the size of the first picture, its sides made even. Raises MissingDependency."""
-    try:
-        import av
-    except ImportError:
-        hint = "Install the extra: pip install 'specrun[lora]'."
-        raise MissingDependency("A film needs PyAV.", hint=hint) from None
-    with Image.open(pictures[0]) as first:
-        size = (max(first.width // 2, 1) * 2, max(first.height // 2, 1) * 2)
-    partial = target.with_suffix(".part")
-    with av.open(str(partial), "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        stream.options = {"crf": "16"}
-        for path in pictures:
-            check_stop()
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS))
-            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
-                film.mux(packet)
-        for packet in stream.encode():
-            film.mux(packet)
-    partial.replace(target)
+def source_name(sample: Sample) -> str:
+    """Of a film's frame its number and time, else the picture's name."""
+    clip, frame, time_s = (sample.fields.get(name) for name in ("clip", "frame", "time_s"))
+    if clip is None or frame is None:
+        return sample.name
+    at = f" ({time_s:.2f} s)" if isinstance(time_s, float | int) else ""
+    return f"{clip}, frame {frame}{at}"
+
+
+def _cell(folder: Path, wish: Wish, broken: Container[int], more: str = "") -> Cell:
+    if wish.number in broken:
+        return Cell(None, f"seed {wish.seed}: no numbers came out{more}")
+    return Cell(folder / wish.file, f"seed {wish.seed}{more}")
+
+
+def _parts(cells: Sequence[Cell], count: int) -> Iterator[Sequence[Cell]]:
+    return (cells[first : first + count] for first in range(0, len(cells), count))
+
+
+def _read(path: Path) -> Image.Image:
+    return Image.fromarray(read_upright_rgb(path))

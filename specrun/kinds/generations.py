@@ -2,8 +2,8 @@
 
 images/<n>_<key>.png   named by what it was made of; prompt and seed stand in its metadata
 generations.jsonl      one line a picture
-contact_sheet.png      a row for each prompt and picture, a column for each seed
-video.mp4              where a video is asked for
+contact_sheet.png      each prompt with its pictures by seed, or each changed picture beside what became of it
+video.mp4              where a video is asked for; videos/ where it is several
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class GenerationSpec(NodeSpec):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """auto: fp16 on a GPU, fp32 on the CPU."""
     video: VideoOutput | None = None
-    """The pictures in their order as video.mp4; null: none."""
+    """The pictures in their order as video.mp4, with `from` one for each prompt, seed and clip; null: none."""
     contact_sheet: bool = True
     """A sheet of all of them."""
     black: Literal["warn", "fail"] = Field(default="warn", json_schema_extra=NOT_RESULT)
@@ -184,13 +184,23 @@ class Generation(Kind):
 
     def estimate(self, spec: GenerationSpec, last: NodeRecord | None) -> Estimate:
         """In proportion to the pictures and steps of last time."""
-        told = last.facts if last else {}
-        pictures, steps = told.get("made"), told.get("steps")
-        if last is None or not (isinstance(pictures, int) and isinstance(steps, int) and pictures and steps):
-            return Estimate()
-        sources = int(str(told.get("sources") or 1))
-        wanted = len(spec.prompts) * len(spec.chosen_seeds) * sources * spec.steps
-        return Estimate(last.duration_s * wanted / (pictures * steps), "last run")
+        sources = _sources(last)
+        return _time_of(len(spec.prompts) * len(spec.chosen_seeds) * sources, spec, last)
+
+    def estimate_of_change(self, spec: GenerationSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
+        """When only what is asked for changed, the pictures that were not asked for last time."""
+        before = _asked_before(last)
+        if before is None or {path.split(".")[0].split("[")[0] for path in changed} - _ASKING:
+            return None
+        wanted = [(prompt, seed) for prompt in spec.prompts for seed in spec.chosen_seeds]
+        missing = sum(1 for one in wanted if one not in before) * _sources(last)
+        found = _time_of(missing, spec, last)
+        told = f"{missing:,} of {len(wanted) * _sources(last):,} pictures to make"
+        return Estimate(found.seconds, f"{told}, by the last run" if found.seconds is not None else told)
+
+    def goes_on(self, spec: GenerationSpec, staging: Path) -> str:
+        count = sum(1 for _ in (staging / "images").glob("*.png"))
+        return f"goes on, with {count:,} {'picture' if count == 1 else 'pictures'} there" if count else ""
 
     def resume_key(self, spec: GenerationSpec) -> Json:
         """Each picture says by its name what it was made of."""
@@ -201,6 +211,38 @@ class Generation(Kind):
         from specrun.kinds.generation_run import generate
 
         return generate(spec, ctx)
+
+
+_ASKING = frozenset({"prompts", "seed", "seeds", "count", "video", "contact_sheet"})
+"""Fields that change no picture, only which there are and what shows them together."""
+
+
+def _sources(last: NodeRecord | None) -> int:
+    """Pictures that each prompt and seed is made of."""
+    told = last.facts.get("sources") if last else None
+    return told if isinstance(told, int) else 1
+
+
+def _asked_before(last: NodeRecord) -> set[tuple[str, int]] | None:
+    """Prompts and seeds of last time; None: its settings cannot be read any more."""
+    try:
+        spec = GenerationSpec.model_validate(dict(last.result_config))
+    except ValueError:
+        return None
+    return {(prompt, seed) for prompt in spec.prompts for seed in spec.chosen_seeds}
+
+
+def _time_of(count: int, spec: GenerationSpec, last: NodeRecord | None) -> Estimate:
+    """So many pictures at the speed of last time; what is loaded before the first one is loaded once."""
+    told = last.facts if last else {}
+    made, steps, picture_ms = told.get("made"), told.get("denoising_steps"), told.get("picture_ms")
+    if last is None or not (isinstance(made, int) and isinstance(steps, int) and made and steps):
+        return Estimate()
+    scale = spec.steps / steps
+    if not isinstance(picture_ms, int):
+        return Estimate(last.duration_s * scale * count / made, "last run")
+    loading_s = max(0.0, last.duration_s - made * picture_ms / 1000)
+    return Estimate((loading_s if count else 0.0) + count * scale * picture_ms / 1000, "last run")
 
 
 def _combination_problems(spec: GenerationSpec) -> list[Problem]:

@@ -30,6 +30,8 @@ def made_text(facts: Mapping[str, Json]) -> str:
     captions = facts.get("captions")
     if isinstance(captions, Mapping) and isinstance(captions.get("captioned"), int):
         told = [*(text for text in told if text != "0 classes"), f"{captions['captioned']:,} captioned"]
+    if isinstance(facts.get("made"), int) and isinstance(facts.get("kept"), int) and facts["kept"]:
+        told.append(f"{facts['made']:,} made, {facts['kept']:,} kept")
     return ", ".join(told)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 from PIL import Image
 
 from specrun.errors import FormatError, NodeError, StopRequested
-from specrun.kinds.generation_sheet import rows_of
 from specrun.kinds.generations import Generation, GenerationSpec
 from specrun.kinds.lora_jobs import LoraJobSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact, Outputs
+from specrun.model.event import Event, LogLine
+from specrun.model.plan import Estimate
 from specrun.model.work import Made
 from specrun.training.lora.prediction import WITH_ZERO_SNR
+from specrun.views.facts import made_text
 from tests.support.context import make_context
 from tests.support.still_pictures import frames
 from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
@@ -312,12 +315,55 @@ def test_schedulers_that_do_not_fit_are_told_before_anything_runs(tmp_path: Path
     assert set(problems(lookup, lora="reef", prediction="epsilon", zero_terminal_snr=True)) == {"zero_terminal_snr"}
 
 
-def test_the_sheet_has_a_row_for_each_prompt_and_picture_and_a_column_for_each_seed() -> None:
-    assert rows_of([(prompt, seed) for prompt in "ab" for seed in (1, 2, 3)]) == [[0, 1, 2], [3, 4, 5]]
-    with_frames = [(prompt, seed) for prompt in "ab" for seed in (1, 2) for _ in range(2)]
-    assert rows_of(with_frames) == [[0, 2], [1, 3], [4, 6], [5, 7]]
-    assert rows_of([("a", 1)] * 10) == [list(range(8)), [8, 9]]
-    assert rows_of([("a", 1), ("a", 2), ("b", 1)]) == [[0, 1, 2]]
+def test_what_was_kept_is_told_beside_what_was_made(tmp_path: Path, bases: dict[str, Path]) -> None:
+    base = str(bases["sd"])
+    first, folder = generated(tmp_path / "a", base_model=base, count=2)
+    assert made_text(first.facts) == "2 images"
+    events: list[Event] = []
+    context = {"previous": folder, "emit": events.append}
+    outputs, _ = generated(tmp_path / "b", base_model=base, count=3, context=context)
+    assert made_text(outputs.facts) == "3 images, 1 made, 2 kept"
+    assert "3 pictures: 1 made, 2 kept" in [event.text for event in events if isinstance(event, LogLine)]
+
+
+def record(facts: dict[str, Any], duration_s: float = 100.0, **config: Any) -> Any:
+    """Of a generation that was made; as much of it as a plan looks at."""
+    return SimpleNamespace(facts=facts, duration_s=duration_s, result_config={"prompts": ["a", "b"], **config})
+
+
+def test_a_plan_says_how_many_of_the_pictures_are_to_be_made() -> None:
+    last = record({"made": 4, "denoising_steps": 10, "sources": 1, "picture_ms": 5000}, count=2)
+    spec = GenerationSpec(prompts=["a", "b", "c"], count=2, steps=10)
+    found = Generation().estimate_of_change(spec, last, ["prompts[2]"])
+    assert found == Estimate(80 + 2 * 5, "2 of 6 pictures to make, by the last run")
+    assert Generation().estimate_of_change(spec, last, ["prompts[2]", "steps"]) is None
+    film = GenerationSpec.model_validate({"prompts": ["a", "b"], "count": 2, "steps": 10, "video": {"fps": 5}})
+    assert Generation().estimate_of_change(film, last, ["video"]) == Estimate(
+        0, "0 of 4 pictures to make, by the last run"
+    )
+
+
+def test_frames_are_counted_with_each_prompt_and_seed() -> None:
+    last = record({"made": 24, "denoising_steps": 10, "sources": 12})
+    spec = GenerationSpec.model_validate({"prompts": ["a", "b", "c"], "steps": 10, "seed": 42})
+    found = Generation().estimate_of_change(spec, last, ["prompts"])
+    assert found is not None
+    assert found.source == "12 of 36 pictures to make, by the last run"
+
+
+def test_loading_is_not_multiplied_by_the_pictures() -> None:
+    last = record({"made": 2, "denoising_steps": 10, "sources": 1, "picture_ms": 1000}, duration_s=62.0)
+    assert Generation().estimate(GenerationSpec(prompts=["a"], count=6, steps=10), last).seconds == 66
+    assert Generation().estimate(GenerationSpec(prompts=["a"], count=6, steps=20), last).seconds == 72
+
+
+def test_a_plan_says_what_an_interrupted_run_left(tmp_path: Path) -> None:
+    spec = GenerationSpec(prompts=["a"])
+    assert Generation().goes_on(spec, tmp_path) == ""
+    (tmp_path / "images").mkdir()
+    for name in ("0.png", "1.png", "2.part"):
+        (tmp_path / "images" / name).touch()
+    assert Generation().goes_on(spec, tmp_path) == "goes on, with 2 pictures there"
 
 
 def test_lokr_weights_are_refused_before_anything_runs() -> None:

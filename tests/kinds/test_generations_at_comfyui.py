@@ -187,7 +187,7 @@ def test_weights_of_flux_are_left_to_diffusers(tmp_path: Path) -> None:
         generated(tmp_path, server, [lora], lora="reef")
 
 
-def test_frames_are_changed_one_by_one_and_become_a_film(tmp_path: Path) -> None:
+def test_frames_are_changed_one_by_one_and_become_films(tmp_path: Path) -> None:
     fields = {"from": "sources.dive", "size": None, "strength": 0.5, "steps": 10, "count": 2, "video": {"fps": 5}}
     with comfy_double() as server:
         outputs, ctx = generated(tmp_path, server, (), frames(tmp_path), **fields)
@@ -197,7 +197,8 @@ def test_frames_are_changed_one_by_one_and_become_a_film(tmp_path: Path) -> None
     assert len(uploads) == 2
     assert [Image.open(path).size for path in images(ctx)] == [(64, 64), (72, 64)] * 2
     assert outputs.facts["sources"] == 2
-    assert (ctx.staging / "video.mp4").is_file()
+    films = sorted(path.name for path in (ctx.staging / "videos").iterdir())
+    assert films == ["seed_42.mp4", "seed_43.mp4"]
 
 
 def test_only_missing_pictures_are_made(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class Report:
                 picture = training.painter().paint(wish, self.ctx.check_stop)
                 picture.save(folder / picture_name(training.progress.step, number))
         training.set_learning(True)
-        save_sheet(folder, self.prompts)
+        save_sheet(folder, self.prompts, last=training.steps)
         self.ctx.artifact(Artifact("samples", "folder", "samples"))
 
     def _keep(self) -> None:

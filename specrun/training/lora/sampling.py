@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from specrun.training import contact_sheet
+from specrun.training.contact_sheet import Cell, Row
 from specrun.training.lora.encoding import LatentEncoder
 from specrun.training.lora.families import Condition, Family, Text
 from specrun.training.lora.noise import Noising, generator
 
 SHEET = "contact_sheet.png"
 _LATENT_PIXELS = 8
-_CELL = 256
-_MARGIN = 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +93,21 @@ def picture_name(step: int, number: int) -> str:
     return f"step_{step:06d}_{number:02d}.png"
 
 
-def save_sheet(folder: Path, prompts: Sequence[str]) -> Path:
-    """A row for each step at which pictures were made, a column for each prompt."""
+def save_sheet(folder: Path, prompts: Sequence[str], *, last: int) -> Path:
+    """A row for each step at which pictures were made, a column for each prompt. last: the training's last step."""
     found: dict[int, dict[int, Path]] = {}
     for path in sorted(folder.glob("step_*_*.png")):
         _, at, place = path.stem.split("_")
         found.setdefault(int(at), {})[int(place)] = path
-    cells = {step: [_cell(row.get(number)) for number in range(len(prompts))] for step, row in sorted(found.items())}
-    sheet = Image.new("RGB", (_MARGIN + _CELL * len(prompts), 20 + _CELL * max(1, len(cells))), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, prompt in enumerate(prompts):
-        draw.text((_MARGIN + _CELL * number + 4, 4), _latin(prompt)[:40], fill="black")
-    for row, (step, pictures) in enumerate(cells.items()):
-        draw.text((4, 20 + _CELL * row + _CELL // 2), f"{step:,}", fill="black")
-        for number, picture in enumerate(pictures):
-            sheet.paste(picture, (_MARGIN + _CELL * number, 20 + _CELL * row))
-    path = folder / SHEET
-    partial = folder / f".{SHEET}.part"
-    sheet.save(partial, format="PNG")
-    partial.replace(path)
-    return path
+    rows = [
+        Row([Cell(row.get(number), prompt) for number, prompt in enumerate(prompts)], _when(step, last))
+        for step, row in sorted(found.items())
+    ]
+    contact_sheet.save_sheet(folder / SHEET, rows)
+    return folder / SHEET
 
 
-def _cell(path: Path | None) -> Image.Image:
-    cell = Image.new("RGB", (_CELL, _CELL), "lightgray")
-    if path is not None:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-        small.thumbnail((_CELL, _CELL))
-        cell.paste(small, ((_CELL - small.width) // 2, (_CELL - small.height) // 2))
-    return cell
-
-
-def _latin(text: str) -> str:
-    """PIL's own font knows no other letters."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+def _when(step: int, last: int) -> str:
+    if step == 0:
+        return "step 0, before training"
+    return f"step {step:,}, trained" if step == last else f"step {step:,}"
