@@ -106,23 +106,33 @@ def dated(found: Sequence[Fraction | None], step_s: Fraction) -> list[Fraction]:
 
 @dataclass(frozen=True, slots=True)
 class FilmFrame:
-    """picture: (height, width, 3) uint8 RGB, upright."""
+    """picture: (height, width, 3) uint8 RGB, upright. interlaced: every other line is of another moment, as the film
+    says."""
 
     number: int
     time: Fraction
     picture: NDArray[np.uint8]
+    interlaced: bool = False
 
 
 def read_frames(
-    path: Path, index: FilmIndex, numbers: Sequence[int], check_stop: Callable[[], None] = lambda: None
+    path: Path,
+    index: FilmIndex,
+    numbers: Sequence[int],
+    check_stop: Callable[[], None] = lambda: None,
+    *,
+    deinterlace: bool = False,
 ) -> Iterator[FilmFrame]:
-    """The frames of these numbers, ascending; those that cannot be decoded are left out. Raises FormatError."""
+    """The frames of these numbers, ascending; those that cannot be decoded are left out. deinterlace: of interlaced
+    frames, the upper field alone. Raises FormatError."""
     wanted = set(numbers)
     with _opened(path) as (container, stream):
         for number, frame in _numbered(container, stream, index, numbers):
             check_stop()
             if number in wanted:
-                yield FilmFrame(number, index.times[number], _upright(frame))
+                interlaced = bool(frame.interlaced_frame)
+                picture = _upright(frame, deinterlace and interlaced)
+                yield FilmFrame(number, index.times[number], picture, interlaced)
 
 
 def _numbered(container: Any, stream: Any, index: FilmIndex, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -173,12 +183,26 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             yield from packet.decode()
 
 
-def _upright(frame: Any) -> NDArray[np.uint8]:
+def _upright(frame: Any, deinterlace: bool) -> NDArray[np.uint8]:
+    # The colours of interlaced frames are enlarged field by field (a test holds FFmpeg's scaler to it).
     picture: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    if deinterlace:
+        picture = upper_field(picture)
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return apply_display_matrix(picture, np.frombuffer(bytes(data), dtype="<i4"))
     return picture
+
+
+def upper_field(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The lines of the first moment, and between them what lies half-way. picture: (height, width, 3)."""
+    found = picture.copy()
+    lines = picture[0::2].astype(np.uint16)
+    between = (lines[:-1] + lines[1:] + 1) // 2
+    found[1 : 2 * len(between) : 2] = between
+    if len(picture) % 2 == 0:
+        found[-1] = picture[-2]
+    return found
 
 
 def apply_display_matrix(picture: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:

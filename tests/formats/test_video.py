@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,8 @@ import numpy as np
 import pytest
 
 from specrun.errors import FormatError
-from specrun.formats.video import apply_display_matrix, dated, read_frames, read_index
-from tests.support.films import number_of, write_film
+from specrun.formats.video import apply_display_matrix, dated, read_frames, read_index, upper_field
+from tests.support.films import number_of, write_film, write_interlaced_film
 
 
 def read(path: Path, numbers: list[int]) -> list[tuple[int, int, float]]:
@@ -154,3 +156,56 @@ def test_a_playlist_cannot_make_it_ask_an_address(tmp_path: Path) -> None:
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(FormatError, match=r"a\.m3u8"):
         read_index(path)
+
+
+def field_by_field(path: Path) -> Any:
+    """The first frame, each field converted as a picture of its own."""
+    with av.open(str(path)) as film:
+        frame: Any = next(film.decode(video=0))
+        planes, rgb = frame.to_ndarray(), np.empty((frame.height, frame.width, 3), np.uint8)
+        luma, chroma = planes[: frame.height], planes[frame.height :].reshape(2, frame.height // 2, frame.width // 2)
+        for parity in (0, 1):
+            parts = [luma[parity::2], chroma[0, parity::2], chroma[1, parity::2]]
+            flat = np.concatenate([part.reshape(-1) for part in parts]).reshape(-1, frame.width)
+            field = av.VideoFrame.from_ndarray(flat, format="yuv420p")
+            field.colorspace, field.color_range = frame.colorspace, frame.color_range
+            rgb[parity::2] = field.to_ndarray(format="rgb24")
+    return rgb
+
+
+def test_colours_of_interlaced_frames_are_enlarged_field_by_field(tmp_path: Path) -> None:
+    film = write_interlaced_film(tmp_path / "a.mkv")
+    (frame,) = read_frames(film, read_index(film), [0])
+    assert frame.interlaced
+    assert abs(frame.picture.astype(int) - field_by_field(film)).max() <= 1
+    assert frame.picture[0::2].std(axis=(0, 1)).max() < 3 < abs(frame.picture[0].astype(int) - frame.picture[1]).max()
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+def test_interlaced_frames_are_those_of_ffmpegs_interlaced_scaler(tmp_path: Path) -> None:
+    film = write_interlaced_film(tmp_path / "a.mkv")
+    raw = ["ffmpeg", "-v", "error", "-i", film, "-vf", "scale=interl=1,format=rgb24", "-f", "rawvideo", "-"]
+    said = subprocess.run(raw, check=True, capture_output=True).stdout
+    theirs = np.frombuffer(said, np.uint8).reshape(-1, 96, 192, 3).astype(int)
+    ours = [frame.picture for frame in read_frames(film, read_index(film), range(len(theirs)))]
+    assert abs(np.array(ours) - theirs).max() <= 1
+
+
+def test_deinterlaced_frames_show_one_moment(tmp_path: Path) -> None:
+    film = write_interlaced_film(tmp_path / "a.mkv")
+    (whole,) = read_frames(film, read_index(film), [3])
+    (upper,) = read_frames(film, read_index(film), [3], deinterlace=True)
+    assert np.array_equal(upper.picture[0::2], whole.picture[0::2])
+    assert np.ptp(upper.picture, axis=0).max() < 12
+    plain = write_film(tmp_path / "b.mp4", 3)
+    (same,) = read_frames(plain, read_index(plain), [1], deinterlace=True)
+    (frame,) = read_frames(plain, read_index(plain), [1])
+    assert not same.interlaced
+    assert np.array_equal(same.picture, frame.picture)
+
+
+@pytest.mark.parametrize("height", [1, 2, 5, 6])
+def test_lines_of_one_field_lie_half_way_between_their_neighbours(height: int) -> None:
+    picture = np.arange(height, dtype=np.uint8)[:, None, None].repeat(3, axis=2) * 10
+    expected = [10 * y if y % 2 == 0 or y + 1 < height else 10 * (y - 1) for y in range(height)]
+    assert upper_field(picture)[:, 0, 0].tolist() == expected

@@ -68,3 +68,23 @@ def write_film(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_interlaced_film(path: Path, frames: int = 6, size_wh: tuple[int, int] = (192, 96)) -> Path:
+    """Even lines show one colour and odd ones another, as if something went by between two moments."""
+    width, height = size_wh
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(
+            "mpeg2video", rate=25, options={"flags": "+ilme+ildct", "g": "3", "qmin": "1", "qmax": "2"}
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            field = av.VideoFrame(width, height, "yuv420p")
+            for plane, (even, odd) in zip(field.planes, ((80, 140), (60, 200), (210, 90)), strict=True):
+                lines = np.empty((plane.height, plane.line_size), np.uint8)
+                lines[0::2], lines[1::2] = even, odd
+                plane.update(lines.tobytes())
+            field.pts = number
+            container.mux(stream.encode(field))
+        container.mux(stream.encode(None))
+    return path

@@ -1,7 +1,7 @@
 """sources.video: pictures out of films, every so many frames or so many a second.
 
     frames/<clip>/000123.jpg   named by the frame's number in its film
-    frames.jsonl               one line a frame: key, file, clip, film, frame, time_s, size, digest
+    frames.jsonl               one line a frame: key, file, clip, film, frame, time_s, size, digest, interlaced
     samples.jsonl              the same frames as samples; fields clip, frame, time_s, description
 
 A frame that lies in the last output, or in what a killed run left, is linked and not decoded again when the film's
@@ -57,6 +57,9 @@ class VideoSpec(NodeSpec):
     """jpg is about ten times smaller; png loses nothing."""
     quality: int = Field(default=95, ge=1, le=100)
     """Of JPEG."""
+    deinterlace: bool = False
+    """Of interlaced films, every other line of a frame, with the lines between them interpolated: moving things have no
+    combs, and half the detail from top to bottom."""
     description: str = ""
     """What it shows; captions may use it as `{description}`."""
 

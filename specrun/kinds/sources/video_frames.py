@@ -26,7 +26,7 @@ from specrun.formats.film_sampling import Sampling, choose_frames
 from specrun.formats.image_names import name_key
 from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.formats.tally import Tally, literal
-from specrun.formats.video import FilmIndex, read_frames, read_index
+from specrun.formats.video import FilmFrame, FilmIndex, read_frames, read_index
 from specrun.kinds.sources.summary import Summary
 from specrun.kinds.sources.video import ClipSpec, VideoSpec, clip_folder, clip_name, clips_of, films_value
 from specrun.model.artifact import Artifact, Outputs
@@ -57,6 +57,7 @@ class Row:
     digest: str
     source: str
     made: str
+    interlaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def take_frames(spec: VideoSpec, ctx: Context) -> Outputs:
         artifacts=(Artifact("samples", "file", SAMPLES_NAME), Artifact("frames", "folder", _FOLDER)),
         facts={**summary.facts(()), "clips": _clip_facts(clips, rows), "new": taking.decoded},
         parts=summary.parts(()),
-        notes=tuple(_notes(clips, taking.lost)),
+        notes=(*_notes(clips, taking.lost), *_interlaced_notes(spec, rows)),
         known_digests={row.file: row.digest for row in rows},
         observation=films_value(digests),
     )
@@ -141,6 +142,7 @@ class _Taking:
     def __init__(self, spec: VideoSpec, ctx: Context, total: int) -> None:
         self._spec, self._ctx, self._total, self._done = spec, ctx, total, 0
         self._made = f"{spec.format} {spec.quality if spec.format == 'jpg' else ''} {_WRITER_VERSION}"
+        self._made += " deinterlaced" if spec.deinterlace else ""
         self.decoded = 0
         self.lost: dict[str, int] = {}
         self._known: dict[tuple[str, int], tuple[Path, Row]] = {}
@@ -191,7 +193,7 @@ class _Taking:
                 return None
         except FileNotFoundError:
             return None
-        return self._row(clip, number, (row.width, row.height), row.digest)
+        return self._row(clip, number, (row.width, row.height), row.digest, row.interlaced)
 
     def _decode(self, clip: Clip, numbers: Sequence[int]) -> dict[int, Row]:
         """Pictures are encoded by threads while the next are decoded; only a few are held at a time."""
@@ -212,23 +214,24 @@ class _Taking:
                     self.decoded += 1
                     self._tell(clip, 1)
 
-            for frame in read_frames(clip.film, clip.index, numbers, self._ctx.check_stop):
-                waiting.append(pool.submit(self._write, clip, frame.number, frame.picture))
+            stop, fields = self._ctx.check_stop, self._spec.deinterlace
+            for frame in read_frames(clip.film, clip.index, numbers, stop, deinterlace=fields):
+                waiting.append(pool.submit(self._write, clip, frame))
                 settle(2 * threads)
             settle(0)
         return rows
 
-    def _write(self, clip: Clip, number: int, picture: NDArray[np.uint8]) -> Row:
-        target = self._ctx.staging / clip.file(number, self._spec.format)
+    def _write(self, clip: Clip, frame: FilmFrame) -> Row:
+        target = self._ctx.staging / clip.file(frame.number, self._spec.format)
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = encode_picture(picture, self._spec.format, self._spec.quality)
+        data = encode_picture(frame.picture, self._spec.format, self._spec.quality)
         part = target.with_suffix(".part")
         part.write_bytes(data)
         part.replace(target)
-        height, width = picture.shape[:2]
-        return self._row(clip, number, (width, height), bytes_digest(data))
+        height, width = frame.picture.shape[:2]
+        return self._row(clip, frame.number, (width, height), bytes_digest(data), frame.interlaced)
 
-    def _row(self, clip: Clip, number: int, size_wh: tuple[int, int], digest: str) -> Row:
+    def _row(self, clip: Clip, number: int, size_wh: tuple[int, int], digest: str, interlaced: bool) -> Row:
         return Row(
             key=f"{self._ctx.address.name}/{name_key(clip_name(clip.spec))}/{number:06d}",
             file=clip.file(number, self._spec.format),
@@ -241,6 +244,7 @@ class _Taking:
             digest=digest,
             source=clip.source,
             made=self._made,
+            interlaced=interlaced,
         )
 
     def _tell(self, clip: Clip, more: int) -> None:
@@ -322,3 +326,12 @@ def _notes(clips: Sequence[Clip], lost: Mapping[str, int]) -> Iterator[str]:
     for name, count in lost.items():
         tally.add("frame", f'of clip "{literal(name)}" cannot be decoded and {{were}} left out', count)
     yield from tally.notes()
+
+
+def _interlaced_notes(spec: VideoSpec, rows: Sequence[Row]) -> Iterator[str]:
+    clips = list(dict.fromkeys(row.clip for row in rows if row.interlaced))
+    if clips and not spec.deinterlace:
+        named = ", ".join(f'"{clip}"' for clip in clips[:3]) + (f" and {len(clips) - 3} more" if len(clips) > 3 else "")
+        what = "clip" if len(clips) == 1 else "clips"
+        told = f"{what} {named}: the film is interlaced, so moving things have combs"
+        yield f"{told}; write deinterlace: true to take every other line alone"

@@ -23,7 +23,7 @@ from specrun.model.labels import Sample
 from specrun.run.context import WorkerContext
 from specrun.spec.project import load_project
 from tests.support.context import make_context
-from tests.support.films import number_of, write_film
+from tests.support.films import number_of, write_film, write_interlaced_film
 from tests.support.look import make_look
 
 ADDRESS = "sources.dive"
@@ -243,3 +243,19 @@ def test_the_description_of_a_source_reaches_its_frames(tmp_path: Path) -> None:
         assert node.config["description"] == words
         results.append(node.result_config)
     assert results[0] != results[1]
+
+
+def test_a_film_that_is_interlaced_is_told_of_until_it_is_deinterlaced(tmp_path: Path) -> None:
+    write_interlaced_film(tmp_path / "tape.mkv")
+    fields: dict[str, Any] = {"path": "tape.mkv", "every_n": 2, "format": "png"}
+    told = (
+        'clip "tape": the film is interlaced, so moving things have combs; write deinterlace: true to take every '
+        "other line alone",
+    )
+    assert make(tmp_path, **fields).outputs.notes == told
+    again = make(tmp_path, **fields).outputs
+    assert again.facts["new"] == 0
+    assert again.notes == told
+    smooth = make(tmp_path, **fields, deinterlace=True).outputs
+    assert smooth.facts["new"] == 3
+    assert smooth.notes == ()
