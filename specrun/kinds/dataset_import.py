@@ -164,7 +164,7 @@ def _outputs(
     _write(ctx.staging / "dataset.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     _write(ctx.staging / SAMPLES_LIST, "".join(json.dumps(key) + "\n" for key in sorted(keys)))
     return Outputs(
-        artifacts=(Artifact("dataset", "dataset", f"fiftyone:{name}"),),
+        artifacts=(Artifact("dataset", "dataset", f"fiftyone:{name}"), *stage.artifacts),
         facts=facts,
         parts={**db.parts(name), **own_parts(facts)},
         notes=(*notes, *small_splits(facts["splits"], ratios), *stage.notes),

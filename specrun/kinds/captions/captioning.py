@@ -74,9 +74,11 @@ class Captioned:
 
 @dataclass
 class CaptionReport:
-    """captions: caption of each sample, "" without. cut, former: names of samples."""
+    """captions: caption of each sample, "" without. writers: who wrote it. lengths: in tokens, 0 without. cut, former:
+    names of samples."""
 
     captions: list[str] = field(default_factory=list)
+    writers: list[str] = field(default_factory=list)
     by: Counter[str] = field(default_factory=Counter)
     cut: list[str] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
@@ -114,7 +116,7 @@ def caption_dataset(spec: CaptionsSpec, ctx: Context, db: Database, name: str, l
     if items and not any(report.captions):
         raise _none_captioned(spec, ctx, standing)
     report.window = tokens.window
-    report.lengths = [tokens.count(caption) for caption in report.captions if caption]
+    report.lengths = [tokens.count(caption) if caption else 0 for caption in report.captions]
     return report
 
 
@@ -250,6 +252,7 @@ def _change(item: Item, found: Captioned | None) -> dict[str, Any]:
 def _count(report: CaptionReport, item: Item, found: Captioned | None) -> None:
     report.images.append(item.image)
     report.captions.append(found.text if found else "")
+    report.writers.append(found.by if found else "")
     if found:
         report.by[found.by] += 1
         report.cut += [item.image.name] if found.cut else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,9 +16,12 @@ from specrun.kinds.captions.captioning import CaptionReport, caption_dataset
 from specrun.kinds.captions.spec import CaptionsSpec, RequireSpec
 from specrun.kinds.captions.statistics import frequent_words, length_facts, near_duplicates, size_facts, statistic_notes
 from specrun.kinds.captions.watched import caption_files
+from specrun.model.artifact import Artifact
 from specrun.model.digest import Json
 from specrun.model.work import Context
 from specrun.store.listing import ListingCache
+
+CAPTIONS_LIST = "captions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Stage:
     """What comes to the node's outputs."""
 
     facts: dict[str, Any] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     observation: dict[str, Json] = field(default_factory=dict)
 
@@ -46,12 +51,25 @@ def caption_stage(
     if captions is None:
         return Stage()
     report = caption_dataset(captions, ctx, db, name, label_field)
+    save_captions(ctx.staging / CAPTIONS_LIST, report)
     facts = _facts(report, ctx, db, name)
     folders = [_written(folder, ctx.project_dir) for folder in report.folders if _is_outside(folder, ctx)]
     with closing(ListingCache(ctx.cache_dir.parent / "cache.db")) as cache:
         observation: dict[str, Json] = {"captions": caption_files(cache, captions, folders, ctx.project_dir).value}
     notes = [*statistic_notes(facts, least.min_caption_ratio, images), *_notes(report, captions)]
-    return Stage({"captions": {**facts, "folders": folders}}, notes, observation)
+    artifacts = [Artifact("captions", "file", CAPTIONS_LIST)]
+    return Stage({"captions": {**facts, "folders": folders}}, artifacts, notes, observation)
+
+
+def save_captions(path: Path, report: CaptionReport) -> None:
+    """A line an image, in the dataset's order, for people to read: what they write stays in FiftyOne or beside the
+    images. Unescaped, since captions of other languages must be readable too."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for image, caption, by, tokens in zip(
+            report.images, report.captions, report.writers, report.lengths, strict=True
+        ):
+            told = {"caption": caption, "by": by, "tokens": tokens} if caption else {"caption": None}
+            file.write(json.dumps({"file_name": image.name, **told}, ensure_ascii=False) + "\n")
 
 
 def _facts(report: CaptionReport, ctx: Context, db: Database, name: str) -> dict[str, Any]:
@@ -68,7 +86,7 @@ def _facts(report: CaptionReport, ctx: Context, db: Database, name: str) -> dict
         "by": dict(sorted(report.by.items())),
         "asked": report.asked,
         "shortened": len(report.cut),
-        "tokens": length_facts(report.lengths, report.window),
+        "tokens": length_facts([length for length in report.lengths if length], report.window),
         "words": frequent_words(report.captions),
         **size_facts(sizes),
         "near_duplicates": {"images": same, "examples": [list(pair) for pair in examples]},

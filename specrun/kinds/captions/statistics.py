@@ -177,12 +177,15 @@ def statistic_notes(facts: Mapping[str, Any], least_ratio: float, images: int) -
         )
     if facts.get("tiny"):
         count = facts["tiny"]
-        notes.append(f"{count} {'image is' if count == 1 else 'images are'} smaller than {TINY} pixels")
+        told = f"{count} {'image is' if count == 1 else 'images are'} smaller than {TINY} pixels"
+        notes.append(f"{told}: nothing is enlarged, so they teach little; leave them out, or take larger ones")
     duplicates = facts.get("near_duplicates") or {}
     if duplicates.get("images"):
         shown = "; ".join(f"{second} like {first}" for first, second in duplicates["examples"])
         count = duplicates["images"]
-        notes.append(f"{count} {'image looks' if count == 1 else 'images look'} nearly like another: {shown}")
+        more = f"; and {count - len(duplicates['examples'])} more" if count > len(duplicates["examples"]) else ""
+        told = f"{count} {'image looks' if count == 1 else 'images look'} nearly like another: {shown}{more}"
+        notes.append(f"{told}. What comes often is learnt most: take frames further apart, or leave some out")
     return notes
 
 

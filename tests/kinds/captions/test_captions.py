@@ -16,12 +16,14 @@ from specrun.clients.fiftyone import Database
 from specrun.clients.mongod_binary import find_mongod
 from specrun.errors import CredentialsError, FormatError, MissingDependency, NodeError, StopRequested
 from specrun.kinds.captions.spec import CaptionsSpec
+from specrun.kinds.captions.statistics import statistic_notes
 from specrun.kinds.captions.watched import CaptionFiles, caption_files
 from specrun.model.artifact import Outputs
 from specrun.model.digest import canonical_json, file_digest
 from specrun.model.labels import Sample
 from tests.doubles.captioners import CaptionServer, Fault, caption_server
 from tests.support.datasets import DatasetProject, square
+from tests.support.golden import check_golden
 from tests.support.look import make_look
 
 COLORS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))
@@ -429,7 +431,27 @@ def test_statistics_tell_of_lengths_words_sizes_and_near_duplicates(project: Cap
     assert told["aspect_ratios"] == {"3:2": 4}
     assert told["near_duplicates"]["images"] == 1
     assert any("4 captions are longer than the 77 tokens" in note for note in made.notes)
-    assert any("1 image looks nearly like another: p03.png like p00.png" in note for note in made.notes)
+    (note,) = [note for note in made.notes if "nearly like another" in note]
+    assert note.startswith("1 image looks nearly like another: p03.png like p00.png. What comes often")
+
+
+def test_captions_can_be_read_in_the_output_with_who_wrote_them(project: Captioned) -> None:
+    samples = project.photos(3)
+    samples[0].media.with_suffix(".txt").write_text("un poisson doré, 魚", encoding="utf-8")
+    metadata = samples[1].media.parent / "metadata.jsonl"
+    metadata.write_text('{"file_name": "p01.png", "text": "a wreck"}\n', encoding="utf-8")
+    made = project.caption(samples, trigger="reefx")
+    assert ("captions", "captions.jsonl") in [(one.name, one.place) for one in made.artifacts]
+    text = (project.output / "captions.jsonl").read_text(encoding="utf-8")
+    check_golden("captions/captions.jsonl", text)
+
+
+def test_duplicates_beyond_the_examples_are_counted() -> None:
+    pairs = [["a", "b"], ["c", "d"], ["e", "f"]]
+    facts = {"captioned": 9, "tiny": 2, "near_duplicates": {"images": 6, "examples": pairs}}
+    tiny, near = statistic_notes(facts, 0.5, 9)
+    assert tiny.startswith("2 images are smaller than 64 pixels: nothing is enlarged")
+    assert "b like a; d like c; f like e; and 3 more. " in near
 
 
 def test_what_is_longer_than_allowed_is_shortened_and_told(project: Captioned, database: Database) -> None:
