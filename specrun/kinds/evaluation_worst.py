@@ -18,17 +18,16 @@ from specrun.kinds.evaluation_scores import Evaluated, number
 from specrun.kinds.prediction_images import label_window
 from specrun.model.digest import Json
 from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Sample
+from specrun.training.lettering import Color, font, plate
 from specrun.training.metrics.semantic import score_pixels
 
 WORST_LISTED = 20
 _WIDTH = 360
 _ENLARGED = 2.0
 _TINT = 0.4
-_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_LETTERS = 12
 _RIGHT, _WRONG, _SWAPPED = (34, 197, 94), (239, 68, 68), (245, 158, 11)
 _CLASS_COLORS = ((6, 182, 212), (239, 68, 68), (34, 197, 94), (245, 158, 11), (139, 92, 246), (236, 72, 153))
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +133,10 @@ def _panel(
             _tint(pixels, label, sample.size_wh, size, by_label[id(label)])
     image = Image.fromarray(pixels.astype(np.uint8))
     pen = ImageDraw.Draw(image)
-    for label in shown:
-        _outline(pen, label, sample.size_wh, scale, by_label[id(label)])
+    places = [_outline(pen, label, sample.size_wh, scale, by_label[id(label)]) for label in shown]
+    for label, place in zip(shown, places, strict=True):
+        text = label.label if label.score is None else f"{label.label} {label.score:.2f}"
+        plate(pen, text, place, by_label[id(label)], font(_LETTERS))
     return np.asarray(image)
 
 
@@ -155,26 +156,19 @@ def _tint(
     pixels[small & ~inner] = color
 
 
-def _outline(pen: ImageDraw.ImageDraw, label: AnyLabel, size_wh: tuple[int, int], scale: float, color: Color) -> None:
-    text = label.label if label.score is None else f"{label.label} {label.score:.2f}"
-    at = (2.0, 2.0)
+def _outline(
+    pen: ImageDraw.ImageDraw, label: AnyLabel, size_wh: tuple[int, int], scale: float, color: Color
+) -> tuple[float, float]:
+    """Draws it; returns where its name stands."""
     match label:
         case Box():
             corners = [(float(x) * scale, float(y) * scale) for x, y in box_corners(label)]
             pen.polygon(corners, outline=color, width=2)
-            at = corners[0]
+            return min(x for x, _ in corners), min(y for _, y in corners)
         case Keypoints():
             for x, y in label.points * scale:
                 pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
-            at = tuple((label.points[0] * scale).tolist()) if len(label.points) else at
+            return tuple((label.points[0] * scale).tolist()) if len(label.points) else (0.0, 0.0)
         case _:
             window = label_window(label, size_wh)
-            at = (window[1] * scale, window[2] * scale) if window else at
-    # The built-in font knows no more than Latin letters.
-    pen.text(
-        (at[0] + 2, at[1] + 1),
-        text.encode("ascii", "replace").decode(),
-        fill=_WHITE,
-        stroke_width=1,
-        stroke_fill=_BLACK,
-    )
+            return (window[1] * scale, window[2] * scale) if window else (0.0, 0.0)

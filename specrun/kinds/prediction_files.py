@@ -18,8 +18,9 @@ from specrun.formats.samples import sample_to_line
 from specrun.formats.tally import Tally
 from specrun.formats.yolo_write import Task, YoloWriter, pose_layout
 from specrun.kinds.prediction_coco import CocoRows, coco_annotations
-from specrun.kinds.prediction_images import class_mask, cutout, overlay, save_class_mask, shown
+from specrun.kinds.prediction_images import class_mask, cutout, save_class_mask, shown
 from specrun.kinds.prediction_memory import PREDICTIONS_NAME, PredictionMemory
+from specrun.kinds.prediction_overlay import overlay
 from specrun.model.labels import AnyLabel, Mask, Polygon, Sample
 from specrun.model.work import Context
 

@@ -99,16 +99,17 @@ def letter_height(size_wh: tuple[int, int]) -> int:
     return max(9, min(48, round(min(size_wh) / 32) + 6))
 
 
-def plate(pen: Any, text: str, corner_xy: tuple[float, float], ground: Color, letters: Any) -> None:
-    """A name on a solid plate that stands on a corner: above it where there is room, else below; inside the picture
-    always."""
+def plate(
+    pen: Any, text: str, corner_xy: tuple[float, float], ground: Color, letters: Any, *, above: bool = True
+) -> None:
+    """A name on a solid plate: on the corner where there is room above it, else below; inside the picture always."""
     width, height = pen.im.size
     text = fitted(text, letters, width - 4)
     if not text:
         return
     wide, high = round(letters.getlength(text)) + 4, height_of(letters)
     left = min(max(0, round(corner_xy[0])), max(0, width - wide))
-    top = round(corner_xy[1]) - high if corner_xy[1] >= high else round(corner_xy[1])
+    top = round(corner_xy[1]) - (high if above and corner_xy[1] >= high else 0)
     top = min(max(0, top), max(0, height - high))
     pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=ground)
     pen.text((left + 2, top), text, fill=ink_on(ground), font=letters)

@@ -16,7 +16,8 @@ from specrun.errors import NodeError, StopRequested
 from specrun.formats.rle import bitmap_to_rle, rle_to_bitmap, string_to_counts
 from specrun.formats.samples import load_samples, save_samples
 from specrun.kinds.prediction_coco import CocoRows, coco_annotations, window_to_counts
-from specrun.kinds.prediction_images import class_mask, cutout, overlay, read_for_model
+from specrun.kinds.prediction_images import class_mask, cutout, read_for_model
+from specrun.kinds.prediction_overlay import overlay
 from specrun.kinds.predictions import OutputsSpec, Prediction, PredictionSpec
 from specrun.model.address import parse_address
 from specrun.model.digest import file_digest
@@ -171,7 +172,7 @@ def test_other_files_need_no_new_predictions(tmp_path: Path, predictor: RulePred
     published = _publish(again)
     assert (published / "images" / "a.png").resolve() == tmp_path / "media" / "a.png"
     assert "images/a.png" in {file.path for file in collect_files(published, {})}
-    assert Image.open(published / "overlays" / "a.jpg").size == (8, 6)
+    assert Image.open(published / "overlays" / "a.jpg").size == (32, 24)
     piece = np.array(Image.open(published / "cutouts" / "a_000.png"))
     assert piece[:, :, 3].tolist() == [[255, 255], [255, 0]]
     assert (published / "labels" / "a.txt").read_text().startswith("1 ")
