@@ -57,6 +57,12 @@ def item_annotation(annotation: Any) -> Any | None:
     return None
 
 
+def fixed_length(annotation: Any) -> int | None:
+    """Of a tuple with a place for each item."""
+    places = get_args(annotation)
+    return len(places) if get_origin(annotation) is tuple and Ellipsis not in places else None
+
+
 def value_annotation(annotation: Any) -> Any | None:
     """Of the values of a dict; None for anything else."""
     arguments = get_args(annotation)

@@ -68,8 +68,8 @@ def shown(tree: Tree) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def type_hint(wanted: list[str], tree: Tree) -> str | None:
-    """What to do about a value of the wrong type. wanted: phrases of `expected`."""
+def type_hint(wanted: list[str], tree: Tree, length: int = 1) -> str | None:
+    """What to do about a value of the wrong type. wanted: phrases of `expected`. length: of the list that is wanted."""
     if isinstance(tree, Items):
         return "Write one value, without brackets." if len(tree.items) == 1 and "a list" not in wanted else None
     if not isinstance(tree, Scalar) or tree.outside:
@@ -83,7 +83,8 @@ def type_hint(wanted: list[str], tree: Tree) -> str | None:
     elif tree.value is not None and "text" in wanted:
         return f'Put quotes around it: "{shown(tree)}".'
     if tree.value is not None and wanted == ["a list"]:
-        return "Put brackets around it." if " " in str(tree.value) else f"Write [{shown(tree)}]."
+        items = ", ".join([shown(tree)] * length)
+        return "Put brackets around it." if " " in str(tree.value) else f"Write [{items}]."
     return None
 
 

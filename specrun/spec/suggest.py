@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _CUTOFF = 0.6
+_LONG = 4
 _MAX_LISTED = 12
 
 
@@ -17,11 +18,24 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     folded = _folded(word)
     if folded in by_folded:
         return by_folded[folded]
-    close = difflib.get_close_matches(folded, by_folded, n=1, cutoff=_CUTOFF)
+    # One slip of the fingers first: by what they share alone, "adma" would be nearer to "adamax" than to "adam".
+    slips = [name for name in by_folded if len(folded) >= _LONG and _is_one_slip(folded, name)]
+    close = difflib.get_close_matches(folded, slips or by_folded, n=1, cutoff=_CUTOFF)
     if close:
         return by_folded[close[0]]
     inside = [name for key, name in by_folded.items() if len(folded) > 3 and (key in folded or folded in key)]
     return inside[0] if len(inside) == 1 else None
+
+
+def _is_one_slip(word: str, other: str) -> bool:
+    """Whether one letter was added, left out or replaced, or two neighbours changed places."""
+    if abs(len(word) - len(other)) > 1:
+        return False
+    while word and other and word[0] == other[0]:
+        word, other = word[1:], other[1:]
+    while word and other and word[-1] == other[-1]:
+        word, other = word[:-1], other[:-1]
+    return max(len(word), len(other)) <= 1 or (len(word) == 2 and word == other[::-1])
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "") -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from specrun.model.diagnostic import Position
-from specrun.spec.annotations import alternatives, fields_by_key, model_at
+from specrun.spec.annotations import alternatives, fields_by_key, fixed_length, model_at
 from specrun.spec.field_docs import field_docs
 from specrun.spec.messages import constraint, expected, option_hint, options, phrases, shown, type_hint
 from specrun.spec.report import Report
@@ -190,12 +190,19 @@ class _Explanation:
         if phrase:
             text = f"must be {phrase}, not {shown(value)}"
             is_choice = error["type"] in ("literal_error", "enum")
-            hint = option_hint(error, value) if is_choice else type_hint([phrase], value)
+            hint = option_hint(error, value) if is_choice else type_hint([phrase], value, self._tuple_length(path))
         else:
             text, hint = constraint(error), None
             if isinstance(value, Scalar) and text.startswith("must") and value.value != "":
                 text = f"{text}, not {shown(value)}"
         self.report.error(self._value_place(path), f"{self._dotted(path)} {text}", hint)
+
+    def _tuple_length(self, path: tuple[PathKey, ...]) -> int:
+        """How many items the value of a field has where that is fixed, else 1."""
+        parent = model_at(self.model, self.tree, path[:-1]) if path else None
+        info = fields_by_key(parent).get(str(path[-1])) if parent else None
+        lengths = [fixed_length(annotation) for annotation, _ in alternatives(info.annotation)] if info else []
+        return next((length for length in lengths if length), 1)
 
     def _report_value(self, path: tuple[PathKey, ...], text: str, hint: str | None) -> None:
         self.report.error(self._value_place(path), f"{self._dotted(path)}: {text}", hint)

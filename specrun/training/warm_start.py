@@ -14,7 +14,7 @@ from pathlib import Path
 from specrun.errors import NodeError
 from specrun.model.digest import Json
 from specrun.model.work import Context
-from specrun.spec.kind import Need, Problem
+from specrun.spec.kind import Lookup, Need, Problem
 
 PREVIOUS = "previous"
 ROLE = "start"
@@ -51,6 +51,17 @@ def start_problems(start_from: str | None, project_dir: Path) -> list[Problem]:
         return []
     hint = "Write previous, a model such as models.unet, or the path of a checkpoint, relative to the spec."
     return [Problem("start_from", f"There is no file {written}.", hint)]
+
+
+def wrong_kind_problems(start_from: str | None, lookup: Lookup, kind: str) -> list[Problem]:
+    """kind: of models that can be begun with."""
+    if start_from is None or not names_a_model(start_from):
+        return []
+    found = lookup.kind_of(start_from.split("[")[0])
+    if found in (None, f"models.{kind}"):
+        return []
+    message = f"{start_from} is {found}, not a model of kind {kind}."
+    return [Problem("start_from", message, "Their networks have nothing in common: name another, or a checkpoint.")]
 
 
 def find_start(start_from: str | None, ctx: Context, *, kind: str) -> Start | None:

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specrun.kinds.models.smp_argument_check import architecture_problems, optimizer_problems, scheduler_problems
 from specrun.spec.kind import Lookup, Problem, Ref
 from specrun.spec.suggest import did_you_mean, listed
 from specrun.training.smp import names
-from specrun.training.warm_start import names_a_model, start_problems
+from specrun.training.warm_start import start_problems, wrong_kind_problems
 
 if TYPE_CHECKING:
     from specrun.kinds.models.smp import SmpSpec
 
 _FORMATS = {"torchscript": (), "onnx": ("opset", "dynamic")}
-_OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
 _OPSETS = (9, 20)
 """What torch's exporter of traced networks writes."""
 _OF_GIVEN = {"image_size", "fit", "normalize"}
@@ -58,6 +58,7 @@ def _name_problems(spec: SmpSpec, project_dir: Path) -> Iterator[Problem]:
     elif vit and not dpt:
         message = f"{spec.encoder} is a vision transformer, which {spec.arch} cannot take."
         yield Problem("encoder", message, "Write arch: DPT, or choose another encoder.")
+    yield from architecture_problems(spec)
     yield from _weights_problems(spec, project_dir)
 
 
@@ -69,23 +70,21 @@ def _weights_problems(spec: SmpSpec, project_dir: Path) -> Iterator[Problem]:
         if spec.checkpoint is None and not (project_dir / wanted).is_file():
             yield Problem("encoder_weights", f"There is no file {wanted}.", "Paths are relative to the spec.")
         return
-    if known is None:
+    if names.is_of_timm(spec.encoder):
+        if wanted != "imagenet":  # the default, which says: those that belong to it
+            hint = "Write true for its own, null for none; others are named in the encoder: tu-<model>.<weights>."
+            yield Problem("encoder_weights", f'Encoders of timm have no weights named "{wanted}".', hint)
         return
-    if wanted not in known:
+    if known is not None and wanted not in known:
         hint = did_you_mean(wanted, known, otherwise="There are") or "Write null."
         yield Problem("encoder_weights", f'{spec.encoder} has no weights named "{wanted}".', hint)
 
 
 def _training_problems(spec: SmpSpec) -> Iterator[Problem]:
     train = spec.train
-    if names.optimizers() and names.canonical(train.optimizer.name, names.optimizers()) is None:
-        hint = did_you_mean(train.optimizer.name, names.optimizers(), otherwise="There are")
-        yield Problem("train.optimizer.name", f'torch has no optimizer "{train.optimizer.name}".', hint)
-    if train.scheduler is not None and train.scheduler.name.lower() not in _OWN_SCHEDULERS:
-        known = names.schedulers()
-        if known and names.canonical(train.scheduler.name, known) is None:
-            hint = did_you_mean(train.scheduler.name, (*_OWN_SCHEDULERS, *known), otherwise="There are")
-            yield Problem("train.scheduler.name", f'There is no scheduler "{train.scheduler.name}".', hint)
+    yield from optimizer_problems(train.optimizer)
+    if train.scheduler is not None:
+        yield from scheduler_problems(train.scheduler)
     watched = {"checkpoints": train.checkpoints.monitor}
     if train.early_stopping is not None:
         watched["early_stopping"] = train.early_stopping.monitor
@@ -149,10 +148,7 @@ def _reference_problems(spec: SmpSpec, lookup: Lookup) -> Iterator[Problem]:
     if kind is not None and kind != "exports.mmseg":
         yield Problem("data", f"{address} is {kind}; this trains on exports of kind mmseg.")
     yield from start_problems(spec.start_from, Path(lookup.project_dir))
-    if spec.start_from is not None and names_a_model(spec.start_from):
-        kind = lookup.kind_of(spec.start_from.split("[")[0])
-        if kind not in (None, "models.smp"):
-            yield Problem("start_from", f"{spec.start_from} is {kind}, not a model of kind smp.")
+    yield from wrong_kind_problems(spec.start_from, lookup, "smp")
 
 
 def _export_problems(spec: SmpSpec) -> Iterator[Problem]:

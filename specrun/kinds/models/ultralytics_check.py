@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def all_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
-    from specrun.training.warm_start import start_problems
+    from specrun.training.warm_start import start_problems, wrong_kind_problems
 
     of_weights = _weights_problems(spec, lookup)
     return [
@@ -22,6 +22,7 @@ def all_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
         *(of_weights or _data_problems(spec, lookup)),
         *_export_problems(spec),
         *start_problems(spec.start_from, Path(lookup.project_dir)),
+        *wrong_kind_problems(spec.start_from, lookup, "ultralytics"),
     ]
 
 
@@ -76,7 +77,12 @@ def _export_problems(spec: UltralyticsSpec) -> list[Problem]:
 
 
 def _weights_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
-    from specrun.training.ultralytics.weights import is_architecture, local_file, unknown_architecture
+    from specrun.training.ultralytics.weights import (
+        is_architecture,
+        local_file,
+        unknown_architecture,
+        unknown_release,
+    )
 
     name = spec.weights
     if local_file(name, Path(lookup.project_dir)):
@@ -89,11 +95,13 @@ def _weights_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
         return [Problem("weights", f'"{name}" is neither a .pt checkpoint nor a .yaml architecture.', hint)]
     if Path(name).name != name:
         return [Problem("weights", f"There is no file {name}.", "Paths are relative to the spec.")]
+    if remedy := unknown_release(name):
+        return [Problem("weights", f'There is no file "{name}", and no released checkpoint of that name.', remedy)]
     return []
 
 
 def _data_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
-    from specrun.training.ultralytics.weights import is_architecture, task_by_name
+    from specrun.training.ultralytics.weights import is_architecture, task_by_name, unknown_release
 
     if spec.data is None:
         if is_architecture(spec.weights):
@@ -107,6 +115,8 @@ def _data_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:
         return [Problem("data", f"{address} is {kind}; Ultralytics trains on exports of kind yolo.")]
     export = lookup.spec(address)
     wanted, given = getattr(export, "task", None), task_by_name(spec.weights)
+    if not is_architecture(spec.weights) and unknown_release(Path(spec.weights).name):
+        given = None  # a file of one's own that is called nearly as a released one
     if wanted and given and wanted != given:
         hint = f"Use weights for {wanted}, or write task: {given} in {address}."
         return [Problem("weights", f"{spec.weights} is a model for {given}; {address} is written for {wanted}.", hint)]

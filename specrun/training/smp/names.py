@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from specrun.spec.suggest import did_you_mean
+from specrun.training.smp.signatures import Signature, read_signature
 
 _REGISTERED = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
 _CONFIGURED = re.compile(r"^\s+'([\w-]+\.[\w-]+)':", re.MULTILINE)
@@ -22,6 +23,14 @@ _OPTIMIZER = re.compile(r"^from torch\.optim\.\w+ import (\w+) as \1$", re.MULTI
 _SCHEDULER = re.compile(r"^class ([A-Z]\w+)\(LRScheduler\)", re.MULTILINE)
 _TIMM_BY_OTHER_NAME = ("timm-regnet", "timm-res2", "timm-resnest", "timm-mobilenetv3", "timm-gernet")
 _VIT = "tu-"
+
+OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
+UNFIT_OPTIMIZERS = {
+    "LBFGS": "It asks for the loss several times a step, which this training does not answer.",
+    "Muon": "It takes matrices alone, and a segmentation network has other weights too.",
+    "SparseAdam": "It takes sparse gradients alone, and those of a segmentation network are dense.",
+}
+"""Optimizers of torch that cannot train these networks, and why."""
 
 METRICS = ("val/iou", "val/dice", "val/loss", "train/loss")
 METRICS_BY_CLASS = "val/iou/"
@@ -101,9 +110,10 @@ def _timm_tags() -> frozenset[str]:
 
 @cache
 def optimizers() -> tuple[str, ...]:
+    """Those that can train here."""
     folder = installed_folder("torch")
     text = (folder / "optim" / "__init__.py").read_text(encoding="utf-8") if folder else ""
-    return tuple(name for name in _OPTIMIZER.findall(text) if name != "Optimizer")
+    return tuple(name for name in _OPTIMIZER.findall(text) if name != "Optimizer" and name not in UNFIT_OPTIMIZERS)
 
 
 @cache
@@ -111,6 +121,30 @@ def schedulers() -> tuple[str, ...]:
     folder = installed_folder("torch")
     text = (folder / "optim" / "lr_scheduler.py").read_text(encoding="utf-8") if folder else ""
     return tuple(name for name in _SCHEDULER.findall(text) if not name.startswith("_"))
+
+
+@cache
+def architecture_signature(arch: str) -> Signature | None:
+    """arch: as `architectures` writes it."""
+    folder = installed_folder("segmentation_models_pytorch")
+    return read_signature(sorted((folder / "decoders").glob("*/model.py")), arch) if folder else None
+
+
+@cache
+def optimizer_signature(name: str) -> Signature | None:
+    folder = installed_folder("torch")
+    return read_signature(sorted((folder / "optim").glob("*.py")), name) if folder else None
+
+
+@cache
+def scheduler_signature(name: str) -> Signature | None:
+    folder = installed_folder("torch")
+    return read_signature([folder / "optim" / "lr_scheduler.py"], name) if folder else None
+
+
+def is_of_timm(encoder: str) -> bool:
+    """Whether timm makes it: further arguments of the architecture reach it, and its weights are named in it."""
+    return encoder.startswith(("tu-", *_TIMM_BY_OTHER_NAME))
 
 
 def canonical(name: str, known: tuple[str, ...]) -> str | None:

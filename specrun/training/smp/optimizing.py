@@ -13,8 +13,6 @@ from specrun.errors import NodeError
 from specrun.training.smp import names
 from specrun.training.smp.settings import OptimizerSpec, SchedulerSpec
 
-OWN_SCHEDULERS = ("plateau", "cosine", "poly", "step", "onecycle", "constant")
-
 
 def make_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
     """Frozen parameters are left out. Raises NodeError: torch refuses the arguments."""
@@ -127,7 +125,7 @@ class Schedule:
                 min_lr=self.spec.min_lr,
                 threshold_mode="abs",
             )
-        if name in OWN_SCHEDULERS:
+        if name in names.OWN_SCHEDULERS:
             return None
         found = names.canonical(self.spec.name, names.schedulers()) or self.spec.name
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from specrun.errors import NodeError
 from specrun.spec.suggest import did_you_mean
 from specrun.training.ultralytics.arguments import installed_folder
+from specrun.training.ultralytics.released import released_checkpoints
 
 ARCHITECTURE_SUFFIXES = (".yaml", ".yml")
 _RELEASE = re.compile(r"^(?:yolov?\d|yoloe-|rtdetr-)")
@@ -32,6 +33,14 @@ def task_by_name(weights: str) -> str | None:
         return None
     match = _TASK.search(stem)
     return _TASKS[match[1]] if match else "detect"
+
+
+def unknown_release(weights: str) -> str | None:
+    """What to do about a checkpoint that is named as a released one and is none; None for other names."""
+    known = released_checkpoints()
+    if not known or weights in known or not _RELEASE.match(weights):
+        return None
+    return did_you_mean(weights, sorted(known)) or "Give a path relative to the spec."
 
 
 def metrics_of_task(task: str) -> tuple[str, ...]:

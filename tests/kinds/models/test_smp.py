@@ -59,6 +59,93 @@ def test_what_the_installed_release_offers_has_no_problem(tmp_path: Path, arch: 
         ({"arch": "DPT", "encoder": "resnet34"}, "encoder", "DPT takes vision transformers"),
         ({"encoder_weights": "imagenett"}, "encoder_weights", 'Did you mean "imagenet"?'),
         ({"train": {"optimizer": {"name": "adamv"}}}, "train.optimizer.name", 'Did you mean "Adam'),
+        ({"train": {"optimizer": {"name": "adma"}}}, "train.optimizer.name", 'Did you mean "Adam"?'),
+        ({"train": {"optimizer": {"name": "lbfgs"}}}, "train.optimizer.name", "LBFGS cannot train this model"),
+        ({"train": {"optimizer": {"name": "SparseAdam"}}}, "train.optimizer.name", "Write adamw, or sgd."),
+        ({"train": {"optimizer": {"name": "muon"}}}, "train.optimizer.name", "takes matrices alone"),
+        (
+            {"train": {"optimizer": {"options": {"beta": [0.9, 0.99]}}}},
+            "train.optimizer.options.beta",
+            'AdamW has no argument "beta". Did you mean "betas"?',
+        ),
+        (
+            {"train": {"optimizer": {"options": {"betas": [0.9]}}}},
+            "train.optimizer.options.betas",
+            "must be a list of 2 numbers, not [0.9].",
+        ),
+        ({"train": {"optimizer": {"options": {"lr": 0.1}}}}, "train.optimizer.options.lr", "Write `lr` beside"),
+        (
+            {"train": {"optimizer": {"name": "sgd", "options": {"nesterov": "yes"}}}},
+            "train.optimizer.options.nesterov",
+            'must be true or false, not "yes"',
+        ),
+        ({"train": {"optimizer": {"name": "rprop", "weight_decay": 0.1}}}, "train.optimizer.weight_decay", "Rprop has"),
+        ({"train": {"scheduler": {"name": "StepLR"}}}, "train.scheduler", "StepLR needs step_size. Write options: {"),
+        (
+            {"train": {"scheduler": {"name": "step_lr", "options": {"step_size": 3, "gama": 0.5}}}},
+            "train.scheduler.options.gama",
+            'Did you mean "gamma"?',
+        ),
+        (
+            {"train": {"scheduler": {"name": "StepLR", "options": {"step_size": "3"}}}},
+            "train.scheduler.options.step_size",
+            'step_size of StepLR must be a whole number, not "3".',
+        ),
+        ({"train": {"scheduler": {"name": "LambdaLR"}}}, "train.scheduler.name", "is made of functions or other"),
+        ({"train": {"scheduler": {"name": "SequentialLR"}}}, "train.scheduler.name", "is made of functions or other"),
+        (
+            {"train": {"scheduler": {"name": "OneCycleLR", "options": {"max_lr": 0.1}}}},
+            "train.scheduler",
+            "write name: onecycle",
+        ),
+        (
+            {"train": {"scheduler": {"name": "cosine", "factor": 0.5}}},
+            "train.scheduler.factor",
+            "factor means nothing for cosine. It takes min_lr.",
+        ),
+        (
+            {"train": {"scheduler": {"name": "plateau", "options": {"cooldown": 1}}}},
+            "train.scheduler.options",
+            "It takes factor, min_lr and patience.",
+        ),
+        (
+            {"train": {"scheduler": {"name": "StepLR", "every": 3, "options": {"step_size": 3}}}},
+            "train.scheduler.every",
+            "every means nothing for StepLR. It takes options.",
+        ),
+        ({"train": {"scheduler": {"name": "constant", "min_lr": 0.1}}}, "train.scheduler.min_lr", "Remove min_lr."),
+        (
+            {"arch_options": {"decoder_chanels": [64, 32, 16, 8, 8]}},
+            "arch_options.decoder_chanels",
+            'Unet has no argument "decoder_chanels". Did you mean "decoder_channels"?',
+        ),
+        (
+            {"arch_options": {"drop_path_rate": 0.1}},
+            "arch_options.drop_path_rate",
+            "There are encoder_depth",
+        ),
+        (
+            {"encoder": "tu-convnext_tiny", "arch_options": {"decoder_chanels": [64, 32, 16, 8]}},
+            "arch_options.decoder_chanels",
+            "Did you mean",
+        ),
+        (
+            {"arch_options": {"decoder_channels": "64"}},
+            "arch_options.decoder_channels",
+            'must be a list of whole numbers, not "64"',
+        ),
+        (
+            {"arch": "DeepLabV3", "arch_options": {"encoder_output_stride": 4}},
+            "arch_options.encoder_output_stride",
+            "must be 8 or 16, not 4",
+        ),
+        ({"arch_options": {"activation": "sigmoid"}}, "arch_options.activation", "the plain answer of the network"),
+        (
+            {"encoder": "timm-mobilenetv3_small_minimal_100", "encoder_weights": "imagenett"},
+            "encoder_weights",
+            "Write true for its own",
+        ),
+        ({"encoder": "tu-resnet18", "encoder_weights": "a1_in1k"}, "encoder_weights", "tu-<model>.<weights>"),
         ({"train": {"scheduler": {"name": "cosin"}}}, "train.scheduler.name", 'Did you mean "cosine"?'),
         ({"train": {"early_stopping": {"monitor": "val_iou"}}}, "train.early_stopping.monitor", "There is no metric"),
         (
@@ -91,6 +178,40 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path, spec: dict[str, Any],
     found = _problems(tmp_path, **spec)
     assert [where for where, _ in found] == [path]
     assert message in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"arch_options": {"decoder_channels": [48, 32, 24, 16, 8], "decoder_attention_type": "scse"}},
+        {"arch_options": {"decoder_attention_type": None, "decoder_use_norm": {"type": "layernorm", "eps": 0.01}}},
+        {"arch_options": {"decoder_use_batchnorm": False}},
+        {"arch": "deeplabv3plus", "arch_options": {"decoder_atrous_rates": [6, 12, 18], "encoder_depth": 4}},
+        {"encoder": "tu-convnext_tiny", "arch_options": {"drop_path_rate": 0.1}},
+        {
+            "arch": "DPT",
+            "encoder": "tu-vit_small_patch14_dinov2.lvd142m",
+            "encoder_weights": True,
+            "arch_options": {
+                "decoder_readout": "add",
+                "encoder_output_indices": [2, 5, 8, 11],
+                "dynamic_img_size": True,
+            },
+        },
+        {"train": {"optimizer": {"name": "adamw", "options": {"betas": [0.9, 0.95], "eps": 1e-7, "fused": None}}}},
+        {"train": {"optimizer": {"name": "sgd", "weight_decay": 1e-4, "options": {"momentum": 0.9, "nesterov": True}}}},
+        {"train": {"optimizer": {"name": "Adafactor", "options": {"eps": [None, 0.001]}}}},
+        {"train": {"scheduler": {"name": "plateau", "factor": 0.5, "patience": 3, "min_lr": 1e-6}}},
+        {"train": {"scheduler": {"name": "poly", "power": 0.9, "warmup_epochs": 2}}},
+        {"train": {"scheduler": {"name": "StepLR", "options": {"step_size": 3, "gamma": 0.5}}}},
+        {"train": {"scheduler": {"name": "MultiStepLR", "options": {"milestones": [3, 5]}}}},
+        {"train": {"scheduler": {"name": "ReduceLROnPlateau", "options": {"mode": "min", "min_lr": [0.1, 0.2]}}}},
+        {"train": {"scheduler": {"name": "OneCycleLR", "options": {"max_lr": 0.1, "total_steps": 9}}}},
+        {"train": {"scheduler": {"name": "CyclicLR", "options": {"base_lr": 0.1, "max_lr": 0.2}}}},
+    ],
+)
+def test_arguments_that_the_classes_take_have_no_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
+    assert _problems(tmp_path, **spec) == []
 
 
 def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:

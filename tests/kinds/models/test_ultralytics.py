@@ -14,6 +14,7 @@ from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
 from specrun.kinds.registry import REGISTRY
 from specrun.spec.project import load_project
 from specrun.training.ultralytics.arguments import installed_folder
+from specrun.training.ultralytics.released import read_released, released_checkpoints
 from specrun.training.ultralytics.weights import checkpoint_file, task_by_name
 from tests.support.specs import write_spec
 
@@ -29,7 +30,7 @@ class _Lookup:
         return SimpleNamespace(task=self.task) if address == "exports.yolo" else None
 
     def kind_of(self, address: str) -> str | None:
-        return self.kind if address == "exports.yolo" else None
+        return {"exports.yolo": self.kind, "models.unet": "models.smp"}.get(address)
 
 
 def _problems(folder: Path, task: str = "segment", kind: str = "exports.yolo", **spec: Any) -> list[tuple[str, str]]:
@@ -84,6 +85,42 @@ def test_an_architecture_that_is_not_shipped_is_suggested(tmp_path: Path) -> Non
         ((path, text),) = _problems(tmp_path, weights=written)
         assert path == "weights"
         assert 'Did you mean "yolo11n-seg.yaml"?' in text
+
+
+@needs_release
+@pytest.mark.parametrize("written", ["yolo11n-sge.pt", "yolo11n-segg.pt"])
+def test_a_release_that_does_not_exist_is_suggested_and_not_taken_for_another_task(
+    tmp_path: Path, written: str
+) -> None:
+    ((path, text),) = _problems(tmp_path, weights=written)
+    assert path == "weights"
+    assert f'There is no file "{written}", and no released checkpoint of that name.' in text
+    assert 'Did you mean "yolo11n-seg.pt"?' in text
+
+
+@needs_release
+def test_released_checkpoints_and_files_of_any_name_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "yolo11n-sge.pt").write_bytes(b"x")
+    for written in ("yolo11n-seg.pt", "yolo11n-sge.pt", "mine-sge.pt"):
+        assert _problems(tmp_path, weights=written) == []
+
+
+@needs_release
+def test_the_list_of_releases_is_that_of_the_library() -> None:
+    downloads = pytest.importorskip("ultralytics.utils.downloads")
+    assert released_checkpoints() == {name for name in downloads.GITHUB_ASSETS_NAMES if name.endswith(".pt")}
+
+
+def test_a_list_of_releases_that_is_written_otherwise_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "downloads.py").write_text("GITHUB_ASSETS_NAMES = frozenset(make(n) for n in NAMES)\n")
+    assert read_released(tmp_path / "downloads.py") == frozenset()
+
+
+@needs_release
+def test_a_model_of_the_other_trainer_is_no_beginning(tmp_path: Path) -> None:
+    ((path, text),) = _problems(tmp_path, start_from="models.unet")
+    assert path == "start_from"
+    assert "models.unet is models.smp, not a model of kind ultralytics." in text
 
 
 @needs_release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,36 @@ def test_names_read_from_files_are_those_of_the_imported_packages() -> None:
     assert set(timm.list_models()) <= names.timm_models()
     assert all(hasattr(torch.optim, name) for name in names.optimizers())
     assert all(hasattr(torch.optim.lr_scheduler, name) for name in names.schedulers())
+
+
+def test_arguments_read_from_files_are_those_of_the_imported_classes() -> None:
+    read = {
+        **{cls: names.architecture_signature(cls.__name__) for cls in smp.MODEL_ARCHITECTURES_MAPPING.values()},
+        **{getattr(torch.optim, name): names.optimizer_signature(name) for name in names.optimizers()},
+        **{getattr(torch.optim.lr_scheduler, name): names.scheduler_signature(name) for name in names.schedulers()},
+    }
+    for cls, signature in read.items():
+        wanted = {
+            parameter.name: parameter.default is not inspect.Parameter.empty
+            for parameter in inspect.signature(cls).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        }
+        assert signature is not None
+        assert {name: argument.default for name, argument in signature.arguments.items()} == wanted, cls
+        assert all(argument.words or not argument.writable for argument in signature.arguments.values())
+
+
+@pytest.mark.parametrize("name", sorted(names.UNFIT_OPTIMIZERS))
+def test_optimizers_that_are_refused_cannot_train_a_network(name: str) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2))
+
+    def step() -> None:
+        optimizer = getattr(torch.optim, name)(net.parameters(), lr=1e-3)
+        net(torch.rand(2, 3, 8, 8)).sum().backward()
+        optimizer.step()
+
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        step()
 
 
 @pytest.mark.slow
