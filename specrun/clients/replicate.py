@@ -116,6 +116,13 @@ class Replicate:
     def training(self, training_id: str) -> Training:
         return self._training(self._get(f"/v1/trainings/{training_id}", f"training {training_id}"))
 
+    def known_training(self, training_id: str) -> Training | None:
+        """None: the account has no such training."""
+        answer = self._http.send(Request("GET", f"/v1/trainings/{training_id}", private=self._private))
+        if answer.status == 404:
+            return None
+        return self._training(content_of(answer, self.url, f"training {training_id}"))
+
     def find(self, fits: Callable[[Mapping[str, Any]], bool]) -> Training | None:
         """The newest training whose input fits."""
         path: str | None = "/v1/trainings"

@@ -66,6 +66,8 @@ class Context(Protocol):
     declarations: Mapping[str, Any]
     """Address → resolved JSON of the taxonomies, skeletons and connections that the config names."""
     resumed: bool
+    replaced: bool
+    """It is made anew because a person said --replace."""
     project_name: str
     """`project.name` of the spec; "" where it is not known."""
 

@@ -96,6 +96,7 @@ def make_request(
         gpus=gpus,
         cpus=cpus,
         resumed=resumed,
+        replaced=node.address in job.replace,
         project_name=job.project,
     )
 

@@ -49,6 +49,7 @@ class WorkerContext:
     settings: Mapping[str, Any] = field(default_factory=dict)
     declarations: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    replaced: bool = False
     project_name: str = ""
     made: Mapping[str, Sequence[Made]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)

@@ -52,6 +52,7 @@ class Request:
     gpus: tuple[int, ...] = ()
     cpus: int = 1
     resumed: bool = False
+    replaced: bool = False
     project_name: str = ""
 
     @property

@@ -112,6 +112,7 @@ def _context(
         settings=request.settings,
         declarations=request.declarations,
         resumed=request.resumed,
+        replaced=request.replaced,
         project_name=request.project_name,
         made={role: [made_from_json(m) for m in made] for role, made in request.inputs.items()},
         secrets=secrets,

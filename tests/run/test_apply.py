@@ -141,6 +141,8 @@ def test_replace_makes_anew_what_is_up_to_date(tmp_path: Path) -> None:
     apply(tmp_path, [node])
     ran = apply(tmp_path, [node], Wish(replace=(node.address,)))
     assert ran.addresses(NodeFinished) == ["steps.a"]
+    told = [json.loads(path.read_text())["replaced"] for path in (tmp_path / ".specrun/runs").rglob("request.json")]
+    assert sorted(told) == [False, True]
 
 
 def test_a_lost_state_is_found_again_without_making_anything(tmp_path: Path) -> None:

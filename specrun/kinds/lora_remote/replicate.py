@@ -73,7 +73,12 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
         ctx.log(f"{cloud.host} knows nothing of an earlier training")
         memory.forget(ctx)
         return None
-    state = cloud.training(found.id).state
+    training = cloud.known_training(found.id)
+    if training is None:
+        _require_given_up(cloud, found, ctx)
+        memory.forget(ctx)
+        return None
+    state = training.state
     if held.key == job.key and state not in (JobState.FAILED, JobState.CANCELLED):
         ctx.log(f"{cloud.host}: training {found.id} of an earlier run is taken up; nothing is started")
         return found
@@ -82,6 +87,17 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
         cloud.cancel(found.id)
     memory.forget(ctx)
     return None
+
+
+def _require_given_up(cloud: Replicate, job: Remembered, ctx: Context) -> None:
+    """It is paid for, so only a person gives it up. Raises NodeError: nobody has."""
+    if not ctx.replaced:
+        hint = (
+            f"Is the token of the account that started it? If it was deleted there, `specrun apply --replace "
+            f"{ctx.address}` gives it up and trains anew, which costs again."
+        )
+        raise NodeError(f"{cloud.host}: training {job.id} of an earlier run is not known to this account.", hint=hint)
+    ctx.log(f"{cloud.host}: training {job.id} is given up (--replace)")
 
 
 def _start(cloud: Replicate, spec: LoraTraining, backend: ReplicateBackend, job: Job, ctx: Context) -> Remembered:

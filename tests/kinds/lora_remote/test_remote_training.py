@@ -318,6 +318,21 @@ def test_a_training_whose_weights_are_gone_is_given_up(tmp_path: Path) -> None:
         assert len(server.trainings) == 2
 
 
+def test_a_training_that_the_account_does_not_know_is_given_up_by_a_person_alone(tmp_path: Path) -> None:
+    """It may be another account's token, and a training costs."""
+    memory = DictMemory()
+    told = {"key": "k", "place": "", "marker": "m", "id": "training-of-another"}
+    with replicate_double(weights=old_diffusers_tar()) as server:
+        memory.remember("lora_jobs.reef", "remote_job", {**told, "place": server.url})
+        for _ in range(2):
+            with pytest.raises(NodeError, match="training-of-another of an earlier run is not known") as caught:
+                at_cloud(tmp_path, server, memory=memory)
+            assert "specrun apply --replace lora_jobs.reef" in str(caught.value.hint)
+        assert not server.trainings
+        at_cloud(tmp_path, server, memory=memory, replaced=True)
+        assert len(server.trainings) == 1
+
+
 def test_replicate_takes_a_step_for_each_batch(tmp_path: Path) -> None:
     """Its trainers do not accumulate, whatever the default is here."""
     with replicate_double(weights=old_diffusers_tar()) as server:
