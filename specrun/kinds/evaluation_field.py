@@ -1,8 +1,7 @@
-"""The label field that an evaluation takes for right: who writes it, and whether it is there."""
+"""A label field that an entry names: who writes it, and whether it is there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from specrun.kinds.prediction_field import dataset_of, field_name
@@ -19,13 +18,16 @@ def truth_problems(ground_truth: str | None, place: str | None, lookup: Lookup) 
         return []
     if not place.startswith("datasets."):
         return [Problem("ground_truth", f"{place} has its own labels and no label fields", "Remove it.")]
-    writers = field_writers(place, lookup)
-    if not writers or ground_truth in writers:
+    return field_problems("ground_truth", ground_truth, place, lookup)
+
+
+def field_problems(path: str, field: str, dataset: str, lookup: Lookup) -> list[Problem]:
+    """path: of the key that names it. dataset: its address."""
+    writers = field_writers(dataset, lookup)
+    if not writers or field in writers:
         return []
-    message = f'no entry writes a label field "{ground_truth}" of {place}, so it must be there in FiftyOne'
-    return [
-        Problem("ground_truth", message, did_you_mean(ground_truth, writers, otherwise="Written are"), warning=True)
-    ]
+    message = f'no entry writes a label field "{field}" of {dataset}, so it must be there in FiftyOne'
+    return [Problem(path, message, did_you_mean(field, writers, otherwise="Written are"), warning=True)]
 
 
 def field_writers(place: str, lookup: Lookup) -> dict[str, str]:
@@ -44,16 +46,15 @@ def field_writers(place: str, lookup: Lookup) -> dict[str, str]:
     return found
 
 
-def missing_field(ground_truth: str, facts: Mapping[str, Any], look: Look) -> tuple[str, ...]:
-    """What the plan says of a field that is not in FiftyOne. facts: of predictions on the dataset."""
+def missing_field(field: str, dataset: str, look: Look) -> tuple[str, ...]:
+    """What the plan says of a field that is not in FiftyOne. dataset: its name there, or ""."""
     # With pymongo, where the database must be asked.
     from specrun.clients.fiftyone.observe import observe_dataset
 
-    name = str(facts.get("dataset") or "")
-    if not name:
+    if not dataset:
         return ()
-    seen = observe_dataset(look.settings, look.state_dir, look.project_dir, name, {})
+    seen = observe_dataset(look.settings, look.state_dir, look.project_dir, dataset, {})
     fields = [part.removeprefix("field:") for part in seen.parts if part.startswith("field:")]
-    if not seen.exists or ground_truth in fields:
+    if not seen.exists or field in fields:
         return ()
-    return (f"{name} has no label field {ground_truth} in FiftyOne; it has {listed(sorted(fields), 'and') or 'none'}",)
+    return (f"{dataset} has no label field {field} in FiftyOne; it has {listed(sorted(fields), 'and') or 'none'}",)

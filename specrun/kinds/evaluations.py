@@ -115,7 +115,11 @@ class Evaluation(Kind):
         facts = next((found for name in names if "[*]" not in name and (found := look.facts(name))), None)
         if spec.ground_truth is None or facts is None:
             return Observation()
-        return Observation(notes=await anyio.to_thread.run_sync(missing_field, spec.ground_truth, facts, look))
+        return Observation(
+            notes=await anyio.to_thread.run_sync(
+                missing_field, spec.ground_truth, str(facts.get("dataset") or ""), look
+            )
+        )
 
     def run(self, spec: EvaluationSpec, ctx: Context) -> Outputs:
         # numpy and the client of the database come with these.

@@ -10,7 +10,7 @@ from specrun.errors import FormatError, MissingDependency, OutOfMemory
 from specrun.kinds.generation_prediction import Asked as AskedPrediction
 from specrun.kinds.generation_prediction import asked_prediction
 from specrun.kinds.generation_wishes import Keep, Wish, batches_of, picture_of
-from specrun.kinds.generations import GenerationSpec, lora_facts
+from specrun.kinds.generations import FLUX_STEP, GenerationSpec, lora_facts, size_problem
 from specrun.model.digest import Json
 from specrun.model.work import Context, Made
 from specrun.training.generating import Asked, Pipeline, Weights
@@ -31,6 +31,9 @@ class DiffusersPainter:
         self._spec, self._ctx, self._loras = spec, ctx, loras
         self._base = _base(spec, ctx, loras)
         self.base = self._base.written
+        self.step = FLUX_STEP if self._base.family == "flux" else 8
+        if spec.size is not None and (problem := size_problem(spec.size, self.step)):
+            raise FormatError(f"size: {problem.message}", hint=problem.hint)
         self.guidance = USUAL_GUIDANCE[self._base.family]
         self.prediction = _prediction(spec, self._base, loras)
         self._notes: list[str] = []

@@ -25,7 +25,6 @@ from specrun.training.looks import Look
 FOLDER = "images"
 _VERSION = 1
 """Raised when the same wish would give another picture."""
-_LATENT_PIXELS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,13 @@ class Painter(Protocol):
     """Who makes the pictures. base: the base model in words. decides: what of it decides their pixels.
 
     guidance: where the spec says nothing. prediction: what the base model is asked for, and whether pictures begin with
-    noise alone; None: what its scheduler says."""
+    noise alone; None: what its scheduler says. step: sides of pictures are multiples of it."""
 
     base: str
     decides: list[Json]
     guidance: float
     prediction: tuple[str | None, bool | None]
+    step: int
 
     def paint(self, missing: Sequence[Wish], look: Look, total: int, keep: Keep) -> list[Wish]:
         """Hands each picture to keep; returns the wishes that gave none. total: with those that are there.
@@ -73,9 +73,18 @@ def look_of(spec: GenerationSpec, loras: Sequence[Made], painter: Painter) -> Lo
     size = spec.size
     if size is None and spec.from_ is None and loras:
         width, height = lora_facts(loras[0])["resolution"]
-        size = (int(width), int(height))
+        size = (int(width) // painter.step * painter.step, int(height) // painter.step * painter.step)
     guidance = painter.guidance if spec.guidance is None else spec.guidance
-    return Look(spec.negative_prompt, spec.steps, guidance, spec.strength, size, spec.scheduler, *painter.prediction)
+    return Look(
+        spec.negative_prompt,
+        spec.steps,
+        guidance,
+        spec.strength,
+        size,
+        spec.scheduler,
+        *painter.prediction,
+        painter.step,
+    )
 
 
 def wishes_of(
@@ -173,11 +182,11 @@ def batches_of(missing: Sequence[Wish], count: int, look: Look) -> Iterator[list
 
 
 def size_of(wish: Wish, look: Look) -> tuple[int, int] | None:
-    """What can be changed must have sides that the VAE divides."""
+    """What can be changed must have sides that the VAE divides, and FLUX again."""
     if look.size_wh is not None or wish.sample is None:
         return look.size_wh
     width, height = wish.sample.size_wh
-    return max(width // _LATENT_PIXELS, 1) * _LATENT_PIXELS, max(height // _LATENT_PIXELS, 1) * _LATENT_PIXELS
+    return max(width // look.step, 1) * look.step, max(height // look.step, 1) * look.step
 
 
 def picture_of(wish: Wish, look: Look) -> Image.Image | None:

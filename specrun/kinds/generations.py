@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import anyio.to_thread
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from specrun.errors import SpecrunError
 from specrun.model.artifact import Outputs
@@ -28,7 +28,7 @@ from specrun.spec.suggest import listed
 from specrun.training.lora.base import FamilyName, family_of, is_local, local_place
 from specrun.training.lora.prediction import WITH_ZERO_SNR
 
-_STEP = 8
+_STEP, FLUX_STEP = 8, 16
 _COMFY_SIDE = 16
 Weight = Annotated[float, Field(ge=-4, le=4)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -130,12 +130,6 @@ class GenerationSpec(NodeSpec):
     """What happens when a picture is black: the numbers overflowed, or a safety filter struck it out."""
     backend: Annotated[DiffusersGeneration | ComfyGeneration, Field(discriminator="kind")] = DiffusersGeneration()
     """Where they are made."""
-
-    @model_validator(mode="after")
-    def _plain_sizes(self) -> GenerationSpec:
-        if self.size is not None and any(side < _STEP or side % _STEP for side in self.size):
-            raise ValueError(f"size {list(self.size)}: both sides must be multiples of {_STEP}")
-        return self
 
     @property
     def loras(self) -> list[WeightedLora]:
@@ -248,6 +242,8 @@ def _time_of(count: int, spec: GenerationSpec, last: NodeRecord | None) -> Estim
 def _combination_problems(spec: GenerationSpec) -> list[Problem]:
     problems = []
     written = spec.model_fields_set
+    if spec.size is not None and (problem := size_problem(spec.size, _STEP)):
+        problems.append(problem)
     if not spec.loras and spec.base_model is None and spec.backend.kind == "diffusers":
         hint = "Name a lora job, or a base model."
         problems.append(Problem("", "Neither lora nor base_model says what makes the pictures.", hint))
@@ -264,6 +260,22 @@ def _combination_problems(spec: GenerationSpec) -> list[Problem]:
     if len({one.lora for one in spec.loras}) < len(spec.loras):
         problems.append(Problem("lora", "A lora job is listed twice.", "Add the weights up."))
     return problems
+
+
+def size_problem(size_wh: tuple[int, int], step: int) -> Problem | None:
+    """With the nearest sizes that there are."""
+    sides = [
+        (name, side) for name, side in zip(("width", "height"), size_wh, strict=True) if side < step or side % step
+    ]
+    if not sides:
+        return None
+    said = []
+    for name, side in sides:
+        below = side // step * step
+        said.append(f"{name} {f'{below} or ' if below >= step else ''}{max(below, 0) + step}")
+    wrong = listed([f"the {name} {side}" for name, side in sides], "and")
+    message = f"{wrong} {'is' if len(sides) == 1 else 'are'} no multiple of {step}."
+    return Problem("size", message[0].upper() + message[1:], f"Write {listed(said, 'and')}.")
 
 
 def _base_problems(spec: GenerationSpec, lookup: Lookup) -> list[Problem]:
@@ -296,6 +308,8 @@ def _prediction_problems(spec: GenerationSpec, lookup: Lookup) -> Iterator[Probl
         return
     jobs = [lookup.spec(Ref("lora_jobs").address(one.lora)) for one in spec.loras]
     if _family(spec, jobs, Path(lookup.project_dir)) == "flux":
+        if spec.size and not size_problem(spec.size, _STEP) and (problem := size_problem(spec.size, FLUX_STEP)):
+            yield problem
         for name in ("scheduler", "prediction", "zero_terminal_snr"):
             if getattr(spec, name) != GenerationSpec.model_fields[name].default:
                 yield Problem(name, "FLUX has its own way from noise to pictures.", f"Remove {name}.")

@@ -10,7 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import anyio.to_thread
 from pydantic import Field
 
-from specrun.errors import NodeError, SpecrunError
+from specrun.errors import NodeError
+from specrun.kinds.evaluation_field import field_writers
+from specrun.kinds.lora_checks import base_problems, dataset_problems, mask_problems, missing_masks
 from specrun.kinds.lora_remote.backends import (
     BUDGET_HINT,
     ComfyBackend,
@@ -29,10 +31,10 @@ from specrun.model.work import Context, Look
 from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref, Strict
 from specrun.spec.quantities import duration_s
 from specrun.training.lora import estimates
-from specrun.training.lora.base import FAMILY_TITLES, FamilyName, family_of, is_local, local_place
-from specrun.training.lora.presets import PRESET_FAMILIES, PRESETS
+from specrun.training.lora.base import FAMILY_TITLES, FamilyName, is_local, local_place
+from specrun.training.lora.presets import PRESETS
 from specrun.training.lora.reached import reached
-from specrun.training.lora.rules import family_problems, gpu_count, rule_problems
+from specrun.training.lora.rules import gpu_count, rule_problems
 from specrun.training.lora.settings import LoraTraining
 
 
@@ -62,8 +64,9 @@ class LoraJob(Kind):
 
     def check(self, spec: LoraJobSpec, lookup: Lookup) -> Sequence[Problem]:
         if not isinstance(spec.backend, DiffusersBackend):
-            return [*remote_problems(spec, spec.backend, lookup), *_dataset_problems(spec, lookup)]
-        return [*rule_problems(spec), *_dataset_problems(spec, lookup), *_base_problems(spec, lookup)]
+            return [*remote_problems(spec, spec.backend, lookup), *dataset_problems(spec, lookup)]
+        found = [*rule_problems(spec), *dataset_problems(spec, lookup), *mask_problems(spec, lookup)]
+        return [*found, *base_problems(spec, lookup)]
 
     def inputs(self, spec: LoraJobSpec) -> Sequence[Need]:
         masks = (f"field:{spec.masked_loss.label_field}",) if spec.masked_loss is not None else ()
@@ -71,6 +74,15 @@ class LoraJob(Kind):
         if not isinstance(spec.backend, DiffusersBackend):
             needs.append(Need("connection", Ref("connections").address(spec.backend.connection)))
         return needs
+
+    def needs(self, spec: LoraJobSpec, lookup: Lookup) -> Sequence[Need]:
+        """Predictions that write the masks come first."""
+        inputs = list(self.inputs(spec))
+        if spec.masked_loss is not None and spec.backend.kind == "diffusers":
+            writers = field_writers(Ref("datasets").address(spec.dataset), lookup)
+            writer = writers.get(spec.masked_loss.label_field, "")
+            inputs += [Need("masks_by", writer)] if writer.startswith("predictions.") else []
+        return inputs
 
     def external(self, spec: LoraJobSpec) -> bool:
         """It spends money."""
@@ -80,7 +92,8 @@ class LoraJob(Kind):
         """The content of a local base model; how many steps there will be; for money, what it may cost."""
         if not isinstance(spec.backend, DiffusersBackend):
             return Observation(value={"base_model": spec.base_model}, foreseen=tuple(_remote_notes(spec, look)))
-        foreseen = tuple(foreseen_of(spec, look, gpu_sizes_mib()))
+        masks = await anyio.to_thread.run_sync(missing_masks, spec, look)
+        foreseen = (*masks, *foreseen_of(spec, look, gpu_sizes_mib()))
         if not is_local(spec.base_model, look.project_dir):
             return Observation(value={"base_model": spec.base_model}, foreseen=foreseen)
         place = local_place(spec.base_model, look.project_dir)
@@ -160,47 +173,6 @@ def artifacts(folder: Path) -> tuple[Artifact, ...]:
         found += [Artifact("samples", "folder", "samples")]
         found += [Artifact("contact_sheet", "file", "samples/contact_sheet.png")]
     return tuple(one for one in found if (folder / one.place).exists())
-
-
-def _dataset_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
-    dataset = lookup.spec(Ref("datasets").address(spec.dataset))
-    if dataset is None or spec.uncaptioned == "trigger":
-        return []
-    if getattr(dataset, "captions", None) is None and isinstance(getattr(dataset, "from_", None), str):
-        message = f"{spec.dataset} declares no captions; images without one cannot be learnt."
-        hint = "Add captions: to the dataset, or write uncaptioned: trigger."
-        return [Problem("dataset", message, hint, warning=True)]
-    return []
-
-
-def _base_problems(spec: LoraJobSpec, lookup: Lookup) -> list[Problem]:
-    project = Path(lookup.project_dir)
-    problems = []
-    if spec.base_config is not None and is_local(spec.base_config, project):
-        place = local_place(spec.base_config, project)
-        if not (place / "model_index.json").is_file():
-            message = f"{spec.base_config} has no model_index.json."
-            problems.append(Problem("base_config", message, "Give a folder that save_pretrained wrote."))
-    if not is_local(spec.base_model, project):
-        return problems
-    place = local_place(spec.base_model, project)
-    if not place.exists():
-        hint = "Paths are relative to the spec; a model of the Hub is written owner/name."
-        return [*problems, Problem("base_model", f"There is no file or folder {spec.base_model}.", hint)]
-    try:
-        family = family_of(place, spec.base_model)
-    except SpecrunError as error:
-        return [*problems, Problem("base_model", error.message.removeprefix("base_model: "), error.hint)]
-    if (wanted := PRESET_FAMILIES.get(spec.preset or "")) not in (None, family):
-        message = f"The preset is for {FAMILY_TITLES[wanted]}; {spec.base_model} is {FAMILY_TITLES[family]}."
-        problems.append(Problem("preset", message, "Write the other preset."))
-    else:
-        problems += family_problems(spec, family)
-    if place.is_file() and spec.base_config is None:
-        message = "The configuration of a single file is fetched from the Hub."
-        hint = "Without network write base_config: a folder with the configuration of its family."
-        problems.append(Problem("base_model", message, hint, warning=True))
-    return problems
 
 
 def local_estimate(spec: LoraJobSpec, last: NodeRecord | None, gpus_mib: Sequence[float]) -> Estimate:
@@ -285,7 +257,7 @@ def foreseen_of(spec: LoraJobSpec, look: Look, gpus_mib: Sequence[float]) -> lis
     images = (look.facts(Ref("datasets").address(spec.dataset)) or {}).get("images")
     if isinstance(images, int) and images:
         timed = bool(gpus_mib) and local_estimate(spec, look.record, gpus_mib).seconds is None
-        found.append(_steps_note(spec, images, _family(told, spec), timed=timed))
+        found += _steps_notes(spec, images, _family(told, spec), timed=timed)
     return [*found, *memory_notes(spec, _family(told, spec), gpus_mib)]
 
 
@@ -304,12 +276,13 @@ def as_yaml(value: Json) -> str:
     return json.dumps(int(value) if whole else value, ensure_ascii=False)  # type: ignore[arg-type]
 
 
-def _steps_note(spec: LoraJobSpec, images: int, family: FamilyName, *, timed: bool) -> str:
+def _steps_notes(spec: LoraJobSpec, images: int, family: FamilyName, *, timed: bool) -> list[str]:
     """By area, since shapes are not looked at here. timed: with how long they take by rule."""
     share = spec.validation.split if spec.validation is not None else 0.0
     learnt = max(1, images - round(images * share))
     at_once = spec.batch * spec.gradient_accumulation * gpu_count(spec)
+    fewer = [f"batch: {spec.batch} is more than the {learnt} images to learn"] if spec.batch > learnt else []
     steps = spec.max_steps or -(-learnt // at_once) * spec.epochs
     minutes = estimates.needed_seconds(spec, family, steps) / 60
     rule = f", about {max(1, round(minutes))} min by a {estimates.RULE}" if timed else ""
-    return f"about {steps:,} steps of {at_once} images{rule}"
+    return [*fewer, f"about {steps:,} steps of {at_once} images{rule}"]

@@ -17,7 +17,7 @@ from specrun.training.lora.base import Base, find_base
 from specrun.training.lora.checkpoints import LAST
 from specrun.training.lora.finishing import save_lora
 from specrun.training.lora.reached import REACHED
-from specrun.training.lora.records import Records, choose
+from specrun.training.lora.records import Records, choose, require_masks
 from specrun.training.lora.rules import family_problems, installed
 from specrun.training.lora.together import train_together
 from specrun.training.lora.trained import Trained
@@ -65,12 +65,14 @@ def read_records(spec: LoraJobSpec, ctx: Context) -> Records:
     field = spec.masked_loss.label_field if spec.masked_loss is not None else None
     with fiftyone.database(ctx) as database:
         samples = list(database.samples(str(made.facts["name"]), field))
-    return choose(samples, spec, ctx.seed)
+    return require_masks(choose(samples, spec, ctx.seed), spec)
 
 
 def training_key(spec: LoraJobSpec, base: Base, records: Records, seed: int, *, on_gpu: bool, ranks: int) -> str:
     """ranks: a step takes as many batches."""
     parts = [result_config(spec), base.digest, records.digest, seed, on_gpu, ranks]
+    if spec.network == "locon":
+        parts.append(2)  # its layers changed
     return json_digest(parts)
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 class Look:
     """How pictures are made. size_wh: None: of the picture that is changed, or the base model's own.
 
-    prediction, zero_snr: see training.lora.prediction; None: what the base model's scheduler says."""
+    prediction, zero_snr: see training.lora.prediction; None: what the base model's scheduler says. step: sides are
+    multiples of it."""
 
     negative: str
     steps: int
@@ -21,6 +22,7 @@ class Look:
     scheduler: str
     prediction: str | None = None
     zero_snr: bool | None = None
+    step: int = 8
 
 
 def is_black(picture: Image.Image) -> bool:

@@ -366,6 +366,31 @@ def test_a_plan_says_what_an_interrupted_run_left(tmp_path: Path) -> None:
     assert Generation().goes_on(spec, tmp_path) == "goes on, with 2 pictures there"
 
 
+def test_a_size_that_cannot_be_names_the_nearest(tmp_path: Path, bases: dict[str, Path]) -> None:
+    (problem,) = Generation().check(
+        GenerationSpec.model_validate({"prompts": ["a"], "base_model": str(bases["sd"]), "size": [130, 4]}),
+        Lookup(tmp_path),  # type: ignore[arg-type]
+    )
+    assert (problem.path, problem.message) == ("size", "The width 130 and the height 4 are no multiple of 8.")
+    assert problem.hint == "Write width 128 or 136 and height 8."
+    assert set(problems(Lookup(tmp_path), base_model=str(bases["flux"]), size=[72, 64])) == {"size"}
+    assert problems(Lookup(tmp_path), base_model=str(bases["sd"]), size=[72, 64]) == {}
+    with pytest.raises(FormatError, match="size: The width 72 is no multiple of 16"):
+        generated(tmp_path, base_model=str(bases["flux"]), size=(72, 64))
+
+
+def test_frames_get_sides_that_the_base_model_takes(tmp_path: Path, bases: dict[str, Path]) -> None:
+    fields: dict[str, Any] = {"from": "sources.dive", "size": None, "steps": 2, "base_model": str(bases["flux"])}
+    _, folder = generated(tmp_path, (), frames(tmp_path, ((72, 64),)), **fields)
+    assert [Image.open(path).size for path in images(folder)] == [(64, 64)]
+
+
+def test_a_resolution_between_the_steps_gives_pictures(tmp_path: Path, bases: dict[str, Path]) -> None:
+    lora = trained(tmp_path / "job", bases["sd"], "sd", resolution=[70, 64])
+    _, folder = generated(tmp_path, [lora], lora="reef", size=None)
+    assert Image.open(images(folder)[0]).size == (64, 64)
+
+
 def test_lokr_weights_are_refused_before_anything_runs() -> None:
     lookup = Lookup(Path(), reef=LoraJobSpec(dataset="reef", base_model="a/b", network="lokr"))
     (message,) = problems(lookup, lora="reef").values()

@@ -4,13 +4,16 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from PIL import Image
 
 from specrun.errors import FormatError, NodeError, StopRequested
+from specrun.kinds.captions.spec import CaptionsSpec
 from specrun.kinds.lora_jobs import LoraJob, LoraJobSpec, foreseen_of, local_estimate, memory_notes, preset_values
 from specrun.kinds.lora_pixels import covered
 from specrun.model.address import parse_address
@@ -19,12 +22,12 @@ from specrun.model.state import NodeRecord
 from specrun.training.lora import estimates
 from specrun.training.lora.base import find_base
 from specrun.training.lora.presets import PRESETS
-from specrun.training.lora.records import changed_caption, choose
+from specrun.training.lora.records import changed_caption, choose, require_masks
 from specrun.training.lora.rules import rule_problems
 from tests.support.fake_dataset import export_context
 from tests.support.look import make_look, make_record
 from tests.support.lora_training import SMALL, pictures, small_spec
-from tests.support.tiny_diffusion import tiny_sd
+from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,9 @@ class Lookup:
 
     def kind_of(self, address: str) -> str | None:
         return None
+
+    def addresses(self, section: str) -> list[str]:
+        return [address for address in self.specs if address.startswith(f"{section}.")]
 
 
 def spec_of(**fields: Any) -> LoraJobSpec:
@@ -151,6 +157,77 @@ def test_a_preset_of_another_family_is_a_mistake_of_the_spec(base: Path, tmp_pat
     assert problem.path == "preset"
 
 
+def told(found: Any) -> dict[str, tuple[str, bool]]:
+    return {problem.path: (problem.message, problem.warning) for problem in found}
+
+
+def test_a_rank_and_names_that_do_not_fit_the_layers_are_mistakes_of_the_spec(base: Path, tmp_path: Path) -> None:
+    """Read out of the heads of its files, without torch."""
+    found = told(LoraJob().check(small_spec(base, rank=17), Lookup(tmp_path)))
+    assert found["rank"][0].startswith("17 is above the width of unet.")
+    assert "which is 16" in found["rank"][0]
+    (problem,) = LoraJob().check(small_spec(base, target_modules=["to_q", "to_w"]), Lookup(tmp_path))
+    assert (problem.path, problem.message) == ("target_modules", "the unet has no layer named to_w.")
+    assert "Did you mean" in str(problem.hint)
+    assert told(LoraJob().check(small_spec(base, rank=16, target_modules="all"), Lookup(tmp_path))) == {}
+    assert "rank" not in told(LoraJob().check(small_spec(base, rank=17, network="lokr"), Lookup(tmp_path)))
+
+
+@pytest.mark.parametrize("make", [tiny_sdxl, tiny_flux])
+def test_layers_of_every_family_are_known_before_a_run(tmp_path: Path, make: Any) -> None:
+    place = make(tmp_path / "base")
+    for target in ("attention", "all"):
+        assert told(LoraJob().check(small_spec(place, target_modules=target), Lookup(tmp_path))) == {}
+    assert "rank" in told(LoraJob().check(small_spec(place, rank=64), Lookup(tmp_path)))
+
+
+def test_a_resolution_between_the_steps_says_what_becomes_of_it() -> None:
+    found = told(rule_problems(spec_of(resolution=(130, 128), bucket_step=16)))
+    assert found == {"resolution": ("Sides are multiples of bucket_step: 16, so it becomes [128, 128].", True)}
+    found = told(rule_problems(spec_of(samples={"size": [130, 128]})))
+    assert found["samples.size"][0].endswith("so it becomes [128, 128].")
+
+
+def test_two_triggers_are_told_apart(tmp_path: Path) -> None:
+    captions = CaptionsSpec.model_validate({"providers": [{"kind": "sidecar"}], "trigger": "paty"})
+    dataset = SimpleNamespace(captions=captions, from_="sources.x", label_field="ground_truth")
+    lookup = Lookup(tmp_path, **{"datasets.reef": dataset})
+    (problem,) = LoraJob().check(spec_of(trigger="patx"), lookup)
+    assert (problem.path, problem.warning) == ("trigger", True)
+    assert '"paty"' in problem.message
+    for trigger in ("paty", "Paty style", None):
+        assert not list(LoraJob().check(spec_of(trigger=trigger), lookup))
+
+
+def test_masks_of_a_field_that_nobody_writes_are_told(tmp_path: Path) -> None:
+    dataset = SimpleNamespace(captions=CaptionsSpec(), from_="sources.x", label_field="ground_truth")
+    predictions = SimpleNamespace(on="datasets.reef", label_field="found")
+    lookup = Lookup(tmp_path, **{"datasets.reef": dataset, "predictions.fish": predictions})
+    (problem,) = LoraJob().check(spec_of(masked_loss={"label_field": "fond"}), lookup)
+    assert (problem.path, problem.warning) == ("masked_loss.label_field", True)
+    assert 'Did you mean "found"?' in str(problem.hint)
+    spec = spec_of(masked_loss={"label_field": "found"})
+    assert not list(LoraJob().check(spec, lookup))
+    assert [need.ref for need in LoraJob().needs(spec, lookup)] == ["datasets.reef", "predictions.fish"]
+
+
+def test_images_without_masks_teach_nothing_and_say_so(tmp_path: Path) -> None:
+    samples = pictures(tmp_path)
+    spec = spec_of(bucket_step=32, validation=None, masked_loss={"label_field": "fish"})
+    with pytest.raises(NodeError, match="no image has a label in it"):
+        require_masks(choose(samples, spec, 0), spec)
+    masked = [replace(samples[0], labels=(Box(label="a", x=0, y=0, width=9, height=9),)), *samples[1:]]
+    assert "2 of 3 images have no label in fish" in require_masks(choose(masked, spec, 0), spec).notes[0]
+    outside = spec_of(bucket_step=32, masked_loss={"label_field": "fish", "outside": 0.1})
+    assert require_masks(choose(samples, outside, 0), outside).notes == ()
+
+
+def test_more_images_at_a_time_than_there_are_is_noted(base: Path, tmp_path: Path) -> None:
+    look = make_look(tmp_path, "lora_jobs.x", facts={"datasets.reef": {"images": 12}})
+    observed = anyio.run(LoraJob().observe, small_spec(base, batch=200, validation={"split": 0.1}), look)
+    assert "batch: 200 is more than the 11 images to learn" in observed.foreseen
+
+
 def test_lora_weights_are_no_base_model(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
@@ -189,6 +266,29 @@ def test_without_network_the_error_says_how_to_give_a_base_model(
     assert "base_model: ./models/sdxl" in str(error.value.hint)
 
 
+def test_a_name_that_the_hub_does_not_know_is_told_from_a_hub_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    (tmp_path / "hub" / "models--owner--coral").mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def refuse(*arguments: Any, **values: Any) -> None:
+        answer: Any = SimpleNamespace(status_code=401, headers={}, request=None)
+        raise RepositoryNotFoundError("401 Client Error", response=answer)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(NodeError, match="the Hub has no model owner/corals") as error:
+        find_base("owner/corals", None, tmp_path)
+    assert error.value.hint == 'Did you mean "owner/coral", which this machine has?'
+    with pytest.raises(NodeError) as error:
+        find_base("somebody/else", None, tmp_path)
+    assert "Check its spelling" in str(error.value.hint)
+
+
 def test_images_without_captions_are_named(tmp_path: Path) -> None:
     samples = pictures(tmp_path)
     samples[0].fields["caption"] = " "  # type: ignore[index]
@@ -224,8 +324,6 @@ def test_an_image_that_cannot_be_read_is_named(base: Path, tmp_path: Path, monke
 
 
 def test_the_split_val_is_for_validation_and_test_for_neither(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     samples = [replace(s, split=split) for s, split in zip(pictures(tmp_path), ("train", "val", "test"), strict=True)]
     found = choose(samples, spec_of(bucket_step=32), 0)
     assert ([r.name for r in found.train], [r.name for r in found.validation]) == (["0.png"], ["1.png"])

@@ -43,10 +43,11 @@ def caption_stage(
     least = require or RequireSpec()
     images = db.count(name)
     if images < least.min_images:
+        written = require is not None and "min_images" in require.model_fields_set
+        bound = f"require.min_images: {least.min_images}" + ("" if written else ", which is the default with captions")
         raise NodeError(
-            f"{ctx.address}: it has {images} {'image' if images == 1 else 'images'}, "
-            f"fewer than require.min_images: {least.min_images}.",
-            hint="Add images, take more frames, or lower require.min_images.",
+            f"{ctx.address}: it has {images} {'image' if images == 1 else 'images'}, fewer than {bound}.",
+            hint=f"Add images, take more frames, or write require: {{min_images: {images}}}.",
         )
     if captions is None:
         return Stage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from specrun.errors import FormatError, NodeError
 from specrun.model.digest import file_digest, json_digest
-from specrun.spec.suggest import listed
+from specrun.spec.suggest import did_you_mean, listed
 
 FamilyName = Literal["sd", "sdxl", "flux"]
 PIPELINES: dict[str, FamilyName] = {
@@ -120,18 +121,46 @@ _HOW_TO_GIVE = (
 
 def _from_hub(written: str, token: str | None) -> Path:
     from huggingface_hub import snapshot_download  # only where the Hub is meant
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     wanted = ["model_index.json", *(f"{name}/*" for name in _LOOKED_AT if "." not in name)]
     ignored = ["*.bin", "*.msgpack", "*.onnx*", "*.pb", "*fp16*", "*non_ema*", "*.xml"]
     try:
         return Path(snapshot_download(written, allow_patterns=wanted, ignore_patterns=ignored, token=token))
+    except GatedRepoError:
+        hint = "Accept its licence on its page, and set HF_TOKEN to a token of that account."
+        raise NodeError(f"base_model: {written} is for those who accepted its licence.", hint=hint) from None
+    except RepositoryNotFoundError:
+        hint = _near_in_cache(written) or "Check its spelling; for a private one set HF_TOKEN."
+        raise NodeError(f"base_model: the Hub has no model {written}, or it is private.", hint=hint) from None
     except LocalEntryNotFoundError:
         message = f"base_model: {written} is not on this machine, and the Hub cannot be reached."
-        raise NodeError(message, hint=_HOW_TO_GIVE) from None
+        near = _near_in_cache(written)
+        raise NodeError(message, hint=f"{near} {_HOW_TO_GIVE}" if near else _HOW_TO_GIVE) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise NodeError(f"base_model: {written} cannot be fetched from the Hub: {reason}", hint=_HOW_TO_GIVE) from None
+    except Exception as error:
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
+            raise
+        message = f"base_model: {written} cannot be fetched, the Hub cannot be reached ({type(error).__name__})."
+        raise NodeError(message, hint=_HOW_TO_GIVE) from None
+
+
+def _near_in_cache(written: str) -> str | None:
+    """Did you mean one that this machine has?"""
+    from huggingface_hub import constants
+
+    folders = [path.name for path in Path(constants.HF_HUB_CACHE).glob("models--*--*")]
+    known = [name.removeprefix("models--").replace("--", "/", 1) for name in folders]
+    found = did_you_mean(written, known)
+    return f"{found[:-1]}, which this machine has?" if found else None
 
 
 def _family_of_file(place: Path, written: str) -> FamilyName:
@@ -163,6 +192,28 @@ def _tensor_shapes(place: Path, written: str) -> dict[str, list[int]]:
         return {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         raise FormatError(f"base_model: {written} is no readable .safetensors file.", hint=_HOW_TO_GIVE) from None
+
+
+def denoiser_folder(family: FamilyName) -> str:
+    return _DENOISERS[family][0]
+
+
+def layer_widths(place: Path, component: str) -> dict[str, int]:
+    """Layer of a part in the layout of diffusers → its narrower side, out of the heads of its files.
+
+    Of linear and convolution layers; empty: it is not stored as .safetensors, or cannot be read.
+    """
+    found: dict[str, int] = {}
+    for path in sorted((place / component).glob("*.safetensors")):
+        try:
+            shapes = _tensor_shapes(path, path.name)
+        except FormatError:
+            return {}
+        for name, shape in shapes.items():
+            layer, _, ending = name.rpartition(".")
+            if ending == "weight" and len(shape) in (2, 4) and "embedding" not in layer.rpartition(".")[2]:
+                found[layer] = min(shape[0], math.prod(shape[1:]))
+    return found
 
 
 def _require_plain(place: Path, written: str, family: FamilyName) -> None:

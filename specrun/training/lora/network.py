@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from specrun.errors import NodeError
+from specrun.training.lora import layers
 from specrun.training.lora.families import Family
 from specrun.training.lora.settings import LoraTraining
 
 ADAPTER = "default"
 State = dict[str, torch.Tensor]
 
-_TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-_TEXT_ALL = (*_TEXT_ATTENTION, "fc1", "fc2")
-
 
 def denoiser_targets(spec: LoraTraining, family: Family, denoiser: nn.Module) -> list[str]:
     """Endings of the names of the layers that learn."""
-    wanted = spec.target_modules
-    names = family.targets(denoiser, wanted) if isinstance(wanted, str) else list(wanted)
-    if spec.network == "locon":
-        names += [name for name in family.targets(denoiser, "convolutions") if name not in names]
-    return names
-
-
-def text_targets(spec: LoraTraining) -> list[str]:
-    return list(_TEXT_ALL if spec.target_modules == "all" else _TEXT_ATTENTION)
+    return layers.denoiser_targets(spec, family.name, _widths(denoiser))
 
 
 def adapter_config(spec: LoraTraining, targets: list[str]) -> Any:
@@ -60,17 +50,12 @@ def inject(module: nn.Module, spec: LoraTraining, targets: list[str], seed: int,
     """
     from peft import inject_adapter_in_model
 
-    missing = [name for name in targets if not any(_ends_with(layer, name) for layer, _ in module.named_modules())]
-    if isinstance(spec.target_modules, list) and (wrong := [name for name in missing if name in spec.target_modules]):
-        there = sorted({name.rsplit(".", 1)[-1] for name, layer in module.named_modules() if _learnable(layer)})
-        raise NodeError(
-            f"target_modules: the {what} has no layer named {', '.join(wrong)}.",
-            hint=f"Its layers end with {', '.join(name for name in there if not name.isdigit())}.",
-        )
-    if spec.network != "lokr":
-        _require_rank(module, spec.rank, targets, what)
+    widths = _widths(module)
+    for problem in layers.layer_problems(spec, targets, widths, what):
+        raise NodeError(f"{problem.path}: {problem.message}", hint=problem.hint)
+    there = [name for name in targets if any(layers.ends_with(layer, name) for layer in widths)]
     module.requires_grad_(False)
-    config = adapter_config(spec, [name for name in targets if name not in missing])
+    config = adapter_config(spec, there)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, module, adapter_name=ADAPTER)
@@ -114,24 +99,10 @@ def metadata(configs: Mapping[str, Any]) -> str:
     return json.dumps(flat, sort_keys=True, default=str)
 
 
-def _require_rank(module: nn.Module, rank: int, targets: Iterable[str], what: str) -> None:
-    widths = {
+def _widths(module: nn.Module) -> dict[str, int]:
+    """Layer that can learn → its narrower side."""
+    return {
         name: min(layer.weight.shape[0], layer.weight[0].numel())
         for name, layer in module.named_modules()
-        if _learnable(layer) and any(_ends_with(name, target) for target in targets)
+        if isinstance(layer, nn.Linear | nn.Conv2d)
     }
-    narrowest = min(widths, key=lambda name: widths[name], default=None)
-    if narrowest is not None and rank > widths[narrowest]:
-        width = widths[narrowest]
-        raise NodeError(
-            f"rank: {rank} is above the width of {what}.{narrowest}, which is {width}.",
-            hint=f"Write rank: {width} or less.",
-        )
-
-
-def _learnable(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear | nn.Conv2d)
-
-
-def _ends_with(name: str, ending: str) -> bool:
-    return name == ending or name.endswith(f".{ending}")

@@ -108,6 +108,22 @@ def _record(sample: Sample, caption: str, spec: LoraTraining) -> Record:
     return Record(sample.name, sample.media, sample.digest, caption, sample.size_wh, found, sample.labels)
 
 
+def require_masks(records: Records, spec: LoraTraining) -> Records:
+    """Raises NodeError: no pixel of any image would count."""
+    if spec.masked_loss is None or spec.masked_loss.outside:
+        return records
+    whole = [*records.train, *records.validation]
+    empty = [record for record in whole if not record.labels]
+    field = spec.masked_loss.label_field
+    if len(empty) == len(whole):
+        hint = "Name the field with the labels, or write masked_loss.outside: 0.1."
+        raise NodeError(f"masked_loss.label_field: {field}: no image has a label in it, so no pixel counts.", hint=hint)
+    if not empty:
+        return records
+    note = f"{len(empty)} of {len(whole)} images have no label in {field} and teach nothing: {_some(empty)}"
+    return replace(records, notes=(*records.notes, note))
+
+
 def require_short(records: Records, spec: LoraTraining, count: Callable[[str], int], limit: int) -> Records:
     """count: tokens of a caption. Raises FormatError: a caption would be cut and may not."""
     long = [record for record in (*records.train, *records.validation) if count(record.caption) > limit]
@@ -135,6 +151,6 @@ def changed_caption(caption: str, spec: LoraTraining, order: random.Random) -> s
     return caption
 
 
-def _some(samples: Sequence[Sample]) -> str:
+def _some(samples: Sequence[Sample | Record]) -> str:
     names = ", ".join(sample.name for sample in samples[:_SHOWN])
     return names if len(samples) <= _SHOWN else f"{names} and {len(samples) - _SHOWN} more"

@@ -14,7 +14,7 @@ from specrun.model.artifact import Artifact
 from specrun.training.lora import checkpoints, formats
 from specrun.training.lora.families import Text
 from specrun.training.lora.sampling import Wish, picture_name, save_sheet
-from specrun.training.lora.settings import LoraTraining
+from specrun.training.lora.settings import SAMPLE_STEP, LoraTraining
 
 if TYPE_CHECKING:
     from specrun.training.lora.trainer import Training
@@ -87,7 +87,7 @@ class Report:
         training = self.training
         folder = self.folder / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        width, height = (side // 64 * 64 for side in spec.size or training.spec.resolution)
+        width, height = (side // SAMPLE_STEP * SAMPLE_STEP for side in spec.size or training.spec.resolution)
         training.set_learning(False)
         with training.averaged():
             for number, prompt in enumerate(self.prompts):

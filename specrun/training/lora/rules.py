@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from specrun.spec.kind import Problem
 from specrun.training.lora.base import FAMILY_TITLES, FamilyName
-from specrun.training.lora.settings import LoraTraining
+from specrun.training.lora.settings import SAMPLE_STEP, LoraTraining
 
 
 def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
@@ -16,7 +16,11 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
     yield from _optimizer_problems(spec)
     yield from _network_problems(spec)
     if spec.uncaptioned == "trigger" and spec.trigger is None:
-        yield Problem("uncaptioned", "There is no trigger to learn images with.", "Write trigger, or skip.")
+        yield Problem(
+            "uncaptioned",
+            "There is no trigger to learn images with.",
+            "Add trigger: with the word to learn, or write uncaptioned: skip.",
+        )
     if gpu_count(spec) > 1 and spec.fused_backward:
         message = "A fused backward pass takes its steps before the GPUs could add up their gradients."
         yield Problem("fused_backward", message, "Write fused_backward: false, or gpus: 1.")
@@ -27,6 +31,20 @@ def rule_problems(spec: LoraTraining) -> Iterator[Problem]:
         yield Problem("resolution", "Sides must be multiples of 8: the VAE makes one latent of 8x8 pixels.")
     if spec.bucketing and min(spec.resolution) < spec.bucket_step:
         yield Problem("bucket_step", f"{spec.bucket_step} is more than a side of the resolution.")
+    elif spec.bucketing and (rounded := _rounded(spec.resolution, spec.bucket_step)) != spec.resolution:
+        message = f"Sides are multiples of bucket_step: {spec.bucket_step}, so it becomes {list(rounded)}."
+        yield Problem(
+            "resolution", message, f"Write resolution: {list(rounded)}, or a smaller bucket_step.", warning=True
+        )
+    if spec.samples is not None and spec.samples.size is not None:
+        rounded = _rounded(spec.samples.size, SAMPLE_STEP)
+        if rounded != spec.samples.size:
+            message = f"Sides of sample pictures are multiples of {SAMPLE_STEP}, so it becomes {list(rounded)}."
+            yield Problem("samples.size", message, f"Write size: {list(rounded)}.", warning=True)
+
+
+def _rounded(size_wh: tuple[int, int], step: int) -> tuple[int, int]:
+    return size_wh[0] // step * step, size_wh[1] // step * step
 
 
 def gpu_count(spec: LoraTraining) -> int:

@@ -13,6 +13,8 @@ Network = Literal["lora", "dora", "locon", "lokr"]
 Optimizer = Literal["adamw", "adamw8bit", "prodigy", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 Precision = Literal["bf16", "fp16", "no"]
+SAMPLE_STEP = 64
+"""Sides of sample pictures are multiples of it."""
 Side = Annotated[int, Field(ge=64, le=8192)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Behind the validator of presets a list of YAML is one of Python, which pydantic takes for no tuple.

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from specrun.errors import NodeError, OutOfMemory
-from specrun.training.lora import checkpoints, formats, network, prior, reporting
+from specrun.training.lora import checkpoints, formats, layers, network, prior, reporting
 from specrun.training.lora.base import Base
 from specrun.training.lora.buckets import batches_an_epoch, epoch_batches
 from specrun.training.lora.checkpoints import Progress
@@ -156,7 +156,7 @@ class Training:
         configs: dict[str, Any] = {name: network.inject(denoiser, spec, targets, seed, name)}
         if spec.train_text_encoder:
             for number, part in enumerate(self._learning_texts()):
-                targets = network.text_targets(spec)
+                targets = layers.text_targets(spec)
                 configs[part.name] = network.inject(part.encoder, spec, targets, seed + 1 + number, part.name)
         if spec.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()

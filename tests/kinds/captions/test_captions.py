@@ -397,8 +397,10 @@ def test_a_text_file_that_people_edit_is_noticed(project: Captioned) -> None:
 
 
 def test_too_few_images_are_an_error_before_anybody_is_asked(project: Captioned, llava: CaptionServer) -> None:
-    with pytest.raises(NodeError, match=r"it has 3 images, fewer than require.min_images: 10"):
+    said = r"it has 3 images, fewer than require.min_images: 10, which is the default with captions"
+    with pytest.raises(NodeError, match=said) as caught:
         project.apply(project.photos(), captions={"providers": [LLAVA]})
+    assert "write require: {min_images: 3}" in str(caught.value.hint)
     assert llava.seen == []
 
 
@@ -416,7 +418,7 @@ def test_under_half_captioned_is_a_warning(project: Captioned) -> None:
 
 
 def test_a_dataset_without_captions_is_gated_when_asked(project: Captioned) -> None:
-    with pytest.raises(NodeError, match=r"fewer than require.min_images: 4"):
+    with pytest.raises(NodeError, match=r"fewer than require.min_images: 4\."):
         project.apply(project.photos(), require={"min_images": 4})
     assert "captions" not in project.apply(project.photos(), require={"min_images": 3}).facts
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from specrun.errors import FormatError, NodeError
-from specrun.training.lora import dora, families, formats, network
+from specrun.training.lora import dora, families, formats, layers, network
 from specrun.training.lora.finishing import save_lora
 from tests.support.kohya import apply_kohya
 from tests.support.lora_training import small_spec
@@ -47,7 +47,7 @@ class Trained:
         configs = {}
         torch.manual_seed(1)
         for name, module in parts.items():
-            targets = network.text_targets(self.spec)
+            targets = layers.text_targets(self.spec)
             if module is denoiser:
                 targets = network.denoiser_targets(self.spec, families.family(family), denoiser)
             configs[name] = network.inject(module, self.spec, targets, 0, name)
@@ -208,6 +208,12 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     with safe_open(files[0], "pt") as read:
         assert read.metadata() == {"format": "pt", **metadata}
     assert load_file(files[0]).keys() == weights.keys()
+
+
+@pytest.mark.parametrize(("family", "layer"), [("sd", "time_emb_proj"), ("sdxl", "emb_layers_1")])
+def test_locon_learns_in_all_layers_of_residual_blocks_as_kohyas_scripts(trained: Any, family: str, layer: str) -> None:
+    names = load_file(trained(family, network="locon", rank=4, alpha=2.0).kohya_file)
+    assert sum(name.endswith(f"{layer}.lora_down.weight") for name in names) == 12
 
 
 def test_rank_stabilised_weights_are_the_same_in_both_files(trained: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import nn
@@ -16,17 +15,6 @@ from specrun.training.lora.noise import Noising
 from specrun.training.lora.settings import LoraTraining
 
 _LATENT_PIXELS = 8
-_ATTENTION = (
-    "to_q",
-    "to_k",
-    "to_v",
-    "to_out.0",
-    "add_q_proj",
-    "add_k_proj",
-    "add_v_proj",
-    "to_add_out",
-)
-_OTHER_LINEAR = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
 
 
 class Flux:
@@ -77,15 +65,3 @@ class Flux:
 
     def noising(self, parts: Parts, spec: LoraTraining) -> Noising:
         return make_flow(parts.scheduler, spec)
-
-    def targets(self, denoiser: nn.Module, wanted: Literal["attention", "all", "convolutions"]) -> list[str]:
-        match wanted:
-            case "attention":
-                return list(_ATTENTION)
-            case "all":
-                # By whole names: the last layer of all is a proj_out too, and belongs to no block.
-                blocks = range(len(denoiser.single_transformer_blocks))
-                outs = [f"single_transformer_blocks.{number}.proj_out" for number in blocks]
-                return [*_ATTENTION, *_OTHER_LINEAR, *outs]
-            case "convolutions":
-                return []

@@ -76,10 +76,6 @@ class Family(Protocol):
         """Raises NodeError: the base predicts what cannot be trained."""
         ...
 
-    def targets(self, denoiser: nn.Module, wanted: Literal["attention", "all", "convolutions"]) -> list[str]:
-        """Endings of the names of layers."""
-        ...
-
 
 def load_pipeline(kind: Any, base: Base, dtype: torch.dtype, **options: Any) -> Any:
     """A pipeline's parts, from a folder or a single file, without asking any server for a folder."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import nn
@@ -12,13 +11,6 @@ from specrun.training.lora.base import Base, FamilyName
 from specrun.training.lora.families.parts import Condition, Parts, Text, TextPart, load_pipeline, token_ids
 from specrun.training.lora.noise import Noising, make_diffusion
 from specrun.training.lora.settings import LoraTraining
-
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-_TARGETS = {
-    "attention": _ATTENTION,
-    "all": (*_ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
-    "convolutions": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
-}
 
 
 class WithUNet:
@@ -29,9 +21,6 @@ class WithUNet:
 
     def noising(self, parts: Parts, spec: LoraTraining) -> Noising:
         return make_diffusion(parts.scheduler, spec)
-
-    def targets(self, denoiser: nn.Module, wanted: Literal["attention", "all", "convolutions"]) -> list[str]:
-        return list(_TARGETS[wanted])
 
 
 class StableDiffusion(WithUNet):
