@@ -136,7 +136,10 @@ def _set_scheduler(pipe: Any, look: Look, base: Base) -> Prediction:
         if look.scheduler != "auto":
             raise FormatError(f"scheduler: {look.scheduler} is not for FLUX.", hint="Write scheduler: auto.")
         return own
-    asked = prediction_of(pipe.scheduler.config, look.prediction, look.zero_snr)
+    kind, zero_snr = base.marked
+    asked = prediction_of(
+        pipe.scheduler.config, look.prediction or kind, zero_snr if look.zero_snr is None else look.zero_snr
+    )
     changed = asked.settings() if asked != own else {}
     name = look.scheduler
     if name == "auto" and changed and asked.zero_snr and not _knows_zero_snr(type(pipe.scheduler)):

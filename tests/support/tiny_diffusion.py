@@ -41,8 +41,8 @@ def tiny_sd(folder: Path, *, seed: int = 0, **scheduler: Any) -> Path:
     return folder
 
 
-def tiny_sdxl(folder: Path, *, seed: int = 0, **scheduler: Any) -> Path:
-    """Stable Diffusion XL. scheduler: settings such as prediction_type."""
+def tiny_sdxl(folder: Path, *, seed: int = 0, second: int = 16, **scheduler: Any) -> Path:
+    """Stable Diffusion XL. second: width of the second text encoder. scheduler: settings such as prediction_type."""
     import torch
     from diffusers import StableDiffusionXLPipeline
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -50,7 +50,7 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, **scheduler: Any) -> Path:
     torch.manual_seed(seed)
     tokenizer = tiny_tokenizer()
     unet = _unet(
-        cross_attention_dim=32,
+        cross_attention_dim=16 + second,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 16,
@@ -61,7 +61,7 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, **scheduler: Any) -> Path:
         unet=unet,
         vae=_vae(),
         text_encoder=CLIPTextModel(_text_config(tokenizer)),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer, second)),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         scheduler=_scheduler(**scheduler),
@@ -150,12 +150,12 @@ def _vae(latent_channels: int = 4, **changes: Any) -> Any:
     )
 
 
-def _text_config(tokenizer: Any) -> Any:
+def _text_config(tokenizer: Any, width: int = 16) -> Any:
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=3,
         num_attention_heads=2,

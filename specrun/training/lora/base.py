@@ -59,6 +59,11 @@ class Base:
     config: str | None = None
 
     @property
+    def marked(self) -> tuple[str | None, bool | None]:
+        """What a single file says of its prediction (see prediction), which is more than its configuration knows."""
+        return marked_prediction(self.place) if self.single_file else (None, None)
+
+    @property
     def single_file(self) -> bool:
         return self.place.is_file()
 
@@ -196,6 +201,15 @@ def _tensor_shapes(place: Path, written: str) -> dict[str, list[int]]:
 
 def denoiser_folder(family: FamilyName) -> str:
     return _DENOISERS[family][0]
+
+
+def marked_prediction(file: Path) -> tuple[str | None, bool | None]:
+    """Kind of prediction, and whether the last timestep is noise alone; None: the file does not say.
+
+    Checkpoints that predict velocity carry tensors named `v_pred` and `ztsnr`, which ComfyUI and Forge read too.
+    """
+    names = _tensor_shapes(file, file.name).keys()
+    return "v_prediction" if "v_pred" in names else None, True if "ztsnr" in names else None
 
 
 def layer_widths(place: Path, component: str) -> dict[str, int]:

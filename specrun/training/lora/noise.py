@@ -114,13 +114,21 @@ class Diffusion:
         return scheduler
 
 
-def make_diffusion(base_scheduler: Any, spec: LoraTraining) -> Diffusion:
-    """Raises NodeError: the base predicts what cannot be trained."""
+def make_diffusion(
+    base_scheduler: Any, spec: LoraTraining, kind: str | None = None, zero_snr: bool | None = None
+) -> Diffusion:
+    """kind, zero_snr: what the base model's file says, above its scheduler and below the spec.
+
+    Raises NodeError: the base predicts what cannot be trained.
+    """
     from diffusers import DDPMScheduler
 
     config = dict(base_scheduler.config)
-    kind = None if spec.prediction == "auto" else spec.prediction
-    found = prediction_of(config, kind, spec.zero_terminal_snr)
+    if spec.prediction != "auto":
+        kind = spec.prediction
+    if spec.zero_terminal_snr is not None:
+        zero_snr = spec.zero_terminal_snr
+    found = prediction_of(config, kind, zero_snr)
     if found.kind not in ("epsilon", "v_prediction"):
         raise NodeError(f"the base model predicts {found.kind}, which cannot be trained.", hint="Write prediction.")
     if found.zero_snr and found.kind == "epsilon":

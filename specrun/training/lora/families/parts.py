@@ -32,13 +32,15 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """component: of the denoiser in pipelines and files. scheduler: of the base, for its settings and for pictures."""
+    """component: of the denoiser in pipelines and files. scheduler: of the base, for its settings and for pictures.
+    marked: what a single file says of its prediction."""
 
     component: Literal["unet", "transformer"]
     denoiser: Any
     vae: Any
     text: tuple[TextPart, ...]
     scheduler: Any
+    marked: tuple[str | None, bool | None] = (None, None)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -79,11 +81,19 @@ class Family(Protocol):
 
 def load_pipeline(kind: Any, base: Base, dtype: torch.dtype, **options: Any) -> Any:
     """A pipeline's parts, from a folder or a single file, without asking any server for a folder."""
+    from diffusers.loaders.single_file import SingleFileComponentError  # seconds
+
     try:
         if base.single_file:
             given = {"config": base.config} if base.config else {}
             return kind.from_single_file(str(base.place), torch_dtype=dtype, **given, **options)
         return kind.from_pretrained(str(base.place), torch_dtype=dtype, local_files_only=True, **options)
+    except SingleFileComponentError as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(
+            f"base_model: {base.written} is no whole checkpoint: {reason}",
+            hint="Give one with UNet, VAE and text encoders, or a base_config that has the weights of what is missing.",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         if base.single_file and base.config is None:

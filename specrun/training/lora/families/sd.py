@@ -20,7 +20,7 @@ class WithUNet:
     guidance = 7.0
 
     def noising(self, parts: Parts, spec: LoraTraining) -> Noising:
-        return make_diffusion(parts.scheduler, spec)
+        return make_diffusion(parts.scheduler, spec, *parts.marked)
 
 
 class StableDiffusion(WithUNet):
@@ -32,7 +32,7 @@ class StableDiffusion(WithUNet):
         options = {} if base.single_file else {"safety_checker": None, "requires_safety_checker": False}
         pipe = load_pipeline(StableDiffusionPipeline, base, dtype, **options)
         text = TextPart("text_encoder", pipe.tokenizer, pipe.text_encoder)
-        return Parts("unet", pipe.unet, pipe.vae, (text,), pipe.scheduler)
+        return Parts("unet", pipe.unet, pipe.vae, (text,), pipe.scheduler, base.marked)
 
     def encode(self, parts: Parts, captions: Sequence[str], clip_skip: int) -> Text:
         (part,) = parts.text

@@ -23,7 +23,7 @@ class StableDiffusionXL(WithUNet):
         pipe = load_pipeline(StableDiffusionXLPipeline, base, dtype, add_watermarker=False)
         first = TextPart("text_encoder", pipe.tokenizer, pipe.text_encoder)
         second = TextPart("text_encoder_2", pipe.tokenizer_2, pipe.text_encoder_2)
-        return Parts("unet", pipe.unet, pipe.vae, (first, second), pipe.scheduler)
+        return Parts("unet", pipe.unet, pipe.vae, (first, second), pipe.scheduler, base.marked)
 
     def encode(self, parts: Parts, captions: Sequence[str], clip_skip: int) -> Text:
         """The last layer but one of both; what the second says of the whole sentence."""
