@@ -14,7 +14,7 @@ _GROUND, _EMPTY, _INK, _SOFT = (255, 255, 255), (229, 231, 235), (17, 24, 39), (
 _MARGIN, _GAP = 16, 12
 _LABEL = 120
 _LEAST = 128
-"""Smaller pictures are shown larger, each pixel as a square."""
+"""Longer side of the smallest pictures, which are enlarged to it."""
 _WIDEST = 1600
 _CELL_MOST, _CELL_LEAST = 384, 192
 _CAPTION_LINES, _HEADING_LINES, _LABEL_LINES = 2, 3, 6
@@ -128,10 +128,6 @@ class _Paper:
 
 def _shown(picture: Image.Image, most: int) -> Image.Image:
     """As large as it stands on the sheet."""
-    longest = max(picture.size)
-    if longest < _LEAST:
-        times = -(-_LEAST // longest)
-        return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
-    scale = min(1.0, most / longest)
+    scale = max(_LEAST, min(max(picture.size), most)) / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return picture.resize(size, Image.Resampling.LANCZOS)
