@@ -23,6 +23,7 @@ from specrun.store.journal import JOURNAL_NAME
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths
 from specrun.views.eta import run_eta
+from specrun.views.node_view import NodeView
 from specrun.views.run_text import past_run
 from specrun.views.run_view import RunView
 from specrun.views.status_text import DiskUse, NodeStatus, ProjectStatus, RunningNow, status_text
@@ -130,14 +131,14 @@ def _running(ongoing: Ongoing, now: float) -> RunningNow:
         run=view.run,
         done=done,
         total=total,
-        nodes=tuple(_progress(str(n.address), n.progress.phase, n.progress.fraction) for n in ongoing.running),
+        nodes=tuple(_progress(n) for n in ongoing.running),
         eta_s=eta.seconds if eta else None,
         eta_complete=eta.complete if eta else False,
     )
 
 
-def _progress(address: str, phase: str, fraction: float | None) -> str:
-    parts = [address, phase, f"{fraction:.0%}" if fraction is not None else ""]
+def _progress(node: NodeView) -> str:
+    parts = [str(node.address), node.progress.percent, node.progress.said]
     return " ".join(part for part in parts if part)
 
 

@@ -76,7 +76,7 @@ def _import(
     for done, incoming in enumerate(held if held is not None else _again(spec, ctx, db, taxonomy), start=1):
         merge.take(incoming)
         if done % 100 == 0 or done == total:
-            ctx.progress(done, total, "samples", "import")
+            ctx.progress(done, total, "samples", "importing", part=spec.captions is not None)
             ctx.check_stop()
     merge.finish(preparation.left_out)
     if merge.report.counts["added"] or merge.report.counts["updated"]:
@@ -105,7 +105,7 @@ def _first_pass(
         if keep is not None:
             keep.append(incoming)
         if len(facts.source_splits) % 200 == 0:
-            ctx.progress(len(facts.source_splits), None, "samples", "read")
+            ctx.progress(len(facts.source_splits), None, "samples", "reading")
             ctx.check_stop()
     return facts, keep
 

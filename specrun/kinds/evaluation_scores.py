@@ -260,7 +260,7 @@ def _with_objects(base: Evaluated, metrics: Sequence[str], wishes: Wishes, whose
         truth = instances(drawn, base.classes, truth_box, masks=by_mask or turned, skeleton=skeleton)
         predicted = instances(found, base.classes, label_box, masks=by_mask or turned, skeleton=skeleton)
         images.append(ImageInstances(truth, predicted))
-        ctx.progress(done, len(base.pairs), "images", f"reading {whose}")
+        ctx.progress(done, len(base.pairs), "images", f"reading {whose}", part=True)
         ctx.check_stop()
     wanted: dict[str, Measure] = {}
     if by_mask:

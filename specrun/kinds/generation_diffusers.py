@@ -41,7 +41,7 @@ class DiffusersPainter:
 
     def paint(self, missing: Sequence[Wish], look: Look, total: int, keep: Keep) -> list[Wish]:
         done = total - len(missing)
-        self._ctx.progress(done, total, "pictures", "loading the base model")
+        self._ctx.progress(0, None, "pictures", "starting diffusers and loading the base model")
         broken: list[Wish] = []
         try:
             pipeline = self._pipeline(look)

@@ -201,6 +201,9 @@ class Generation(Kind):
         return "pictures"
 
     def run(self, spec: GenerationSpec, ctx: Context) -> Outputs:
+        ctx.progress(
+            0, None, phase="starting PyTorch" if spec.backend.kind == "diffusers" else "looking at what is made"
+        )
         # PIL and NumPy come with it.
         from specrun.kinds.generation_run import generate
 

@@ -132,6 +132,7 @@ class LoraJob(Kind):
         # torch and diffusers come with them.
         match spec.backend:
             case DiffusersBackend():
+                ctx.progress(0, None, phase="starting PyTorch")
                 from specrun.kinds.lora_run import trained_here
 
                 return trained_here(spec, ctx)

@@ -33,6 +33,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
         raise MissingDependency(f"LoRA training needs {', '.join(missing)}.", hint=hint)
     quiet_bitsandbytes()
     torch.set_num_threads(max(1, ctx.cpus))
+    ctx.progress(0, None, phase="reading the dataset")
     records = read_records(spec, ctx)
     ctx.progress(0, None, "steps", "looking at the base model")
     base = find_base(spec.base_model, spec.base_config, ctx.project_dir)
@@ -56,7 +57,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
     count = f"{len(records.train)} images to learn, {len(records.validation)} for validation"
     ctx.log(f"{count}, base model {spec.base_model} ({base.family})")
     trained = train_together(job, ctx)
-    ctx.progress(trained.steps, trained.steps, "steps", "finishing")
+    ctx.progress(trained.steps, trained.steps, "steps", "saving the weights")
     return _finished(job, trained, ctx)
 
 

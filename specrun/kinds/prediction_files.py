@@ -96,7 +96,7 @@ class PredictionFiles:
                 manifest.write(json.dumps(entry | {"files": written.files}, ensure_ascii=False) + "\n")
                 if done % _CHECK_EVERY == 0:
                     self._ctx.check_stop()
-                    self._ctx.progress(done, len(samples), "images", "writing files")
+                    self._ctx.progress(done, len(samples), "images", "writing files", part=True)
         if self._wanted.coco:
             coco.save(self._folder / "coco.json")
         return counts

@@ -173,7 +173,7 @@ class PredictionRun:
         if not samples:
             return
         ctx = self._ctx
-        ctx.progress(0, len(samples), "images", "loading the model")
+        ctx.progress(0, None, "images", "loading the model")
         found = self._open().predict(samples)
         with memory.recording() as record, _writing(in_thread=bool(ctx.gpus)) as write:
 
@@ -199,7 +199,7 @@ class PredictionRun:
         for done, sample in enumerate(samples, start=1):
             files.add(sample, stems[sample.key], memory.labels(sample))
             self._ctx.check_stop()
-            self._ctx.progress(done, len(samples), "images", "writing files")
+            self._ctx.progress(done, len(samples), "images", "writing files", part=True)
 
     def _claim_field(self) -> None:
         """Before anything is predicted: labels that are not ours are never overwritten."""

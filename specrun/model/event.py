@@ -87,12 +87,14 @@ class NodeStarted(NodeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(NodeEvent):
-    """done and total in `unit`; total None when unknown. phase: what it does now (`epoch 3/40`)."""
+    """done and total in `unit`; total None when unknown. phase: what it does now (`epoch 3/40`).
+    part: done and total are of this phase alone, which is a part of the work."""
 
     done: float
     total: float | None = None
     unit: str = ""
     phase: str = ""
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,9 @@ class WorkerContext:
             raise KeyError(f"{self.address} has {len(found)} inputs named {role}, expected one")
         return found[0]
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None:
         """At most ten a second reach the journal; the last one of a phase always does.
 
         What is not finite is not told: JSON has no NaN.
@@ -79,7 +81,7 @@ class WorkerContext:
         if phase == phase_before and not finished and now - sent_at < PROGRESS_INTERVAL_S:
             return
         self._last_progress = (phase, now)
-        self.emit(Progress(address=str(self.address), done=done, total=total, unit=unit, phase=phase))
+        self.emit(Progress(address=str(self.address), done=done, total=total, unit=unit, phase=phase, part=part))
 
     def metric(self, name: str, step: float, value: float) -> None:
         """A value or step that is not finite is logged instead: JSON has no NaN."""

@@ -44,7 +44,9 @@ _LAST_LINES = 8
 class Listener(Protocol):
     """What a rank tells; a Context is one."""
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None: ...
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None: ...
     def metric(self, name: str, step: float, value: float) -> None: ...
     def log(self, text: str) -> None: ...
 
@@ -288,7 +290,8 @@ class Follower:
             name, *values = json.loads(line)
             match name:
                 case "progress":
-                    self._report.progress(*values)
+                    *told, part = values
+                    self._report.progress(*told, part=part)
                 case "metric":
                     self._report.metric(*values)
                 case "log":
@@ -303,8 +306,10 @@ class RankReport:
         self._stop = folder / STOP
         self._leads = leads
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
-        self._write("progress", done, total, unit, phase)
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None:
+        self._write("progress", done, total, unit, phase, part)
 
     def metric(self, name: str, step: float, value: float) -> None:
         self._write("metric", name, step, value)

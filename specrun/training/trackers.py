@@ -115,10 +115,12 @@ class TrackedContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ctx, name)
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None:
         self._trackers.begin()
         self.flush()
-        self._ctx.progress(done, total, unit, phase)
+        self._ctx.progress(done, total, unit, phase, part=part)
 
     def metric(self, name: str, step: float, value: float) -> None:
         self._ctx.metric(name, step, value)

@@ -10,7 +10,8 @@ from specrun.tui.links import linked_paragraph, links_in
 from specrun.tui.palette import Line
 from specrun.views.facts import made_text
 from specrun.views.node_view import NodeState, NodeView
-from specrun.views.quantities import duration, short_duration, stopwatch, time_left
+from specrun.views.pace import steps_of
+from specrun.views.quantities import duration, short_time_left, stopwatch, time_left
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, wrap
 
@@ -23,7 +24,7 @@ class NodeHeader(LinePane, can_focus=False):
     _asked = ""
 
     def show_node(self, node: NodeView | None, view: RunView, now: float, asked: str = "") -> None:
-        self._asked = asked
+        self._asked = asked or ("stopping" if view.status == "stopping" else "")
         lines = [self._run_line(view)] if node is None else self._node_lines(node, now)
         if len(lines) > MAX_LINES:
             more: Line = ((f"   … {len(lines) - MAX_LINES + 1} lines more: Details", self.palette.dim),)
@@ -78,20 +79,21 @@ class NodeHeader(LinePane, can_focus=False):
         parts: list[Line] = []
         if progress.fraction is not None:
             done, rest = bar(progress.fraction, max(6, min(24, self.inner_width // 5)))
-            percent = (f" {progress.fraction:.0%}", palette.busy)
+            percent = (f" {progress.percent}", palette.busy)
             parts.append((("  ", Style()), (done, palette.busy), (rest, palette.track), percent))
-        if progress.phase:
-            parts.append(((f"  {progress.phase}", palette.text),))
+        if progress.said:
+            parts.append(((f"  {progress.said}", palette.text),))
         parts.append(((f"  {stopwatch(node.elapsed(now) or 0.0)}", palette.text),))
-        left = node.remaining(now)
+        left = None if self._asked else node.remaining(now)
         if left is not None:
-            said = time_left(left, complete=True) if self.inner_width >= 72 else f"~{short_duration(left)} left"
+            said = time_left(left, complete=True) if self.inner_width >= 72 else f"{short_time_left(left)} left"
             parts.append(((f"  {said}", palette.accent),))
         if node.attempt > 1:
             parts.append(((f"  attempt {node.attempt}", palette.warn),))
         if node.gpus:
             parts.append(((f"  GPU {', '.join(map(str, node.gpus))}", palette.dim),))
-        if progress.done and progress.unit not in ("", "%"):
+        stepped = steps_of(progress.total, "", progress.phase) == progress.total
+        if progress.done and progress.unit not in ("", "%") and not progress.part and not stepped:
             total = f" of {progress.total:,.0f}" if progress.total else ""
             parts.append(((f"  {progress.done:,.0f}{total} {progress.unit}", palette.dim),))
         room = self.inner_width - 12

@@ -112,14 +112,14 @@ class NodeTree(LinePane, can_focus=True):
     def _columns(self, row: Row, width: int) -> Line:
         """bar, percent, elapsed and time left, as many as the width allows; only what runs has the first two."""
         palette = self.palette
-        left = f"~{row.left}" if row.left else ""
+        left = row.left
         wide = width >= WIDE
         line: list[Span] = []
         if row.note:
             return ((clip(row.note, max(6, width // 3)), palette.wait),)
         if row.fraction is not None:
             line += self._bar(row.fraction, 12 if width >= WIDE + 8 else 9 if wide else 6 if width >= MIDDLE else 0)
-            line.append((f" {row.fraction:4.0%} ", palette.busy))
+            line.append((f" {row.percent:>4} ", palette.busy))
         if wide:
             line.append((f"{row.elapsed:>8}", palette.text if row.state is NodeState.RUNNING else palette.dim))
             line.append((f"{left:>8}", palette.accent))

@@ -9,7 +9,7 @@ from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.palette import Line, Span
 from specrun.views.eta import run_eta
 from specrun.views.node_view import NodeState
-from specrun.views.quantities import short_duration, stopwatch, time_left
+from specrun.views.quantities import short_time_left, stopwatch, time_left
 from specrun.views.run_view import RunView
 from specrun.views.text import clip
 
@@ -105,5 +105,5 @@ class RunHeader(LinePane, can_focus=False):
         if eta is None:
             return ()
         if short:
-            return ((f"{'~' if eta.complete else '>'}{short_duration(eta.seconds)} left", self.palette.accent),)
+            return ((f"{short_time_left(eta.seconds, complete=eta.complete)} left", self.palette.accent),)
         return ((time_left(eta.seconds, complete=eta.complete), self.palette.accent),)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from specrun.model.address import Address
 from specrun.model.plan import Action
 from specrun.views.node_view import NodeState, NodeView
-from specrun.views.quantities import short_duration, stopwatch
+from specrun.views.quantities import short_duration, short_time_left, stopwatch
 from specrun.views.run_view import RunView
 from specrun.views.text import clean
 
@@ -74,6 +74,7 @@ class Row:
     sign: str
     open: bool | None = None
     fraction: float | None = None
+    percent: str = ""
     elapsed: str = ""
     left: str = ""
     note: str = ""
@@ -95,7 +96,7 @@ def tree_rows(view: RunView, wish: Wish, now: float) -> list[Row]:
         is_open = wish.narrowed or section.key not in wish.folded
         rows.append(_group_row(RowSort.SECTION, section, 0, is_open=is_open, now=now))
         if is_open:
-            rows += _section_rows(section, wish, now)
+            rows += _section_rows(section, wish, now, stopping=view.status == "stopping")
     return rows
 
 
@@ -109,17 +110,17 @@ def fold(wish: Wish, row: Row) -> Wish:
     return Wish(frozenset(folded), frozenset(unfolded), wish.text, wish.show)
 
 
-def _section_rows(section: _Group, wish: Wish, now: float) -> Iterable[Row]:
+def _section_rows(section: _Group, wish: Wish, now: float, *, stopping: bool) -> Iterable[Row]:
     for group in _groups(section.nodes, lambda address: address.base.text, lambda address: address.name):
         if len(group.nodes) == 1 and not group.nodes[0].address.instance:
-            yield _node_row(group.nodes[0], group.label, 1, now)
+            yield _node_row(group.nodes[0], group.label, 1, now, stopping=stopping)
             continue
         is_open = wish.narrowed or group.key in wish.unfolded
         yield _group_row(RowSort.MATRIX, group, 1, is_open=is_open, now=now)
         if is_open:
             shared = set.intersection(*(set(node.address.instance) for node in group.nodes))
             for node in group.nodes:
-                yield _node_row(node, _instance_label(node.address, shared), 2, now)
+                yield _node_row(node, _instance_label(node.address, shared), 2, now, stopping=stopping)
 
 
 def _instance_label(address: Address, shared: Collection[tuple[str, str]]) -> str:
@@ -153,10 +154,10 @@ def _run_row(view: RunView, now: float) -> Row:
     return Row(RowSort.RUN, RUN_KEY, view.project or "…", 0, state, state.sign)
 
 
-def _node_row(node: NodeView, label: str, depth: int, now: float) -> Row:
+def _node_row(node: NodeView, label: str, depth: int, now: float, *, stopping: bool) -> Row:
     running = node.state is NodeState.RUNNING
     elapsed = node.elapsed(now)
-    left = node.remaining(now) if running else None
+    left = node.remaining(now) if running and not stopping else None
     if running and elapsed is not None:
         spent = stopwatch(elapsed)
     else:
@@ -169,8 +170,9 @@ def _node_row(node: NodeView, label: str, depth: int, now: float) -> Row:
         node.state,
         "-" if node.action is Action.ORPHAN else node.sign,
         fraction=node.progress.fraction if running else None,
+        percent=node.progress.percent if running else "",
         elapsed=spent,
-        left=short_duration(left) if left is not None else "",
+        left=short_time_left(left) if left is not None else "",
         note=waiting_note(node) if node.state is NodeState.WAITING else "",
     )
 

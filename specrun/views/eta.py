@@ -22,9 +22,9 @@ class Eta:
 
 
 def run_eta(view: RunView, now: float) -> Eta | None:
-    """None: over, or nothing is known about what is left."""
+    """None: over or about to be, or nothing is known about what is left."""
     left = {node.address: node for node in view.to_do if not node.state.settled}
-    if view.finished or not left:
+    if view.finished or view.status == "stopping" or not left:
         return None
     siblings = _sibling_seconds(view)
     remaining = {address: _remaining(node, siblings, now) for address, node in left.items()}

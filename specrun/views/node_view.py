@@ -72,13 +72,29 @@ _STYLES = {
 
 @dataclass(slots=True)
 class ProgressView:
-    """fraction: of the whole node, 0 to 1; None while it cannot be known."""
+    """fraction: of the whole node, 0 to 1, which never falls; None while it cannot be known.
+    part: done and total are of the phase alone."""
 
     done: float = 0.0
     total: float | None = None
     unit: str = ""
     phase: str = ""
     fraction: float | None = None
+    part: bool = False
+
+    @property
+    def percent(self) -> str:
+        """Of the whole node; not 100 before it is done. "": not known."""
+        return f"{min(99, int(self.fraction * 100 + 1e-6))}%" if self.fraction is not None else ""
+
+    @property
+    def said(self) -> str:
+        """The phase, and how far it is where that is no measure of the whole: `encoding pictures 3/17`."""
+        if self.total and self.part and steps_of(None, "", self.phase) is None:
+            return f"{self.phase} {self.done:,.0f}/{self.total:,.0f}".lstrip()
+        if self.phase or self.fraction is not None or not self.done:
+            return self.phase
+        return f"{self.done:,.0f} {self.unit}".rstrip()
 
 
 @dataclass(slots=True)
@@ -174,12 +190,21 @@ class NodeView:
             return 0.0
         if self.state is not NodeState.RUNNING:
             return self.expected_s
-        return blend(self.elapsed(now) or 0.0, self.progress.fraction, self.pace.remaining(now), self.expected_s)
+        fraction = self.progress.fraction
+        # What comes after the last step (saving, exporting) has no measure.
+        measured = self.pace.remaining(now) if fraction is not None and fraction < 1 else None
+        left = blend(self.elapsed(now) or 0.0, fraction, measured or None, self.expected_s)
+        return left or None
 
     def report_progress(self, time: float, progress: ProgressView) -> None:
-        progress.fraction = overall_fraction(progress.done, progress.total, progress.phase)
+        before = self.progress.fraction
+        found = None if progress.part else overall_fraction(progress.done, progress.total, progress.phase)
+        if found is not None and before is not None and found < before:
+            # A second pass over the same things: how many there will be nobody knows.
+            found, progress.part = None, True
+        self.pace.report(time, found, steps_of(progress.total, progress.unit, progress.phase))
+        progress.fraction = before if found is None else found
         self.progress = progress
-        self.pace.report(time, progress.fraction, steps_of(progress.total, progress.unit, progress.phase))
 
 
 def waiting_text(missing: Sequence[str], *, approval: bool = False) -> str:

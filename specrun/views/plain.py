@@ -177,9 +177,11 @@ class PlainPrinter:
         said = [f"{clean(n.address.text)} {_progress(n, now)}".rstrip() for n in running[:_BEATING_NODES]]
         if len(running) > _BEATING_NODES:
             said.append(f"and {len(running) - _BEATING_NODES} more")
+        if self.view.status == "stopping":
+            return f"… stopping, waits for {', '.join(said)}"
         eta = run_eta(self.view, now)
-        left = f" · {time_left(eta.seconds, complete=eta.complete)}" if eta else ""
-        return f"… {done} of {total} done · {', '.join(said)}{left}"
+        left = f", {time_left(eta.seconds, complete=eta.complete)}" if eta else ""
+        return f"… {done} of {total} done{left} · {', '.join(said)}"
 
     def _line(self, time: float, address: str, text: str) -> None:
         name = clean(address)
@@ -217,12 +219,8 @@ def _waiting(event: ev.NodeWaiting) -> list[str]:
 
 
 def _progress(node: NodeView, now: float) -> str:
-    progress = node.progress
-    parts = [progress.phase] if progress.phase else []
-    if progress.fraction is not None:
-        parts.append(f"{progress.fraction:.0%}")
-    elif progress.done:
-        parts.append(f"{progress.done:,.0f} {progress.unit}".rstrip())
+    """`24% epoch 3/12`; how long it has gone on where nothing is known."""
+    parts = [part for part in (node.progress.percent, node.progress.said) if part]
     elapsed = node.elapsed(now)
     if not parts and elapsed is not None:
         parts.append(f"for {duration(elapsed)}")

@@ -28,6 +28,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def whole_duration(seconds: float) -> str:
+    """The same of whole seconds: `5 s`."""
+    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)
+
+
 def rough_duration(seconds: float) -> str:
     """For estimates, which are not exact to the second: `under a minute`, `about 41 min`."""
     if seconds < 5:
@@ -39,10 +44,25 @@ def rough_duration(seconds: float) -> str:
     return f"about {duration(round(seconds / 60) * 60)}"
 
 
+_LEFT_STEPS = ((60, 5), (120, 10), (600, 30), (3600, 60), (86400, 300))
+"""Below so many seconds, what is left is told in such steps."""
+
+
+def _told_left(seconds: float) -> float:
+    step = next((step for limit, step in _LEFT_STEPS if seconds < limit), 3600)
+    return max(5, round(seconds / step) * step)
+
+
 def time_left(seconds: float, *, complete: bool) -> str:
-    """`about 41 min left`, `at least 41 min left` when part of what is left cannot be foreseen."""
-    rough = rough_duration(seconds)
-    return f"{rough} left" if complete else f"at least {rough.removeprefix('about ')} left"
+    """`about 1 min 30 s left`, `at least 41 min left` when part of what is left cannot be foreseen."""
+    if seconds < 5 and complete:
+        return "a few seconds left"
+    return f"{'about' if complete else 'at least'} {whole_duration(_told_left(seconds))} left"
+
+
+def short_time_left(seconds: float, *, complete: bool = True) -> str:
+    """The same figure for narrow columns: `~1m30s`, `>41m`."""
+    return f"{'~' if complete else '>'}{short_duration(_told_left(seconds))}"
 
 
 def stopwatch(seconds: float) -> str:

@@ -267,7 +267,7 @@ def _apply_to_node(node: NodeView, event: ev.NodeEvent) -> None:
             node.log.append(clean(event.text))
             node.log_count += 1
         case ev.Progress():
-            view = ProgressView(event.done, event.total, clean(event.unit), clean(event.phase))
+            view = ProgressView(event.done, event.total, clean(event.unit), clean(event.phase), part=event.part)
             node.report_progress(event.time, view)
         case ev.Metric():
             name = clean(event.name)

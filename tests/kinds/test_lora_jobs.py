@@ -28,6 +28,7 @@ from tests.support.fake_dataset import export_context
 from tests.support.look import make_look, make_record
 from tests.support.lora_training import SMALL, pictures, small_spec
 from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
+from tests.support.told_progress import never_falls, told_progress
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,12 @@ def test_a_finished_job_leaves_weights_pictures_and_what_they_are(
     lines = (ctx.staging / "metrics.csv").read_text().splitlines()
     assert lines[0] == "step,train/loss,lr,steps/s,val/loss"
     assert not (ctx.staging / "last.ckpt").exists()
+    told = told_progress(ctx.events)  # type: ignore[attr-defined]
+    assert never_falls(told)
+    said = dict.fromkeys(said for _, said in told)
+    assert list(said)[:3] == ["starting PyTorch", "reading the dataset", "looking at the base model"]
+    assert {"encoding pictures 0/3", "step 3/3", "measuring the validation loss", "saving the weights"} < set(said)
+    assert [share for share, text in told if text == "painting samples before training 0/1"] == [0.0]
 
 
 def test_masked_loss_reads_the_labels_of_its_field(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,9 @@ class _Seen:
         self.calls: list[tuple[Any, ...]] = []
         self.left = stop_after
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None:
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None:
         self.calls.append(("progress", done, total, unit, phase))
 
     def metric(self, name: str, step: float, value: float) -> None:

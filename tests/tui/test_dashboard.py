@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from specrun.model.event import (
     RunFinished,
     RunPaused,
     RunStarted,
+    RunStopping,
 )
 from specrun.model.plan import Plan
 from specrun.tui.app import Dashboard
@@ -296,6 +298,9 @@ def test_from_the_moment_it_is_asked_to_stop_the_run_shows_as_stopping() -> None
         assert "■ stopping" in shown.text.splitlines()[0]
         await shown.press("Q")
         assert "stopping already" in shown.text
+        await shown.give(RunStopping(time=NOON))
+        assert "epoch 23/100" in shown.text
+        assert not re.search(r"~\d|min left", shown.text)
 
     in_dashboard(look)
 

@@ -68,7 +68,19 @@ def test_the_heartbeat_comes_every_ten_seconds_and_says_what_runs() -> None:
         screen.printer.tick()
     beats = screen.text.splitlines()
     assert len(beats) == 3
-    assert "0 of 2 done · models.unet epoch 2/8 16%" in beats[0]
+    assert "0 of 2 done, at least 1 min left · models.unet 15% epoch 2/8" in beats[0]
+
+
+def test_a_run_that_is_stopping_says_what_it_waits_for_and_no_time_left() -> None:
+    screen = Screen()
+    screen.show(
+        NodeStarted(address=M, time=START),
+        Progress(address=M, done=1, total=4, phase="validating epoch 2", time=START + 1),
+        RunStopping(time=START + 2),
+    )
+    screen.text, screen.now = "", START + 11
+    screen.printer.tick()
+    assert screen.text == "   0:11 … stopping, waits for models.unet 25% validating epoch 2\n"
 
 
 def test_there_is_no_heartbeat_while_nothing_runs() -> None:

@@ -1,6 +1,16 @@
 import pytest
 
-from specrun.views.quantities import count, duration, number, rough_duration, short_duration, size, stopwatch, time_left
+from specrun.views.quantities import (
+    count,
+    duration,
+    number,
+    rough_duration,
+    short_duration,
+    short_time_left,
+    size,
+    stopwatch,
+    time_left,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +54,22 @@ def test_sizes_numbers_and_counts() -> None:
     assert [size(s) for s in (512, 1500, 18 * 2**30)] == ["512 B", "1.5 KiB", "18 GiB"]
     assert [number(v) for v in (0.73149, 12.5, 80.0, 1e-5, 1234567.0)] == ["0.7315", "12.5", "80", "1e-05", "1,234,567"]
     assert [count(1, "node"), count(1200, "node"), count(2, "box", "boxes")] == ["1 node", "1,200 nodes", "2 boxes"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "long", "short"),
+    [
+        (2, "a few seconds left", "~5s"),
+        (23, "about 25 s left", "~25s"),
+        (58, "about 1 min left", "~1m00s"),
+        (88, "about 1 min 30 s left", "~1m30s"),
+        (290, "about 5 min left", "~5m00s"),
+        (2400, "about 40 min left", "~40m"),
+        (5000, "about 1 h 25 min left", "~1h25m"),
+        (100_000, "about 1 d 4 h left", "~1d4h"),
+    ],
+)
+def test_what_is_left_is_one_figure_in_wide_and_narrow_places(seconds: float, long: str, short: str) -> None:
+    assert time_left(seconds, complete=True) == long
+    assert short_time_left(seconds) == short
+    assert short_time_left(seconds, complete=False) == short.replace("~", ">")

@@ -214,3 +214,61 @@ def test_what_waits_for_people_by_another_plan_shows_whom() -> None:
 def test_a_run_that_is_stopping_is_not_over() -> None:
     view = folded(RunStopping())
     assert (view.status, view.finished) == ("stopping", False)
+
+
+def shares(*events: Event) -> list[tuple[str, str]]:
+    """Percent and phase after each event."""
+    view = RunView()
+    found = []
+    for event in (started(planned(M)), begun(), *events):
+        view.apply(event)
+        progress = node(view).progress
+        found.append((progress.percent, progress.said))
+    return found[2:]
+
+
+def test_progress_never_falls_and_preparing_does_not_eat_it() -> None:
+    assert shares(
+        Progress(address=M, done=0, phase="starting PyTorch"),
+        Progress(address=M, done=11, total=12, unit="images", phase="reading label maps, train", part=True),
+        Progress(address=M, done=0.5, total=4, unit="epochs", phase="epoch 1/4"),
+        Progress(address=M, done=1, total=2, unit="pictures", phase="painting samples at step 20", part=True),
+        Progress(address=M, done=3, total=4, unit="epochs", phase="epoch 4/4"),
+        Progress(address=M, done=0.1, total=4, unit="epochs", phase="epoch 1/4"),
+        Progress(address=M, done=4, total=4, unit="epochs", phase="saving"),
+        Progress(address=M, done=0, phase="exporting to onnx"),
+    ) == [
+        ("", "starting PyTorch"),
+        ("", "reading label maps, train 11/12"),
+        ("12%", "epoch 1/4"),
+        ("12%", "painting samples at step 20 1/2"),
+        ("75%", "epoch 4/4"),
+        ("75%", "epoch 1/4"),
+        ("99%", "saving"),
+        ("99%", "exporting to onnx"),
+    ]
+
+
+def test_a_second_pass_over_the_same_things_tells_how_far_it_is_by_itself() -> None:
+    assert shares(
+        Progress(address=M, done=10, total=10, unit="images", phase="first"),
+        Progress(address=M, done=3, total=10, unit="images", phase="second"),
+    ) == [("99%", "first"), ("99%", "second 3/10")]
+
+
+def test_what_comes_after_the_last_step_has_no_time_left_by_its_speed() -> None:
+    steps = [
+        Progress(address=M, done=i, total=40, unit="steps", phase=f"step {i}/40", time=START + i) for i in range(40)
+    ]
+    view = folded(begun(), *steps)
+    assert node(view).remaining(START + 39) == pytest.approx(1, abs=0.1)
+    view.apply(Progress(address=M, done=40, total=40, unit="steps", phase="saving the weights", time=START + 40))
+    assert node(view).remaining(START + 41) is None
+
+
+def test_the_time_left_of_a_part_is_not_that_of_the_node() -> None:
+    part = [
+        Progress(address=M, done=i, total=20, phase="encoding pictures", part=True, time=START + i)
+        for i in range(1, 19)
+    ]
+    assert node(folded(begun(), *part)).remaining(START + 19) is None

@@ -51,6 +51,7 @@ def caption_stage(
         )
     if captions is None:
         return Stage()
+    ctx.progress(0, None, phase="preparing the captions")
     report = caption_dataset(captions, ctx, db, name, label_field)
     save_captions(ctx.staging / CAPTIONS_LIST, report)
     facts = _facts(report, ctx, db, name)
@@ -96,7 +97,7 @@ def _facts(report: CaptionReport, ctx: Context, db: Database, name: str) -> dict
 
 def _tell(ctx: Context, done: int, total: int) -> None:
     ctx.check_stop()
-    ctx.progress(done, total, "images", "near-duplicates")
+    ctx.progress(done, total, "images", "looking for near-duplicates", part=True)
 
 
 def _notes(report: CaptionReport, spec: CaptionsSpec) -> list[str]:

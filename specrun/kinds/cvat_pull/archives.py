@@ -161,7 +161,7 @@ class _Archives:
 
 def _ask(spec: CvatExportSpec, ctx: Context, api: Api, of: Any, number: int, target: Path) -> None:
     def tell(done: int, total: int | None) -> None:
-        ctx.progress(done / 1e6, None if total is None else total / 1e6, "MB", f"{of[:-1]} {number}")
+        ctx.progress(done / 1e6, None if total is None else total / 1e6, "MB", f"{of[:-1]} {number}", part=True)
 
     if spec.format == BACKUP:
         transfer.backup(api, of, number, target=target, progress=tell)

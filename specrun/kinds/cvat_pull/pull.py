@@ -217,7 +217,7 @@ class _Pull:
             if self.sent is not None:
                 self.sent.compare(task, whole.annotations, whole.labels)
             yield from samples_of(self.spec, self.ctx.address.name, pulled, self.ctx.output, classes, lost)
-            self.ctx.progress(done, len(self.pulled), "tasks", "samples")
+            self.ctx.progress(done, len(self.pulled), "tasks", "samples", part=True)
 
     def _digests(self, tasks: Iterable[int]) -> Iterator[tuple[str, str]]:
         for task in tasks:

@@ -185,7 +185,10 @@ class Sending:
         if not missing:
             return samples
         looks = looks_of(
-            samples, ctx.cpus, ctx.check_stop, lambda done: ctx.progress(done, len(samples), "images", "compare images")
+            samples,
+            ctx.cpus,
+            ctx.check_stop,
+            lambda done: ctx.progress(done, len(samples), "images", "compare images", part=True),
         )
         return most_different(samples, looks, sent, missing, seed)
 

@@ -51,10 +51,10 @@ def write_class_folders(read: DatasetRead, samples: Sequence[Sample], folder: Ex
     stems = export_stems([sample for sample, _ in chosen])
     for done, ((sample, label), stem) in enumerate(zip(chosen, stems, strict=True)):
         if done % _CHECK_EVERY == 0:
-            ctx.progress(done, len(chosen), "images", "write")
+            ctx.progress(done, len(chosen), "images", "writing")
             ctx.check_stop()
         folder.place_image(f"{sample.split}/{folders[label]}/{stem}", sample)
-    ctx.progress(len(chosen), len(chosen), "images", "write")
+    ctx.progress(len(chosen), len(chosen), "images", "writing")
     folder.finish()
     in_order = sorted(read.classes, key=folders.__getitem__)
     return Outputs(

@@ -93,14 +93,14 @@ def _rows_by_split(
     total = len(samples)
     for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
         if done % _CHECK_EVERY == 0:
-            ctx.progress(done, total, "images", "write")
+            ctx.progress(done, total, "images", "writing")
             ctx.check_stop()
         place = folder.place_image(f"images/{sample.split}/{stem}", sample)
         image = writer.image(sample, place.rpartition("/")[2])
         of_split = rows.setdefault(str(sample.split), {"images": [], "annotations": []})
         of_split["images"].append(image)
         of_split["annotations"] += writer.annotations(sample, image["id"])
-    ctx.progress(total, total, "images", "write")
+    ctx.progress(total, total, "images", "writing")
     return rows
 
 

@@ -58,7 +58,7 @@ class FiftyOneExport(Export):
             read.note_left_out(tally)
             notes: tuple[str, ...] = ()
             for done, split in enumerate(splits):
-                ctx.progress(done, len(splits), "splits", "write")
+                ctx.progress(done, len(splits), "splits", "writing")
                 ctx.check_stop()
                 place = ctx.staging / split
                 fields = _fields_for(format_class, place, dataset, families or {"": read.label_field})
@@ -66,7 +66,7 @@ class FiftyOneExport(Export):
                 paths = [str(sample.media) for sample in read.samples if sample.split == split]
                 view = dataset.select_by("filepath", paths)
                 view.export(**_arguments(spec, read, format_class, place, fields))
-        ctx.progress(len(splits), len(splits), "splits", "write")
+        ctx.progress(len(splits), len(splits), "splits", "writing")
         _name_final_place(ctx.staging, ctx.output)
         digests = place_media(ctx, read.samples, tally, copy=spec.media == "copy")
         return Outputs(

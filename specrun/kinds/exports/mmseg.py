@@ -158,11 +158,11 @@ class _Writer:
 
         images: Counter[str] = Counter()
         for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
-            ctx.progress(done, len(samples), "images", "write")
+            ctx.progress(done, len(samples), "images", "writing")
             ctx.check_stop()
             if sample.annotated or self._keeps_unannotated():
                 images[str(sample.split)] += self._write(f"{sample.split}/{stem}", sample)
-        ctx.progress(len(samples), len(samples), "images", "write")
+        ctx.progress(len(samples), len(samples), "images", "writing")
         return +images
 
     def _keeps_unannotated(self) -> bool:

@@ -125,7 +125,7 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
         for sample in database.samples(name, field, where=[condition.as_mapping() for condition in spec.where]):
             seen += 1
             if seen % _PROGRESS_EVERY == 0:
-                ctx.progress(seen, total, "images", "read")
+                ctx.progress(seen, total, "images", "reading", part=True)
                 ctx.check_stop()
             if sample.split in wanted:
                 if is_gone(sample.media):
@@ -134,7 +134,7 @@ def read_dataset(spec: ExportSpec, ctx: Context) -> DatasetRead:
                     samples.append(sample)
             elif sample.split not in SPLITS:
                 unsplit += 1
-    ctx.progress(seen, seen, "images", "read")
+    ctx.progress(seen, seen, "images", "reading", part=True)
     if gone and not samples:
         raise _all_gone(str(made.address), gone)
     if not samples:

@@ -86,11 +86,11 @@ def _write_labels(
     writer = YoloWriter(task, {name: i for i, name in enumerate(read.classes)}, pose)
     for done, (stem, sample) in enumerate(zip(export_stems(samples), samples, strict=True)):
         if done % _CHECK_EVERY == 0:
-            ctx.progress(done, len(samples), "images", "write")
+            ctx.progress(done, len(samples), "images", "writing")
             ctx.check_stop()
         folder.place_image(f"images/{sample.split}/{stem}", sample)
         folder.write(f"labels/{sample.split}/{stem}.txt", writer.text(sample, folder.tally).encode())
-    ctx.progress(len(samples), len(samples), "images", "write")
+    ctx.progress(len(samples), len(samples), "images", "writing")
     splits = count_splits(samples)
     folder.write("data.yaml", _data_yaml(read.classes, splits, pose if task is Task.POSE else None).encode())
     folder.finish()

@@ -131,6 +131,7 @@ class Smp(Kind):
         )
 
     def run(self, spec: SmpSpec, ctx: Context) -> Outputs:
+        ctx.progress(0, None, phase="starting PyTorch and Lightning")
         # torch and Lightning come with these.
         from specrun.kinds.models.smp_run import given, trained
 

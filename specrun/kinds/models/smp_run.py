@@ -52,7 +52,7 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     require_images(export)
     key = training_key(spec, ctx, made.digest)
     _take_over_previous(spec, ctx, key)
-    ctx.progress(0, spec.train.epochs, "epochs", "looking at the data")
+    ctx.progress(0, None, phase="looking at the data")
     described = _described(spec, export, ctx)
     frames = {split: preparing.frames_of(export, split, described, read_upright_rgb) for split in ("train", "val")}
     notes, pixels = _looked_through(spec, frames, export, ctx)
@@ -79,7 +79,9 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     )
     with tracked(ctx, _told(spec, export)) as watched:
         state = train(training_of(job, ctx.log), Ranks(smp_job.PROGRAM, job.to_json()), watched)
-    ctx.progress(spec.train.epochs, spec.train.epochs, "epochs", "finishing")
+    ctx.progress(
+        spec.train.epochs, spec.train.epochs, "epochs", "drawing predictions" if spec.train.pictures else "saving"
+    )
     return _finished(spec, ctx, described, state, (*notes, *replaced), _pictures(spec, ctx, described, frames, export))
 
 
@@ -127,7 +129,7 @@ def _looked_through(
         if found is not None:
 
             def check(index: int, split: str = split, count: int = len(found.items)) -> None:
-                ctx.progress(0, spec.train.epochs, "epochs", f"reading label maps, {split} {index + 1}/{count}")
+                ctx.progress(index + 1, count, "images", f"reading label maps, {split}", part=True)
                 ctx.check_stop()
 
             pixels[split] = class_pixels(found, check)
@@ -165,6 +167,8 @@ def _finished(
     notes: tuple[str, ...],
     pictures: list[str],
 ) -> Outputs:
+    if spec.export:
+        ctx.progress(0, None, phase=f"exporting to {', '.join(spec.export)}")
     made = export_formats(ctx.staging, ctx.staging / BEST, described, spec.export)
     last = ctx.staging / checkpoints.LAST
     if not spec.train.checkpoints.last:

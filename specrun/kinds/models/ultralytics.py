@@ -142,7 +142,7 @@ class Ultralytics(Kind):
 
         exporting.require_packages(spec.export)
         weights = _start_path(spec, ctx) or _weights_path(spec, ctx)
-        ctx.progress(0, None, "epochs", "loading Ultralytics")
+        ctx.progress(0, None, "epochs", "starting PyTorch and Ultralytics")
         load_ultralytics(ctx.staging / checkpoints.WORK, ctx.cache_dir, max(1, ctx.cpus))
         return _trained(spec, ctx, weights) if spec.data else _given(spec, ctx, weights)
 
@@ -197,7 +197,7 @@ def _trained(spec: UltralyticsSpec, ctx: Context, weights: str) -> Outputs:
     )
     with tracked(ctx, {"weights": spec.weights, "task": task, "classes": [*classes], **spec.train}) as watched:
         state = train(training, watched)
-    ctx.progress(state.epochs, state.epochs, "epochs", "finishing")
+    ctx.progress(state.epochs, state.epochs, "epochs", "saving the checkpoints")
     # What it says of itself: a warm start brings its own image size, and the library rounds sizes to strides.
     _, _, size = finishing.make_portable(ctx.staging)
     return _outputs(spec, ctx, _Model(task, classes, size, state))
@@ -227,6 +227,8 @@ class _Model:
 def _outputs(spec: UltralyticsSpec, ctx: Context, model: _Model) -> Outputs:
     from specrun.training.ultralytics import exporting, finishing
 
+    if spec.export:
+        ctx.progress(0, None, phase=f"exporting to {', '.join(spec.export)}")
     exported = exporting.export_formats(ctx.staging, spec.export, model.imgsz, model.classes, ctx.log)
     finishing.ModelFacts(
         task=model.task,

@@ -178,7 +178,9 @@ def _unpack(archive: Path, ctx: Context) -> Path:
 
     target = ctx.staging / UNPACKED
     shutil.rmtree(target, ignore_errors=True)
-    extract_archive(archive, target, progress=lambda done, total: ctx.progress(done, total, "files", "unpacking"))
+    extract_archive(
+        archive, target, progress=lambda done, total: ctx.progress(done, total, "files", "unpacking", part=True)
+    )
     return unpacked_root(target)
 
 

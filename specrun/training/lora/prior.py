@@ -31,7 +31,7 @@ def class_records(training: Training, folder: Path) -> tuple[Record, ...]:
     paths = [place / f"{number:05d}.png" for number in range(wanted.images)]
     for number in range(crew.rank, wanted.images, crew.count):
         if not paths[number].is_file():
-            training.ctx.progress(number, wanted.images, "pictures", "pictures of the class")
+            training.ctx.progress(number, wanted.images, "pictures", "painting pictures of the class", part=True)
             seed, usual = training.job.seed + number, training.family.guidance
             picture = painter.paint(
                 Wish(prompt, unwanted, (width, height), seed, _STEPS, usual), training.ctx.check_stop

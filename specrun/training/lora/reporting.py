@@ -77,6 +77,7 @@ class Report:
             row["step"] == self.training.progress.step and "val/loss" in row for row in self.training.progress.rows
         )
         if self.training.records.validation and not done:
+            self.ctx.progress(0, None, "images", "measuring the validation loss")
             loss = self.training.validation_loss()
             self._add({"step": float(self.training.progress.step), "val/loss": loss})
 
@@ -91,6 +92,8 @@ class Report:
         training.set_learning(False)
         with training.averaged():
             for number, prompt in enumerate(self.prompts):
+                when = f"at step {training.progress.step:,}" if training.progress.step else "before training"
+                self.ctx.progress(number, len(self.prompts), "pictures", f"painting samples {when}", part=True)
                 wish = Wish(
                     _text(training, prompt),
                     _text(training, spec.negative_prompt),

@@ -74,7 +74,7 @@ class Training:
         self.dtype = DTYPES[self.spec.mixed_precision] if job.on_gpu else torch.float32
         if not job.on_gpu and self.spec.mixed_precision != "no":
             ctx.log(f"on the CPU, so in 32 bits instead of {self.spec.mixed_precision}")
-        ctx.progress(0, None, "steps", "loading the base model")
+        ctx.progress(0, None, "steps", "starting diffusers and loading the base model")
         self.family = family(job.base.family)
         self.parts: Parts = self.family.load(job.base, self.dtype)
         self.records = self._checked(job.records)
@@ -144,7 +144,7 @@ class Training:
 
     def _told(self, phase: str) -> Any:
         def told(done: int, total: int) -> None:
-            self.ctx.progress(done, total, "files", phase)
+            self.ctx.progress(done, total, "files", phase, part=True)
             self.ctx.check_stop()
 
         return told

@@ -41,7 +41,9 @@ _SLOW_LOADING = 0.2
 class Report(Protocol):
     """What the loop tells and asks; a Context is one, and so is a RankReport."""
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", phase: str = "") -> None: ...
+    def progress(
+        self, done: float, total: float | None = None, unit: str = "", phase: str = "", *, part: bool = False
+    ) -> None: ...
     def metric(self, name: str, step: float, value: float) -> None: ...
     def log(self, text: str) -> None: ...
     def stop_requested(self) -> bool: ...
@@ -227,7 +229,10 @@ class Watch(lightning.Callback):
         self.loss_sum.zero_()
         self.save(trainer)
         self.report.progress(
-            row["epoch"], self.train.epochs, "epochs", f"epoch {int(row['epoch'])}/{self.train.epochs}"
+            row["epoch"],
+            self.train.epochs,
+            "epochs",
+            f"epoch {min(int(row['epoch']) + 1, self.train.epochs)}/{self.train.epochs}",
         )
         (stop,) = self._agreed(self.report.stop_requested())
         if stop and not trainer.should_stop and row["epoch"] < self.train.epochs:

@@ -13,6 +13,7 @@ import pytest
 from specrun.errors import FormatError, NodeError, OutOfMemory, StopRequested
 from tests.support.fake_wandb import FakeWandb
 from tests.support.shapes import run_smp, shapes_context, write_shapes
+from tests.support.told_progress import never_falls, told_progress
 
 pytest.importorskip("lightning")
 torch = pytest.importorskip("torch")
@@ -139,6 +140,13 @@ def test_changing_only_the_export_trains_nothing_again(tmp_path: Path) -> None:
     script = torch.jit.load(str(again.staging / "weights" / "best.torchscript"), _extra_files=extra)
     assert json.loads(extra["specrun.json"])["classes"] == ["box", "disc"]
     assert script(torch.zeros((1, 3, 64, 64))).shape == (1, 3, 64, 64)
+    for context in (first, again):
+        told = told_progress(context.events)  # type: ignore[attr-defined]
+        assert never_falls(told)
+        said = dict.fromkeys(said for _, said in told)
+        assert list(said)[:2] == ["starting PyTorch and Lightning", "looking at the data"]
+        assert not any(share for share, text in told if text.startswith("reading label maps, train"))
+    assert "exporting to torchscript" in said
 
 
 def test_a_warm_start_keeps_the_rows_of_classes_that_stay(tmp_path: Path) -> None:
