@@ -111,7 +111,7 @@ def _fit(training: Training, state: TrainingState, report: Report, rank: int) ->
     module = _module(training, world)
     strategy = _strategy(module, training, world)
     if train.compile:
-        module.forward_net = torch.compile(module.net)
+        module.forward_net = torch.compile(module.net).__call__
     sampler = ShuffledBatches(len(training.train_frames.items), state.batch, training.seed, rank=rank, world=world)
     steps = -(-len(sampler) // state.accumulate)
     tracking = NoTracking() if rank else Tracking(training.folder, training.tracking, state.rows)
@@ -144,6 +144,11 @@ def _fit(training: Training, state: TrainingState, report: Report, rank: int) ->
         default_root_dir=training.folder,
         plugins=[LightningEnvironment()],
     )
+    if module.needs_two and sampler.images(len(sampler) - 1) == 1:
+        report.log(
+            "one image is left for the last batch of an epoch; it is shown twice and counts once, since this network "
+            "normalises over more than one value"
+        )
     last = training.folder / checkpoints.LAST
     resumed = last if last.is_file() else None
     if resumed:

@@ -52,7 +52,8 @@ class SmpModule(lightning.LightningModule):
         self.frozen = frozen
         self.channels_last = channels_last
         self.each_alone = each_alone
-        self.forward_net: Callable[[Tensor], Tensor] = net
+        # What is called, and not the network: as a part of this one every weight would stand twice in checkpoints.
+        self.forward_net: Callable[[Tensor], Tensor] = net.__call__
         self.needs_two = normalizes_one_pixel(net) or max(described.image_size) <= described.stride
         self.counts: Tensor | None = None
         self.val_loss: Tensor | None = None
@@ -71,6 +72,11 @@ class SmpModule(lightning.LightningModule):
         if self.frozen:
             self.net.encoder.eval()  # type: ignore[operator, union-attr]
         return self
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Earlier versions wrote every weight a second time, as a part of `forward_net`."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith("forward_net.")}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(self.net)

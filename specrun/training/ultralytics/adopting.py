@@ -1,7 +1,7 @@
 """Takes in a checkpoint that was trained elsewhere: `python -m …adopting CHECKPOINT FOLDER`.
 
 A process of its own, because loading a checkpoint needs torch and Ultralytics. Prints the facts as the
-last line, as JSON.
+last line, as JSON, or {"refused": why}.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from specrun.errors import NodeError
+from specrun.errors import NodeError, SpecrunError
 
 
 def adopt_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -21,6 +21,9 @@ def adopt_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
 
     Raises NodeError: it is no checkpoint that Ultralytics can load.
     """
+    hint = "Give a .pt checkpoint of Ultralytics."
+    if checkpoint.suffix != ".pt":
+        raise NodeError(f"{checkpoint}: is no checkpoint.", hint=hint)
     done = subprocess.run(
         [sys.executable, "-m", "specrun.training.ultralytics.adopting", str(checkpoint), str(folder)],
         capture_output=True,
@@ -29,9 +32,11 @@ def adopt_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it gave no reason"]
-        raise NodeError(f"{checkpoint} cannot be loaded: {lines[-1]}", hint="Give a .pt checkpoint of Ultralytics.")
-    facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return facts
+        raise NodeError(f"{checkpoint}: cannot be loaded: {lines[-1]}", hint=hint)
+    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if "refused" in told:
+        raise NodeError(str(told["refused"]), hint=hint)
+    return told
 
 
 def main() -> None:
@@ -43,7 +48,11 @@ def main() -> None:
     # Ultralytics reads its environment at import, so this comes after it was prepared.
     from specrun.training.ultralytics import finishing
 
-    task, classes, imgsz = finishing.checkpoint_facts(finishing.load_checkpoint(checkpoint))
+    try:
+        task, classes, imgsz = finishing.checkpoint_facts(finishing.load_checkpoint(checkpoint))
+    except SpecrunError as error:
+        print(json.dumps({"refused": error.message}))
+        return
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(checkpoint, folder / "weights" / "best.pt")
     finishing.ModelFacts(

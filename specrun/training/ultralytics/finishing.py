@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,11 +62,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         loaded, _ = torch_safe_load(str(path))
     except Exception as error:  # whatever a foreign file makes the unpickler raise
-        raise NodeError(f"{path}: is not a checkpoint that can be loaded safely: {error}") from error
+        raise NodeError(f"{path}: is not a checkpoint that can be loaded safely: {_reason(error, path)}") from error
     if not isinstance(loaded, dict) or not (loaded.get("ema") or loaded.get("model")):
         raise NodeError(f"{path}: holds no Ultralytics model.")
     checkpoint: dict[str, Any] = loaded
     return checkpoint
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """The first sentence, without the library's advice and without the path again."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^ERROR\W+", "", first.replace(str(path), "it")).partition(". ")[0]
 
 
 def checkpoint_facts(checkpoint: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:

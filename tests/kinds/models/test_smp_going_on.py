@@ -104,6 +104,39 @@ def test_with_more_epochs_a_finished_training_goes_on(tmp_path: Path) -> None:
     _same(more.staging, long.staging)
 
 
+def test_a_checkpoint_lists_every_weight_once(tmp_path: Path) -> None:
+    export = write_shapes(tmp_path / "export", train=2, val=2, size=32)
+    context = shapes_context(tmp_path, export)
+    run_smp(context, train={**_TRAIN, "epochs": 1})
+    parts = {name.partition(".")[0] for name in _weights(context.staging)}
+    assert parts == {"net", "loss"}
+
+
+def test_a_checkpoint_that_lists_every_weight_twice_is_gone_on_with(tmp_path: Path) -> None:
+    """As earlier versions wrote them."""
+    export = write_shapes(tmp_path / "export", train=4, val=2, size=32)
+    long = shapes_context(tmp_path / "long", export)
+    run_smp(long, train={**_TRAIN, "epochs": 3})
+    first = shapes_context(tmp_path / "first", export)
+    run_smp(first, train=_TRAIN)
+    last = first.staging / "weights" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    net = {name: value for name, value in content["state_dict"].items() if name.startswith("net.")}
+    content["state_dict"] |= {f"forward_{name}": value for name, value in net.items()}
+    torch.save(content, last)
+    more = shapes_context(tmp_path / "more", export, previous=first.staging)
+    run_smp(more, train={**_TRAIN, "epochs": 3})
+    _same(more.staging, long.staging)
+
+
+def test_an_image_that_is_left_alone_for_the_last_batch_is_learnt_and_that_is_said(tmp_path: Path) -> None:
+    export = write_shapes(tmp_path / "export", train=3, val=1, size=32)
+    context = shapes_context(tmp_path, export)
+    outputs = run_smp(context, train={**_TRAIN, "epochs": 1})
+    assert outputs.facts["epochs"] == 1
+    assert any("one image is left for the last batch" in getattr(event, "text", "") for event in context.events)  # type: ignore[attr-defined]
+
+
 def test_a_training_that_stopped_by_itself_does_not_go_on(tmp_path: Path) -> None:
     export = write_shapes(tmp_path / "export", train=2, val=2, size=32)
     train = {**_TRAIN, "epochs": 6, "early_stopping": {"patience": 1, "min_delta": 1.0}}

@@ -51,11 +51,24 @@ def test_equal_epochs_take_what_they_took() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_no_checkpoint_is_refused_with_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["not a model", ""])
+def test_what_is_no_checkpoint_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
     place = tmp_path / "notes.pt"
-    place.write_text("not a model")
-    with pytest.raises(NodeError, match=r"notes\.pt cannot be loaded"):
+    place.write_text(content)
+    with pytest.raises(NodeError) as raised:
         Ultralytics().adopt(SPEC, place, tmp_path / "staging")
+    assert raised.value.message.startswith(f"{place}: is not a checkpoint that can be loaded safely: ")
+    assert raised.value.message.count(str(place)) == 1
+    assert "specrun." not in raised.value.message
+    assert raised.value.hint == "Give a .pt checkpoint of Ultralytics."
+
+
+def test_another_file_is_refused_without_loading_anything(tmp_path: Path) -> None:
+    place = tmp_path / "project.yaml"
+    place.write_text("a: 1")
+    with pytest.raises(NodeError) as raised:
+        Ultralytics().adopt(SPEC, place, tmp_path / "staging")
+    assert raised.value.message == f"{place}: is no checkpoint."
 
 
 @pytest.mark.slow
