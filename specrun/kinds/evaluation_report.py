@@ -76,8 +76,9 @@ def _section(evaluated: Evaluated) -> Iterator[str]:
         yield "<h3>Confusion</h3><p>Rows: what people drew. Columns: what was predicted.</p>"
         if evaluated.objects:
             yield (
-                '<p class="legend">Paired by overlap whatever the class, so the diagonal can be smaller than what '
-                "precision and recall count: these look at one class at a time.</p>"
+                '<p class="legend">Here an object has one partner, the one that overlaps it best, of whatever class. '
+                "Precision and recall above pair within one class at a time, so that they also count a find of the "
+                "right class where a wrong one overlaps better: the diagonal can be smaller than theirs.</p>"
             )
         yield confusion(evaluated.confusion_names, evaluated.confusion.tolist())
     yield from _worst(evaluated)

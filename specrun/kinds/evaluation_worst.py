@@ -18,7 +18,7 @@ from specrun.kinds.evaluation_scores import Evaluated, number
 from specrun.kinds.prediction_images import label_window
 from specrun.model.digest import Json
 from specrun.model.labels import AnyLabel, Bitmap, Box, Keypoints, Sample
-from specrun.training.lettering import Color, font, plate
+from specrun.training.lettering import Color, Plates, font
 from specrun.training.metrics.semantic import score_pixels
 
 WORST_LISTED = 20
@@ -134,9 +134,10 @@ def _panel(
     image = Image.fromarray(pixels.astype(np.uint8))
     pen = ImageDraw.Draw(image)
     places = [_outline(pen, label, sample.size_wh, scale, by_label[id(label)]) for label in shown]
+    plates = Plates(pen, font(_LETTERS))
     for label, place in zip(shown, places, strict=True):
         text = label.label if label.score is None else f"{label.label} {label.score:.2f}"
-        plate(pen, text, place, by_label[id(label)], font(_LETTERS))
+        plates.put(text, place, by_label[id(label)])
     return np.asarray(image)
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from specrun.formats.geometry import box_corners
 from specrun.kinds.prediction_images import mask_window
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Polygon, Tag
-from specrun.training.lettering import Color, font, height_of, letter_height, plate
+from specrun.training.lettering import Color, Plates, font, letter_height
 
 _COLORS = ("#06b6d4", "#ef4444", "#22c55e", "#f59e0b", "#8b5cf6", "#ec4899", "#84cc16", "#3b82f6")
 _TINT = 0.45
@@ -28,16 +28,13 @@ def overlay(rgb: NDArray[np.uint8], labels: Iterable[AnyLabel], classes: Sequenc
     width = max(2, round(max(picture.size) / 400))
     for label in drawn:
         _outline(pen, label, _rgb(label, classes), width, times)
-    letters, tags = font(letter_height(picture.size)), 0
-    # After all outlines, so that none crosses a name.
-    for label in drawn:
+    # After all outlines, so that none crosses a name; the most certain, which come last, first.
+    plates = Plates(pen, font(letter_height(picture.size)))
+    for label in reversed(drawn):
         corner = _corner(label, times)
-        if isinstance(label, Tag):
-            corner, tags = (0, tags * height_of(letters)), tags + 1
         if corner is not None:
             score = "" if label.score is None else f" {label.score:.2f}"
-            above = not isinstance(label, Tag)
-            plate(pen, f"{label.label}{score}", corner, _rgb(label, classes), letters, above=above)
+            plates.put(f"{label.label}{score}", corner, _rgb(label, classes))
     return picture
 
 
@@ -84,6 +81,8 @@ def _corner(label: AnyLabel, times: int) -> tuple[float, float] | None:
             return label.left * times, label.top * times
         case Polygon():
             points = np.concatenate([part.exterior for part in label.parts])
+        case Tag():
+            return 0, 0
         case _:
             return None
     left, top = points.min(axis=0) * times

@@ -15,6 +15,8 @@ BLACK: Color = (17, 24, 39)
 WHITE: Color = (255, 255, 255)
 _NO_LETTER = "\uffff"
 _MORE = "…"
+_LOWER = 5
+"""Lines that a name may stand lower than it should; further away it would name nothing."""
 
 
 @lru_cache(maxsize=32)
@@ -99,17 +101,30 @@ def letter_height(size_wh: tuple[int, int]) -> int:
     return max(9, min(48, round(min(size_wh) / 32) + 6))
 
 
-def plate(
-    pen: Any, text: str, corner_xy: tuple[float, float], ground: Color, letters: Any, *, above: bool = True
-) -> None:
-    """A name on a solid plate: on the corner where there is room above it, else below; inside the picture always."""
-    width, height = pen.im.size
-    text = fitted(text, letters, width - 4)
-    if not text:
-        return
-    wide, high = round(letters.getlength(text)) + 4, height_of(letters)
-    left = min(max(0, round(corner_xy[0])), max(0, width - wide))
-    top = round(corner_xy[1]) - (high if above and corner_xy[1] >= high else 0)
-    top = min(max(0, top), max(0, height - high))
-    pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=ground)
-    pen.text((left + 2, top), text, fill=ink_on(ground), font=letters)
+class Plates:
+    """Names on solid plates, inside the picture and beside each other. pen: an ImageDraw."""
+
+    def __init__(self, pen: Any, letters: Any) -> None:
+        self._pen, self._letters, self._high = pen, letters, height_of(letters)
+        self._taken: list[tuple[int, int, int, int]] = []
+
+    def put(self, text: str, corner_xy: tuple[float, float], ground: Color) -> None:
+        """On the corner where there is room above it, else below; where another name stands already, under that."""
+        width, height = self._pen.im.size
+        text = fitted(text, self._letters, width - 4)
+        if not text:
+            return
+        wide = round(self._letters.getlength(text)) + 4
+        left = min(max(0, round(corner_xy[0])), max(0, width - wide))
+        on = round(corner_xy[1])
+        first = min(max(0, on - self._high if on >= self._high else on), max(0, height - self._high))
+        lower = range(first, max(first + 1, height - self._high + 1), self._high)
+        boxes = [(left, top, left + wide, top + self._high) for top in lower]
+        box = next((box for box in boxes[:_LOWER] if not any(_meet(box, one) for one in self._taken)), boxes[0])
+        self._taken.append(box)
+        self._pen.rectangle([box[0], box[1], box[2] - 1, box[3] - 1], fill=ground)
+        self._pen.text((left + 2, box[1]), text, fill=ink_on(ground), font=self._letters)
+
+
+def _meet(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

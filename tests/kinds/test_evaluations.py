@@ -338,6 +338,7 @@ def test_the_report_shows_the_worst_images_and_asks_for_nothing_outside(tmp_path
         red, green, blue = picture.convert("RGB").getpixel((70, 77))  # type: ignore[misc]
     assert red > max(green, blue) + 30  # missed
     assert "prefers-color-scheme: dark" in page
+    assert "the diagonal can be smaller than theirs" in page
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specrun.kinds import prediction_overlay
 from specrun.kinds.prediction_overlay import overlay
 from specrun.model.labels import AnyLabel, Box, Keypoints, Mask, Part, Polygon, Tag
+from specrun.training import lettering
 
 CYAN, BLACK = (6, 182, 212), (17, 24, 39)
 CLASSES = ["coin", "Corail mou"]
@@ -39,7 +39,7 @@ def test_small_images_are_enlarged_so_that_names_can_be_read(size: tuple[int, in
 
 def test_a_name_stands_on_a_plate_in_ink_that_differs_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = drawn([disc()])
-    monkeypatch.setattr(prediction_overlay, "plate", lambda *args, **rest: None)
+    monkeypatch.setattr(lettering.Plates, "put", lambda *args: None)
     nameless = drawn([disc()])
     assert count(whole, CYAN) > count(nameless, CYAN) + 1000
     assert count(whole, BLACK) > count(nameless, BLACK) + 50

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from specrun.training import contact_sheet
 from specrun.training.contact_sheet import Cell, Row, save_sheet
-from specrun.training.lettering import BLACK, WHITE, drawable, fitted, font, ink_on, plate, wrapped
+from specrun.training.lettering import BLACK, WHITE, Plates, drawable, fitted, font, height_of, ink_on, wrapped
 
 MARGIN, GAP = 16, 12
 
@@ -80,11 +81,31 @@ def test_ink_differs_from_its_ground() -> None:
 @pytest.mark.parametrize("corner", [(0, 0), (120, 90), (-30, -5), (127, 95), (20, 50)])
 def test_a_plate_lies_inside_the_picture(corner: tuple[int, int]) -> None:
     picture = Image.new("RGB", (128, 96))
-    plate(ImageDraw.Draw(picture), "coin 0.93", corner, (6, 182, 212), font(10))
+    Plates(ImageDraw.Draw(picture), font(10)).put("coin 0.93", corner, (6, 182, 212))
     box = picture.getbbox()
     assert box is not None
     drawn = Image.new("RGB", (400, 300))
-    plate(ImageDraw.Draw(drawn), "coin 0.93", (150, 150), (6, 182, 212), font(10))
+    Plates(ImageDraw.Draw(drawn), font(10)).put("coin 0.93", (150, 150), (6, 182, 212))
     whole = drawn.getbbox()
     assert whole is not None
     assert (box[2] - box[0], box[3] - box[1]) == (whole[2] - whole[0], whole[3] - whole[1])
+
+
+def test_names_of_one_place_stand_below_each_other() -> None:
+    red, blue, picture = (200, 0, 0), (0, 0, 200), Image.new("RGB", (128, 96))
+    plates = Plates(ImageDraw.Draw(picture), font(10))
+    plates.put("one", (20, 40), red)
+    plates.put("two", (21, 41), blue)
+    high = height_of(font(10))
+    first, second = (int((np.asarray(picture) == color).all(axis=2).any(axis=1).argmax()) for color in (red, blue))
+    assert first + high <= second <= first + 2 * high
+
+
+def test_where_no_room_is_left_names_cover_each_other() -> None:
+    picture = Image.new("RGB", (60, 20))
+    plates = Plates(ImageDraw.Draw(picture), font(10))
+    for name in ("one", "two", "three"):
+        plates.put(name, (0, 0), WHITE)
+    box = picture.getbbox()
+    assert box is not None
+    assert box[3] <= 20
