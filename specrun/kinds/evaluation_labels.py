@@ -82,9 +82,20 @@ def classes_through(classes: Sequence[str], taxonomy: ResolvedTaxonomy | None, w
     return tuple(name for name in taxonomy.order(frozenset(found)) if name in found)
 
 
+def class_through(name: str, taxonomy: ResolvedTaxonomy, task: str) -> str | None:
+    """None: dropped. A background that a taxonomy does not name is the background in its classes too. Raises
+    UnmappedLabel."""
+    try:
+        return taxonomy.apply(name)
+    except UnmappedLabel:
+        if task != "classify" and is_background(name, ()):
+            return name
+        raise
+
+
 def _mapped(labels: Iterable[AnyLabel], taxonomy: ResolvedTaxonomy, task: str) -> Iterable[AnyLabel]:
     for label in labels:
-        name = taxonomy.apply(label.label) if counts_in(label, task) else label.label
+        name = class_through(label.label, taxonomy, task) if counts_in(label, task) else label.label
         if name is None:
             continue
         if isinstance(label, Tag) and label.others:

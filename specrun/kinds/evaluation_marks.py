@@ -18,7 +18,7 @@ from specrun.clients.fiftyone.digests import label_docs
 from specrun.clients.fiftyone.docs_to_labels import docs_to_labels
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.layout import MARK
-from specrun.kinds.evaluation_labels import counts_in, is_background, pixel_classes, predicted_pixels
+from specrun.kinds.evaluation_labels import class_through, counts_in, is_background, pixel_classes, predicted_pixels
 from specrun.kinds.evaluation_run import Found, register_run
 from specrun.kinds.evaluation_scores import Evaluated
 from specrun.kinds.prediction_images import label_window
@@ -124,7 +124,7 @@ def _things(
     """Those that the evaluation saw: objects, or the classes of the image, without what the taxonomy drops and
     without the background."""
     for thing in _objects(doc, families, evaluated.task):
-        name = thing.label if taxonomy is None else taxonomy.apply(thing.label)
+        name = thing.label if taxonomy is None else class_through(thing.label, taxonomy, evaluated.task)
         if name is not None and (evaluated.task == "classify" or not is_background(name, evaluated.classes)):
             yield thing
 

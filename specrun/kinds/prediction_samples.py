@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from specrun.errors import NodeError
-from specrun.kinds.prediction_spec import PredictionSpec
+from specrun.kinds.prediction_spec import PredictionSpec, missing_splits
 from specrun.kinds.where import holds
 from specrun.model.labels import Sample
 from specrun.model.work import Context, Made
@@ -34,12 +35,16 @@ def choose(spec: PredictionSpec, on: Made, ctx: Context) -> Choice:
         else:
             others.append(sample.key)
     if not chosen:
-        asked = [name for name in ("split", "view", "where", "tags") if getattr(spec, name)]
-        raise NodeError(
-            f"{on.address}: no image is chosen by {', '.join(asked) or 'it'}.",
-            hint=f"Change {', '.join(f'`{name}`' for name in asked)}, or the dataset." if asked else None,
-        )
+        raise _nothing_chosen(spec, on, Counter(sample.split for sample in samples))
     return Choice(chosen, others)
+
+
+def _nothing_chosen(spec: PredictionSpec, on: Made, images: Mapping[str | None, int]) -> NodeError:
+    asked = [name for name in ("split", "view", "where", "tags") if getattr(spec, name)]
+    hint = f"Change {', '.join(f'`{name}`' for name in asked)}, or the dataset." if asked else None
+    if missing := missing_splits(spec, {split: count for split, count in images.items() if split}):
+        return NodeError(f"{on.address}: {missing}.", hint=hint)
+    return NodeError(f"{on.address}: no image is chosen by {', '.join(asked) or 'it'}.", hint=hint)
 
 
 def _all_samples(spec: PredictionSpec, on: Made, ctx: Context) -> tuple[list[Sample], set[str] | None]:

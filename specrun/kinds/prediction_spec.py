@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -12,6 +12,7 @@ from specrun.kinds.prediction_field import field_problems
 from specrun.kinds.where import Condition
 from specrun.kinds.where import problems as condition_problems
 from specrun.spec.kind import NOT_RESULT, Best, Duration, Lookup, NodeSpec, Problem, Ref, Strict
+from specrun.spec.suggest import listed
 
 Split = Literal["train", "val", "test"]
 ViewName = Literal["none", "flip", "flip_vertical", "rotate", "scale"]
@@ -139,6 +140,15 @@ def problems(spec: PredictionSpec, lookup: Lookup) -> Iterator[Problem]:
         for field in ("nms", "max_count", "skeleton"):
             if getattr(spec, field) is not None:
                 yield Problem(field, "a model of pixels finds no objects", "Remove it.")
+
+
+def missing_splits(spec: PredictionSpec, images: Mapping[str, int]) -> str | None:
+    """`no image is in split test, but 64 in train and 16 in val`; None: some image is. images: by split."""
+    wanted = [spec.split] if isinstance(spec.split, str) else list(spec.split or ())
+    if not wanted or any(images.get(split) for split in wanted):
+        return None
+    there = listed([f"{images[split]:,} in {split}" for split in get_args(Split) if images.get(split)], "and")
+    return f"no image is in split {listed(wanted)}, " + (f"but {there}" if there else "nor in any other")
 
 
 def _endpoint_problems(spec: PredictionSpec, endpoint: EndpointSpec, lookup: Lookup) -> Iterator[Problem]:

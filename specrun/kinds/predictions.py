@@ -12,12 +12,13 @@ Models of pixels give one mask a class.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
 import anyio.to_thread
 
-from specrun.kinds.prediction_spec import OutputsSpec, PredictionSpec, problems
+from specrun.kinds.prediction_spec import OutputsSpec, PredictionSpec, missing_splits, problems
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
@@ -67,7 +68,14 @@ class Prediction(Kind):
         return found
 
     async def observe(self, spec: PredictionSpec, look: Look) -> Observation:
-        """Whether its labels are still in the dataset: people may delete the field in FiftyOne."""
+        """Whether its labels are still in the dataset: people may delete the field in FiftyOne; and whether there are
+        images of its split, in what was made last."""
+        seen = await self._labels_left(look)
+        facts = (look.facts(spec.on) if spec.split else None) or {}
+        missing = missing_splits(spec, facts["splits"]) if isinstance(facts.get("splits"), dict) else None
+        return replace(seen, notes=(f"{spec.on}, as it is now: {missing}",)) if missing else seen
+
+    async def _labels_left(self, look: Look) -> Observation:
         record = look.record
         if record is None or not record.facts.get("dataset") or not record.facts.get("labels"):
             return Observation(value=record.observation if record else None)

@@ -429,6 +429,15 @@ def test_a_class_called_background_is_no_class_unless_the_model_knows_it(tmp_pat
     assert outputs.facts["miou"] == 0.5  # here it is a class, which was not found
 
 
+def test_a_background_that_the_taxonomy_does_not_know_stays_the_background(tmp_path: Path) -> None:
+    sizes = ResolvedTaxonomy(classes=("tiny", "huge"), mapping={"small": "tiny", "large": "huge"})
+    truth = [_sample("a", _square("small", 0, 0, 20), _square("background", 0, 0, 10))]
+    found = _predictions(tmp_path, [_sample("a", _square("small", 0, 0, 20, score=0.9))], task="semantic")
+    declared = {"taxonomies.t": sizes.to_json()}
+    outputs, _ = _evaluate(tmp_path, truth, found, taxonomy="t", declarations=declared)
+    assert (outputs.facts["miou"], outputs.notes) == (0.75, ())
+
+
 def test_a_background_that_lies_above_an_object_cuts_it_as_in_an_export(tmp_path: Path) -> None:
     truth = [_sample("a", _square("small", 0, 0, 20), _square("background", 0, 0, 10))]
     found = _square("small", 0, 0, 20, score=0.9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from specrun.model.labels import AnyLabel, Box, Mask, Sample
 from specrun.model.work import Made
 from specrun.store.manifest import collect_files
 from tests.support.context import make_context
+from tests.support.look import make_look
 
 _CLASSES = ("small", "large")
 
@@ -302,6 +304,30 @@ def test_files_of_images_that_are_no_longer_chosen_are_gone_when_it_goes_on(
     context = _context(tmp_path, source, resumed=True)
     Prediction().run(_spec(split="train"), context)
     assert [path.name for path in (context.staging / "masks").iterdir()] == ["a.png"]
+
+
+def test_a_split_without_images_is_told_with_those_that_there_are(tmp_path: Path, predictor: RulePredictor) -> None:
+    source = _source(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(NodeError) as caught:
+        Prediction().run(_spec(split=["test"]), _context(tmp_path, source))
+    assert caught.value.message == "sources.tiles: no image is in split test, but 1 in train and 1 in val."
+
+
+@pytest.mark.parametrize(
+    ("split", "notes"),
+    [
+        ("test", ("sources.tiles, as it is now: no image is in split test, but 64 in train and 16 in val",)),
+        (["val", "test"], ()),
+        (None, ()),
+    ],
+)
+def test_the_plan_tells_of_a_split_that_what_was_made_does_not_have(
+    tmp_path: Path, split: Any, notes: tuple[str, ...]
+) -> None:
+    look = make_look(tmp_path, "predictions.p", facts={"sources.tiles": {"splits": {"train": 64, "val": 16}}})
+    assert asyncio.run(Prediction().observe(_spec(split=split), look)).notes == notes
+    unmade = make_look(tmp_path, "predictions.p")
+    assert asyncio.run(Prediction().observe(_spec(split=split), unmade)).notes == ()
 
 
 @pytest.mark.parametrize(
