@@ -127,6 +127,18 @@ def test_a_hub_that_cannot_be_reached_is_told_so(tmp_path: Path, publishing: Pub
         Publication().run(spec, ctx)
 
 
+def test_a_hub_without_xet_says_which_setting_does_without_it(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hf_xet")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(NodeError) as caught:
+        publishing.run(FILES)
+    assert "HF_HUB_DISABLE_XET=1" in str(caught.value.hint)
+
+
 def test_an_upload_that_broke_off_goes_on_without_sending_large_files_again(publishing: Publishing) -> None:
     publishing.hub.faults.append(("POST", "/commit/main", 400))
     with pytest.raises(NodeError):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,34 +107,6 @@ def to_kohya(weights: Mapping[str, torch.Tensor], *, family: FamilyName, scale: 
     for kohya, rank in ranks.items():
         found[f"{kohya}.alpha"] = torch.tensor(float(scale * rank))
     return dict(sorted(found.items()))
-
-
-def from_kohya(
-    weights: Mapping[str, torch.Tensor], layers: Iterable[str], *, family: FamilyName
-) -> tuple[State, State]:
-    """kohya's names → PEFT's, and the alpha of each layer.
-
-    layers: names that can be meant, `unet.….to_q` and so on. Both the original code's and diffusers' names of a
-    UNet are known. Raises FormatError: a name that fits no layer.
-    """
-    known = {_layer_to_kohya(layer, family): layer for layer in layers}
-    known |= {_layer_to_kohya(layer, "sd").replace("lora_te_", "lora_te1_"): layer for layer in known.values()}
-    endings = {kohya: peft for peft, kohya in _ENDINGS.items()}
-    found: State = {}
-    alphas: State = {}
-    for name, value in weights.items():
-        kohya, _, ending = name.partition(".")
-        layer = known.get(kohya)
-        if layer is None or (ending not in endings and ending != "alpha"):
-            raise FormatError(f"{name} fits no layer of the base model.", hint="It was trained on another family.")
-        if ending == "alpha":
-            alphas[layer] = value
-        elif ending == "dora_scale":
-            up = weights[f"{kohya}.lora_up.weight"]
-            found[f"{layer}.{endings[ending]}"] = value.reshape(1, -1, 1, 1) if up.dim() == 4 else value.reshape(-1)
-        else:
-            found[f"{layer}.{endings[ending]}"] = value
-    return found, alphas
 
 
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

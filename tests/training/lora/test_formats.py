@@ -12,7 +12,7 @@ from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPi
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from specrun.errors import FormatError, NodeError
+from specrun.errors import NodeError
 from specrun.training.lora import dora, families, formats, layers, network
 from specrun.training.lora.finishing import save_lora
 from tests.support.kohya import apply_kohya
@@ -238,22 +238,6 @@ def test_sdxl_has_the_names_of_the_original_code(trained: Any) -> None:
     assert "lora_unet_middle_block_1_transformer_blocks_1_attn2_to_out_0.lora_up.weight" in names
     assert "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.alpha" in names
     assert "lora_te2_text_model_encoder_layers_2_self_attn_out_proj.alpha" in names
-
-
-@pytest.mark.parametrize("kind", ["lora", "dora", "locon"])
-def test_kohya_weights_go_back_to_where_they_came_from(trained: Any, kind: str) -> None:
-    found = trained("sdxl", network=kind, rank=4, alpha=2.0)
-    back, alphas = formats.from_kohya(load_file(found.kohya_file), found.layers, family="sdxl")
-    written = {**found.weights, **found.magnitudes}
-    assert back.keys() == written.keys()
-    assert all(torch.equal(back[name], written[name]) for name in back)
-    assert {float(alpha) for alpha in alphas.values()} == {2.0}
-
-
-def test_weights_of_another_family_fit_no_layer(trained: Any) -> None:
-    found = trained("sd", rank=4, alpha=2.0)
-    with pytest.raises(FormatError, match="fits no layer"):
-        formats.from_kohya({"lora_unet_double_blocks_0.lora_down.weight": torch.zeros(1)}, found.layers, family="sd")
 
 
 def test_both_files_say_what_they_are(trained: Any) -> None:
