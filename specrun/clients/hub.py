@@ -199,8 +199,8 @@ class Files:
             raise TransientError(f"{where}: the Hub cannot be reached.", hint="Check the network.") from None
         except (OSError, ValueError, RuntimeError) as error:
             told = self._words(error)
-            hint = "Set HF_HUB_DISABLE_XET=1: this Hub has no Xet storage." if "xet-write-token" in told else None
-            raise NodeError(f"{where}: {told}", hint=hint) from None
+            remedy = "Set HF_HUB_DISABLE_XET=1: this Hub has no Xet storage." if "xet-write-token" in told else None
+            raise NodeError(f"{where}: {told}", hint=remedy) from None
         except Exception as error:
             if not type(error).__module__.startswith(_NETWORK):
                 raise

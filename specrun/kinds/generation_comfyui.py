@@ -34,6 +34,7 @@ class ComfyPainter:
         self._spec, self._backend, self._ctx = spec, backend, ctx
         self.base = backend.checkpoint
         self.step = 8
+        self.given: list[tuple[str, float]] = []
         self.guidance = USUAL_GUIDANCE["sd"]
         self.prediction = asked_prediction(spec, {made.address.name: lora_facts(made) for made in loras})
         theirs = sorted((one.file, one.weight) for one in backend.loras)

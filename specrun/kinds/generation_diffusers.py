@@ -10,12 +10,12 @@ from specrun.errors import FormatError, MissingDependency, OutOfMemory
 from specrun.kinds.generation_prediction import Asked as AskedPrediction
 from specrun.kinds.generation_prediction import asked_prediction
 from specrun.kinds.generation_wishes import Keep, Wish, batches_of, picture_of
-from specrun.kinds.generations import FLUX_STEP, GenerationSpec, lora_facts, size_problem
-from specrun.model.digest import Json
+from specrun.kinds.generations import FLUX_STEP, DiffusersGeneration, GenerationSpec, lora_facts, size_problem
+from specrun.model.digest import Json, file_digest
 from specrun.model.work import Context, Made
 from specrun.training.generating import Asked, Pipeline, Weights
 from specrun.training.looks import Look
-from specrun.training.lora.base import USUAL_GUIDANCE, Base, find_base
+from specrun.training.lora.base import USUAL_GUIDANCE, Base, find_base, local_place
 from specrun.training.lora.prediction import Prediction
 from specrun.training.oom import is_out_of_memory
 from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
@@ -31,6 +31,8 @@ class DiffusersPainter:
         self._spec, self._ctx, self._loras = spec, ctx, loras
         self._base = _base(spec, ctx, loras)
         self.base = self._base.written
+        self._given = _given(spec, ctx)
+        self.given = [(file_digest(one.file), one.weight) for one in self._given]
         self.step = FLUX_STEP if self._base.family == "flux" else 8
         if spec.size is not None and (problem := size_problem(spec.size, self.step)):
             raise FormatError(f"size: {problem.message}", hint=problem.hint)
@@ -66,6 +68,7 @@ class DiffusersPainter:
     def _pipeline(self, look: Look) -> Pipeline:
         weights = {one.lora.rpartition(".")[2]: one.weight for one in self._spec.loras}
         chosen = [Weights(made.address.name, made.artifact("lora"), weights[made.address.name]) for made in self._loras]
+        chosen += self._given
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
         device = "cuda" if self._ctx.gpus and torch.cuda.is_available() else "cpu"
         pipeline = Pipeline(
@@ -98,6 +101,16 @@ def _require_packages() -> None:
     except ImportError as error:
         hint = "Install the extra: pip install 'specrun[lora]'."
         raise MissingDependency(f"Making pictures needs {error.name}.", hint=hint) from None
+
+
+def _given(spec: GenerationSpec, ctx: Context) -> list[Weights]:
+    """LoRA files made elsewhere. Raises FormatError: one cannot be loaded."""
+    loras = spec.backend.loras if isinstance(spec.backend, DiffusersGeneration) else []
+    found = []
+    for number, one in enumerate(loras):
+        file = local_place(one.file, ctx.project_dir)
+        found.append(Weights(f"given_{number}", file, one.weight, written=one.file))
+    return found
 
 
 def _base(spec: GenerationSpec, ctx: Context, loras: Sequence[Made]) -> Base:

@@ -43,12 +43,14 @@ class Wish:
 
 
 class Painter(Protocol):
-    """Who makes the pictures. base: the base model in words. decides: what of it decides their pixels.
+    """Who makes the pictures. base: the base model in words. given: digest and weight of LoRA files made elsewhere.
+    decides: what of it decides their pixels.
 
     guidance: where the spec says nothing. prediction: what the base model is asked for, and whether pictures begin with
     noise alone; None: what its scheduler says. step: sides of pictures are multiples of it."""
 
     base: str
+    given: list[tuple[str, float]]
     decides: list[Json]
     guidance: float
     prediction: tuple[str | None, bool | None]
@@ -93,6 +95,7 @@ def wishes_of(
     """By prompt, then by seed, then by picture, so that the frames of a film follow each other."""
     weights = {one.lora.rpartition(".")[2]: one.weight for one in spec.loras}
     used = sorted((file_digest(made.artifact("lora")), weights[made.address.name]) for made in loras)
+    used += painter.given
     first, *others = painter.decides
     common: list[Any] = [
         _VERSION,
@@ -196,6 +199,11 @@ def picture_of(wish: Wish, look: Look) -> Image.Image | None:
     return Image.fromarray(read_upright_rgb(wish.sample.media)).resize(size, Image.Resampling.LANCZOS)
 
 
+def _named(spec: GenerationSpec) -> list[tuple[str, float]]:
+    given = spec.backend.loras
+    return [*((one.lora, one.weight) for one in spec.loras), *((one.file, one.weight) for one in given)]
+
+
 def save_picture(target: Path, picture: Image.Image, wish: Wish, spec: GenerationSpec, look: Look, base: str) -> None:
     text = PngInfo()
     told = {
@@ -206,7 +214,7 @@ def save_picture(target: Path, picture: Image.Image, wish: Wish, spec: Generatio
         "guidance": f"{look.guidance:g}",
         "scheduler": spec.scheduler,
         "base_model": base,
-        "lora": ", ".join(f"{one.lora}:{one.weight:g}" for one in spec.loras),
+        "lora": ", ".join(f"{name}:{weight:g}" for name, weight in _named(spec)),
         "key": wish.key,
     }
     if wish.sample is not None:

@@ -17,6 +17,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import SpecrunError
+from specrun.kinds.generation_loras import LocalLora, Weight, local_lora_digests, local_lora_problems
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.node import Resources
@@ -30,7 +31,6 @@ from specrun.training.lora.prediction import WITH_ZERO_SNR
 
 _STEP, FLUX_STEP = 8, 16
 _COMFY_SIDE = 16
-Weight = Annotated[float, Field(ge=-4, le=4)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
@@ -55,6 +55,8 @@ class DiffusersGeneration(Strict):
 
     kind: Literal["diffusers"] = "diffusers"
     """diffusers."""
+    loras: list[LocalLora] = []
+    """LoRA weights made elsewhere, besides those of `lora`."""
 
 
 class ServerLora(Strict):
@@ -151,7 +153,11 @@ class Generation(Kind):
     packages = ("diffusers", "peft", "transformers", "torch")
 
     def check(self, spec: GenerationSpec, lookup: Lookup) -> Sequence[Problem]:
-        problems = [*_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
+        if isinstance(spec.backend, DiffusersGeneration):
+            given = local_lora_problems(spec.backend.loras, Path(lookup.project_dir))
+        else:
+            given = iter(())
+        problems = [*given, *_combination_problems(spec), *_base_problems(spec, lookup), *_comfy_problems(spec, lookup)]
         return [*problems, *_network_problems(spec, lookup), *_prediction_problems(spec, lookup)]
 
     def inputs(self, spec: GenerationSpec) -> Sequence[Need]:
@@ -163,18 +169,25 @@ class Generation(Kind):
         return needs
 
     async def observe(self, spec: GenerationSpec, look: Look) -> Observation:
-        """The content of a local base model."""
+        """The content of a local base model, and of LoRA files."""
+        more: dict[str, Json] = {}
+        if isinstance(spec.backend, DiffusersGeneration) and spec.backend.loras:
+            more["loras"] = await anyio.to_thread.run_sync(local_lora_digests, spec.backend.loras, look)
+        before = look.record.observation if look.record else None
+        known = before if isinstance(before, dict) else {}
+        edited = "loras" in known and more.get("loras") != known["loras"]
+        changes = ("the content of a file in backend.loras changed",) if edited else ()
         if spec.base_model is None or not is_local(spec.base_model, look.project_dir):
-            return Observation({"base_model": spec.base_model})
+            return Observation({"base_model": spec.base_model, **more}, changes)
         place = local_place(spec.base_model, look.project_dir)
         if place.is_dir():
             include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
             digest: Json = (await anyio.to_thread.run_sync(look.listing, place, include)).digest
         else:
             digest = await anyio.to_thread.run_sync(look.file_digest, place)
-        before = look.record.observation if look.record else None
-        changed = isinstance(before, dict) and before.get("base_model") != digest
-        return Observation({"base_model": digest}, (f"base_model: {spec.base_model} changed",) if changed else ())
+        if "base_model" in known and known["base_model"] != digest:
+            changes = (*changes, f"base_model: {spec.base_model} changed")
+        return Observation({"base_model": digest, **more}, changes)
 
     def estimate(self, spec: GenerationSpec, last: NodeRecord | None) -> Estimate:
         """In proportion to the pictures and steps of last time."""

@@ -125,7 +125,7 @@ class LoraJob(Kind):
     def adopt(self, spec: LoraJobSpec, place: Path, staging: Path) -> Outputs:
         raise NodeError(
             f"{place} cannot be adopted: weights made elsewhere do not say how they were trained.",
-            hint="Name the file where it is used: generations take a path.",
+            hint="Name the file where it is used: generations take it as a file of backend.loras.",
         )
 
     def run(self, spec: LoraJobSpec, ctx: Context) -> Outputs:

@@ -17,7 +17,7 @@ from PIL import Image
 from specrun.errors import FormatError
 from specrun.spec.suggest import listed
 from specrun.training.looks import Look
-from specrun.training.lora.base import Base
+from specrun.training.lora.base import Base, lora_pairs
 from specrun.training.lora.families.parts import load_pipeline
 from specrun.training.lora.prediction import WITH_ZERO_SNR, Prediction, prediction_of
 
@@ -35,11 +35,12 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One LoRA: the file in PEFT's names, and how much of it is added."""
+    """One LoRA: its file, and how much of it is added. written: of one made elsewhere, as the spec names it."""
 
     name: str
     file: Path
     weight: float
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +98,17 @@ class Pipeline:
     def _add(self, loras: Sequence[Weights]) -> None:
         """Raises FormatError: keys of a file match nothing in the base model, which diffusers says nothing of."""
         for one in loras:
-            before = _lora_layers(self._pipe)
+            before, told = _lora_layers(self._pipe), one.written or one.name
             try:
                 self._pipe.load_lora_weights(str(one.file.parent), weight_name=one.file.name, adapter_name=one.name)
-            except (ValueError, RuntimeError, KeyError) as error:
+            except (ValueError, RuntimeError, KeyError, AssertionError) as error:  # diffusers asserts FLUX's widths
                 reason = " ".join(str(error).split())[:200]
                 hint = "Use the base model that it was trained on."
-                raise FormatError(f"lora {one.name} does not fit the base model: {reason}", hint=hint) from None
-            wanted, found = _layers_in(one.file), _lora_layers(self._pipe) - before
-            if found != wanted:
-                message = f"lora {one.name}: {found} of its {wanted} layers are in the base model."
+                raise FormatError(f"lora {told} does not fit the base model: {reason}", hint=hint) from None
+            wanted, found = lora_pairs(one.file, told), _lora_layers(self._pipe) - before
+            # Of FLUX, kohya's format joins what is apart here.
+            if found < wanted or (found > wanted and not one.written):
+                message = f"lora {told}: {found} of its {wanted} layers are in the base model."
                 raise FormatError(message, hint="Use the base model that it was trained on.")
         if loras:
             self._pipe.set_adapters([one.name for one in loras], [one.weight for one in loras])
@@ -162,14 +164,6 @@ def _vae_overflows(pipe: Any, dtype: torch.dtype) -> bool:
     return (
         dtype == torch.float16 and bool(getattr(pipe.vae.config, "force_upcast", False)) and "XL" in type(pipe).__name__
     )
-
-
-def _layers_in(file: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as weights:
-        names = [name for name in weights.keys() if "lora_A." in name]  # noqa: SIM118 (it is no mapping)
-    return len(names)
 
 
 def _lora_layers(pipe: Any) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from specrun.model.work import Made
 from specrun.training.lora.prediction import WITH_ZERO_SNR
 from specrun.views.facts import made_text
 from tests.support.context import make_context
+from tests.support.look import make_look
 from tests.support.still_pictures import frames
 from tests.support.tiny_diffusion import tiny_flux, tiny_sd, tiny_sdxl
 
@@ -364,6 +366,61 @@ def test_a_plan_says_what_an_interrupted_run_left(tmp_path: Path) -> None:
     for name in ("0.png", "1.png", "2.part"):
         (tmp_path / "images" / name).touch()
     assert Generation().goes_on(spec, tmp_path) == "goes on, with 2 pictures there"
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+def test_weights_made_elsewhere_are_added_in_both_formats(tmp_path: Path, bases: dict[str, Path], family: str) -> None:
+    lora, base = trained(tmp_path / "job", bases[family], family), str(bases[family])
+    _, ours = generated(tmp_path / "a", [lora], lora=[{"lora": "reef", "weight": 0.5}])
+    _, plain = generated(tmp_path / "b", base_model=base)
+    # Of FLUX in kohya's format diffusers takes the real widths alone (see test_flux).
+    for name in ("lora.safetensors", "lora_kohya.safetensors")[: 1 + (family != "flux")]:
+        backend = {"kind": "diffusers", "loras": [{"file": str(lora.folder / name), "weight": 0.5}]}
+        _, theirs = generated(tmp_path / name, base_model=base, backend=backend)
+        assert abs(pixels(images(ours)[0]) - pixels(images(theirs)[0])).max() <= 1
+        assert abs(pixels(images(plain)[0]) - pixels(images(theirs)[0])).max() > 1
+        assert Image.open(images(theirs)[0]).info["lora"].endswith(f"{name}:0.5")
+        assert images(theirs)[0].name != images(plain)[0].name
+
+
+def test_weights_made_elsewhere_for_another_base_are_refused(tmp_path: Path, bases: dict[str, Path]) -> None:
+    lora = trained(tmp_path / "job", bases["sdxl"], "sdxl")
+    for name in ("lora.safetensors", "lora_kohya.safetensors"):
+        backend = {"kind": "diffusers", "loras": [{"file": str(lora.folder / name)}]}
+        with pytest.raises(FormatError, match=name):
+            generated(tmp_path / name, base_model=str(bases["sd"]), backend=backend)
+
+
+def test_files_that_are_no_weights_for_pipelines_are_mistakes_of_the_spec(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    for name, tensor in (("plain", "weight"), ("lokr", "lora_unet_a.lokr_w1"), ("dora", "lora_unet_a.dora_scale")):
+        save_file({tensor: torch.zeros(1)}, tmp_path / f"{name}.safetensors")
+    files = [{"file": f"{name}.safetensors"} for name in ("plain", "lokr", "dora", "gone")]
+    found = problems(Lookup(tmp_path), base_model="a/b", backend={"kind": "diffusers", "loras": files})
+    assert [found[f"backend.loras[{number}].file"].partition(" ")[2] for number in range(4)] == [
+        "holds no LoRA weights.",
+        "holds lokr_w1, which pipelines of diffusers cannot load.",
+        "holds dora_scale, which pipelines of diffusers cannot load.",
+        "is no file gone.safetensors.",
+    ]
+
+
+def test_another_content_of_a_file_makes_pictures_stale(tmp_path: Path) -> None:
+    (tmp_path / "ink.safetensors").write_bytes(b"one")
+    spec = GenerationSpec.model_validate(
+        {
+            "prompts": ["a"],
+            "base_model": "a/b",
+            "backend": {"kind": "diffusers", "loras": [{"file": "ink.safetensors"}]},
+        }
+    )
+    first = anyio.run(Generation().observe, spec, make_look(tmp_path, "generations.x"))
+    (tmp_path / "ink.safetensors").write_bytes(b"another")
+    second = anyio.run(Generation().observe, spec, make_look(tmp_path, "generations.x", observed=first.value))
+    assert first.value != second.value
+    assert second.differences == ("the content of a file in backend.loras changed",)
 
 
 def test_a_size_that_cannot_be_names_the_nearest(tmp_path: Path, bases: dict[str, Path]) -> None:

@@ -212,6 +212,24 @@ def marked_prediction(file: Path) -> tuple[str | None, bool | None]:
     return "v_prediction" if "v_pred" in names else None, True if "ztsnr" in names else None
 
 
+_OTHER_PRODUCTS = ("lokr_", "hada_", "oft_", "dora_scale")
+"""Endings in files of LyCORIS, and of DoRA in kohya's format, which diffusers' pipelines leave out or refuse."""
+
+
+def lora_pairs(file: Path, written: str) -> int:
+    """Pairs of matrices in a LoRA file, of whatever names. Raises FormatError: pipelines cannot load it."""
+    names = _tensor_shapes(file, written)
+    if wrong := next((name for name in names for other in _OTHER_PRODUCTS if f".{other}" in name), None):
+        hint = "Use it in ComfyUI, or make it anew as LoRA, LoCon or DoRA of PEFT's names."
+        raise FormatError(
+            f"{written} holds {wrong.rpartition('.')[2]}, which pipelines of diffusers cannot load.", hint=hint
+        )
+    pairs = sum(f".{down}." in name for name in names for down in ("lora_A", "lora_down", "lora.down"))
+    if not pairs:
+        raise FormatError(f"{written} holds no LoRA weights.", hint="Give the file that a LoRA training wrote.")
+    return pairs
+
+
 def layer_widths(place: Path, component: str) -> dict[str, int]:
     """Layer of a part in the layout of diffusers → its narrower side, out of the heads of its files.
 
