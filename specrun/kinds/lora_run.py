@@ -109,7 +109,8 @@ def _finished(job: Job, trained: Trained, ctx: Context) -> Outputs:
     for name in (LAST, REACHED):
         (ctx.staging / name).unlink(missing_ok=True)
     facts: dict[str, Json] = {
-        name: described[name] for name in ("family", "base_model", "trigger", "rank", "alpha", "steps")
+        name: described[name]
+        for name in ("family", "base_model", "trigger", "rank", "alpha", "steps", "prediction", "zero_terminal_snr")
     }
     facts |= {"validation_loss": trained.validation_loss, "network": spec.network}
     facts |= {"images": len(job.records.train)}

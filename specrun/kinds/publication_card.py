@@ -138,7 +138,11 @@ def _lora(facts: Mapping[str, Any], files: list[str]) -> Iterator[str]:
         "validation_loss": "Validation loss",
     }.items():
         if facts.get(key) is not None:
-            yield f"- {title}: {facts[key]}"
+            value = facts[key]
+            yield f"- {title}: {value:.4g}" if isinstance(value, float) else f"- {title}: {value}"
+    if facts.get("prediction") == "v_prediction":
+        snr = ", rescale_betas_zero_snr: true, timestep_spacing: trailing" if facts.get("zero_terminal_snr") else ""
+        yield f"- The base model's scheduler must have prediction_type: v_prediction{snr}"
     yield "- `lora.safetensors`: for diffusers and PEFT; `lora_kohya.safetensors`: for ComfyUI and A1111"
     pictures = [path for path in files if path.startswith("samples/") and path.endswith(".png")]
     sheets = [path for path in pictures if path.endswith("contact_sheet.png")]

@@ -61,7 +61,8 @@ def rules(**fields: Any) -> dict[str, str]:
 def test_a_finished_job_leaves_weights_pictures_and_what_they_are(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = {"samples": {"steps": 1}, "validation": {"split": 0.3}, "trigger": "reefx"}
+    fields: dict[str, Any] = {"samples": {"steps": 1}, "validation": {"split": 0.3}, "trigger": "reefx"}
+    fields |= {"prediction": "v_prediction", "zero_terminal_snr": True}
     spec = small_spec(base, **fields)
     ctx = export_context(tmp_path, monkeypatch, pictures(tmp_path / "images"), [], address="lora_jobs.x")
     outputs = LoraJob().run(spec, ctx)
@@ -73,6 +74,7 @@ def test_a_finished_job_leaves_weights_pictures_and_what_they_are(
     assert {name: described[name] for name in ("family", "trigger", "rank", "alpha", "steps", "resolution")} == {
         "family": "sd", "trigger": "reefx", "rank": 4, "alpha": 2, "steps": 3, "resolution": [64, 64],
     }  # fmt: skip
+    assert (described["prediction"], described["zero_terminal_snr"]) == ("v_prediction", True)
     assert outputs.facts["steps"] == 3
     assert isinstance(outputs.facts["validation_loss"], float)
     lines = (ctx.staging / "metrics.csv").read_text().splitlines()

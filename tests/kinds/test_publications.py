@@ -186,7 +186,8 @@ def test_metadata_of_a_card_is_renewed_where_it_is_ours() -> None:
 
 
 def test_the_card_of_a_lora_shows_trigger_base_and_samples(publishing: Publishing) -> None:
-    facts = {"base_model": "stabilityai/sdxl", "trigger": "reefx", "rank": 8, "alpha": 4}
+    facts = {"base_model": "stabilityai/sdxl", "trigger": "reefx", "rank": 8, "alpha": 4, "validation_loss": 0.12345678}
+    facts |= {"prediction": "v_prediction", "zero_terminal_snr": True}
     files = {"lora.safetensors": b"w" * 2000, "samples/contact_sheet.png": b"p"}
     publishing.run(files, address="lora_jobs.reef", facts=facts)
     card = publishing.there["README.md"].decode()
@@ -194,6 +195,8 @@ def test_the_card_of_a_lora_shows_trigger_base_and_samples(publishing: Publishin
     assert 'base_model: "stabilityai/sdxl"' in card
     assert 'instance_prompt: "reefx"' in card
     assert "![contact_sheet.png](samples/contact_sheet.png)" in card
+    assert "- Validation loss: 0.1235\n" in card
+    assert "prediction_type: v_prediction, rescale_betas_zero_snr: true" in card
 
 
 @pytest.mark.parametrize("glob", ["../secret", "/etc/*", "a/../../b", "C:\\x", ".."])
