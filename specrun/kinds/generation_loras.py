@@ -28,7 +28,7 @@ class LocalLora(Strict):
 
 def local_lora_problems(loras: Sequence[LocalLora], project: Path) -> Iterator[Problem]:
     for number, one in enumerate(loras):
-        place, path = local_place(one.file, project), f"backend.loras[{number}].file"
+        place, path = local_place(one.file, project), f"backend.loras.{number}.file"
         if not place.is_file():
             yield Problem(path, f"There is no file {one.file}.", "Paths are relative to the spec.")
             continue

@@ -17,6 +17,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import SpecrunError
+from specrun.kinds.base_model import base_differences, base_observed
 from specrun.kinds.generation_loras import LocalLora, Weight, local_lora_digests, local_lora_problems
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
@@ -170,24 +171,14 @@ class Generation(Kind):
 
     async def observe(self, spec: GenerationSpec, look: Look) -> Observation:
         """The content of a local base model, and of LoRA files."""
-        more: dict[str, Json] = {}
+        value = await base_observed(spec.base_model, spec.base_config, look)
+        changes = base_differences(value, look, spec.base_model)
         if isinstance(spec.backend, DiffusersGeneration) and spec.backend.loras:
-            more["loras"] = await anyio.to_thread.run_sync(local_lora_digests, spec.backend.loras, look)
-        before = look.record.observation if look.record else None
-        known = before if isinstance(before, dict) else {}
-        edited = "loras" in known and more.get("loras") != known["loras"]
-        changes = ("the content of a file in backend.loras changed",) if edited else ()
-        if spec.base_model is None or not is_local(spec.base_model, look.project_dir):
-            return Observation({"base_model": spec.base_model, **more}, changes)
-        place = local_place(spec.base_model, look.project_dir)
-        if place.is_dir():
-            include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
-            digest: Json = (await anyio.to_thread.run_sync(look.listing, place, include)).digest
-        else:
-            digest = await anyio.to_thread.run_sync(look.file_digest, place)
-        if "base_model" in known and known["base_model"] != digest:
-            changes = (*changes, f"base_model: {spec.base_model} changed")
-        return Observation({"base_model": digest, **more}, changes)
+            value["loras"] = await anyio.to_thread.run_sync(local_lora_digests, spec.backend.loras, look)
+            before = look.record.observation if look.record else None
+            if isinstance(before, dict) and before.get("loras", value["loras"]) != value["loras"]:
+                changes = (*changes, "the content of a file in backend.loras changed")
+        return Observation(value, changes)
 
     def estimate(self, spec: GenerationSpec, last: NodeRecord | None) -> Estimate:
         """In proportion to the pictures and steps of last time."""

@@ -11,6 +11,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from specrun.errors import NodeError
+from specrun.kinds.base_model import base_differences, base_observed
 from specrun.kinds.evaluation_field import field_writers
 from specrun.kinds.lora_checks import base_problems, dataset_problems, mask_problems, missing_masks
 from specrun.kinds.lora_remote.backends import (
@@ -31,7 +32,7 @@ from specrun.model.work import Context, Look
 from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref, Strict
 from specrun.spec.quantities import duration_s
 from specrun.training.lora import estimates
-from specrun.training.lora.base import FAMILY_TITLES, FamilyName, is_local, local_place
+from specrun.training.lora.base import FAMILY_TITLES, FamilyName
 from specrun.training.lora.presets import PRESETS
 from specrun.training.lora.reached import reached
 from specrun.training.lora.rules import gpu_count, rule_problems
@@ -94,18 +95,9 @@ class LoraJob(Kind):
             return Observation(value={"base_model": spec.base_model}, foreseen=tuple(_remote_notes(spec, look)))
         masks = await anyio.to_thread.run_sync(missing_masks, spec, look)
         foreseen = (*masks, *foreseen_of(spec, look, gpu_sizes_mib()))
-        if not is_local(spec.base_model, look.project_dir):
-            return Observation(value={"base_model": spec.base_model}, foreseen=foreseen)
-        place = local_place(spec.base_model, look.project_dir)
-        if place.is_dir():
-            include = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.bin")
-            digest: Json = (await anyio.to_thread.run_sync(look.listing, place, include)).digest
-        else:
-            digest = await anyio.to_thread.run_sync(look.file_digest, place)
-        before = look.record.observation if look.record else None
-        changed = isinstance(before, dict) and before.get("base_model") != digest
-        differences = (f"base_model: {spec.base_model} changed",) if changed else ()
-        return Observation(value={"base_model": digest}, differences=differences, foreseen=foreseen)
+        value = await base_observed(spec.base_model, spec.base_config, look)
+        differences = base_differences(value, look, spec.base_model)
+        return Observation(value=value, differences=differences, foreseen=foreseen)
 
     def estimate(self, spec: LoraJobSpec, last: NodeRecord | None) -> Estimate:
         if not isinstance(spec.backend, DiffusersBackend):

@@ -399,7 +399,7 @@ def test_files_that_are_no_weights_for_pipelines_are_mistakes_of_the_spec(tmp_pa
         save_file({tensor: torch.zeros(1)}, tmp_path / f"{name}.safetensors")
     files = [{"file": f"{name}.safetensors"} for name in ("plain", "lokr", "dora", "gone")]
     found = problems(Lookup(tmp_path), base_model="a/b", backend={"kind": "diffusers", "loras": files})
-    assert [found[f"backend.loras[{number}].file"].partition(" ")[2] for number in range(4)] == [
+    assert [found[f"backend.loras.{number}.file"].partition(" ")[2] for number in range(4)] == [
         "holds no LoRA weights.",
         "holds lokr_w1, which pipelines of diffusers cannot load.",
         "holds dora_scale, which pipelines of diffusers cannot load.",

@@ -358,6 +358,24 @@ def test_a_changed_base_model_makes_other_weights(base: Path, tmp_path: Path) ->
     assert find_base(str(base), None, tmp_path).digest != find_base(str(other), None, tmp_path).digest
 
 
+def test_another_configuration_of_a_single_file_makes_other_weights(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "a.safetensors")
+    (tmp_path / "config").mkdir()
+    index = tmp_path / "config" / "model_index.json"
+    index.write_text("{}")
+    spec = spec_of(base_model="a.safetensors", base_config="config")
+    first = anyio.run(LoraJob().observe, spec, make_look(tmp_path, "lora_jobs.x"))
+    digest = find_base("a.safetensors", "config", tmp_path).digest
+    assert digest != find_base("a.safetensors", None, tmp_path).digest
+    index.write_text('{"a": 1}')
+    second = anyio.run(LoraJob().observe, spec, make_look(tmp_path, "lora_jobs.x", observed=first.value))
+    assert second.differences == ("base_config: its configuration changed",)
+    assert find_base("a.safetensors", "config", tmp_path).digest != digest
+
+
 def test_the_estimate_names_what_would_need_less_memory() -> None:
     large = spec_of(batch=8, gradient_checkpointing=False, gradient_accumulation=1)
     assert memory_notes(large, "sdxl", []) == []

@@ -107,7 +107,10 @@ def find_base(written: str, config: str | None, project_dir: Path, *, token: str
         place = _from_hub(written, token)
     family = family_of(place, written)
     local_config = config and (str(local_place(config, project_dir)) if is_local(config, project_dir) else config)
-    return Base(place, written, family, base_digest(place), local_config or None)
+    digest = base_digest(place)
+    if place.is_file() and local_config and Path(local_config).is_dir():
+        digest = json_digest([digest, base_digest(Path(local_config))])
+    return Base(place, written, family, digest, local_config or None)
 
 
 def base_digest(place: Path) -> str:
