@@ -55,8 +55,8 @@ def input_reasons(node: Node, record: NodeRecord, read: Mapping[str, str], world
     """read: what it would read now. An input that is declared anew is named by its config already."""
     for used in node.inputs:
         key = input_key(used)
-        before, now = record.inputs.get(key), read[key]
-        if before == now:
+        before, now = record.inputs.get(key), read.get(key)  # None: another instance is the best one
+        if before == now or now is None:
             continue
         if before is None:
             yield Reason(Cause.INPUT, f"now reads {used.address}", mark_of(node, used.role), key, None, now)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
+from specrun.errors import NodeError
 from specrun.model.address import Address
 from specrun.model.digest import Json, json_digest, parts_digest
 from specrun.model.node import Input, Node
 from specrun.model.state import NodeRecord, Observation
+from specrun.planner.choosing import choose_best
 
 
 def fingerprint(node: Node, read: Mapping[str, str], observed: Json) -> str:
@@ -50,8 +53,18 @@ def read_digests(
     record_of: Callable[[Address], NodeRecord],
     observation_of: Callable[[Address], Observation | None],
 ) -> dict[str, str]:
-    """Raises KeyError: an input that was never made."""
+    """Of instances of which the best is asked for, that one's alone. Raises KeyError: an input that was never made."""
     return {
         input_key(used): read_digest(used, record_of(used.address), observation_of(used.address))
-        for used in node.inputs
+        for used in _read_inputs(node, record_of)
     }
+
+
+def _read_inputs(node: Node, record_of: Callable[[Address], NodeRecord]) -> list[Input]:
+    chosen: dict[str, Address] = {}
+    for role, best in {used.role: used.best for used in node.inputs if used.best}.items():
+        made = [record_of(used.address) for used in node.inputs if used.role == role]
+        # Where none can be chosen every one counts; the run says why.
+        with contextlib.suppress(NodeError):
+            chosen[role] = choose_best(made, *best).address
+    return [used for used in node.inputs if chosen.get(used.role, used.address) == used.address]

@@ -11,8 +11,8 @@ from specrun.model.artifact import Manifest
 from specrun.model.node import Node
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Made
+from specrun.planner.choosing import choose_best
 from specrun.planner.fingerprint import fingerprint, read_digests
-from specrun.run.choosing import choose_best
 from specrun.run.job import Job
 from specrun.store.manifest import read_manifest
 from specrun.store.paths import ProjectPaths

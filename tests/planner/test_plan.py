@@ -235,3 +235,51 @@ def test_how_work_on_other_inputs_goes_on_is_not_told() -> None:
     world = World(records=made(upper), attempts={lower.address: attempt}, begun={lower.address: begun})
     planned = make_plan("p", [upper, lower], world).of(lower.address)
     assert [r.text for r in planned.reasons] == ["interrupted last time: cancelled"]
+
+
+# The best instance of a matrix
+
+
+def _grid(scores: dict[str, float | None], digests: dict[str, str] | None = None) -> dict[Address, NodeRecord]:
+    """Two models and what reads the better one."""
+    records = made(_ONE, _TWO)
+    for address, record in records.items():
+        name = dict(address.instance)["e"]
+        score = scores[name]
+        facts = {"metrics": {} if score is None else {"iou": score}}
+        records[address] = replace(record, facts=facts, digest=(digests or {}).get(name, record.digest))
+    read = read_digests(_READER, records.__getitem__, {}.get)
+    reader = replace(made(A)[A.address], address=_READER.address, fingerprint=fingerprint(_READER, read, None))
+    return {**records, _READER.address: replace(reader, inputs=read, result_config={})}
+
+
+_ONE, _TWO = node("models.net[e=one]"), node("models.net[e=two]")
+_READER = replace(node("steps.c"), inputs=tuple(Input("model", n.address, (), ("iou", "max")) for n in (_ONE, _TWO)))
+
+
+def _plan_after(now: dict[Address, NodeRecord]) -> object:
+    before = _grid({"one": 0.9, "two": 0.2})
+    records = {**now, _READER.address: before[_READER.address]}
+    return make_plan("p", [_ONE, _TWO, _READER], World(records=records))
+
+
+def test_an_instance_that_is_not_the_best_makes_nothing_stale() -> None:
+    assert not _plan_after(_grid({"one": 0.9, "two": 0.3}, {"two": "made anew"})).has_changes  # type: ignore[attr-defined]
+
+
+def test_another_best_instance_is_named() -> None:
+    plan = _plan_after(_grid({"one": 0.9, "two": 0.95}))
+    (reader,) = (n for n in plan.nodes if n.action.runs)  # type: ignore[attr-defined]
+    assert [reason.text for reason in reader.reasons] == [
+        "now reads models.net[e=two]",
+        "no longer reads models.net[e=one]",
+    ]
+
+
+def test_the_best_instance_made_anew_makes_its_reader_stale() -> None:
+    plan = _plan_after(_grid({"one": 0.9, "two": 0.2}, {"one": "made anew"}))
+    assert [str(n.address) for n in plan.nodes if n.action.runs] == [str(_READER.address)]  # type: ignore[attr-defined]
+
+
+def test_where_no_instance_tells_the_metric_every_one_counts() -> None:
+    assert len(_grid({"one": None, "two": None})[_READER.address].inputs) == 2

@@ -1,16 +1,29 @@
-"""The best instance of a matrix: which of the inputs of one role is handed to the node."""
+"""The best instance of a matrix: which of the inputs of one role is handed to the node, and so counts for it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from specrun.errors import NodeError
+from specrun.model.address import Address
 from specrun.model.metric_names import meant_metrics, spoken_metric
-from specrun.model.work import Made
 
 
-def choose_best(found: Sequence[Made], metric: str, mode: str) -> Made:
+class Scored(Protocol):
+    """What was made: a record of the state, or an input of a run."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+
+OneMade = TypeVar("OneMade", bound=Scored)
+
+
+def choose_best(found: Sequence[OneMade], metric: str, mode: str) -> OneMade:
     """By facts["metrics"]; of equals the first by address. Raises NodeError: none reports the metric."""
     known = sorted({name for made in found for name in _metrics(made)})
     meant = meant_metrics(metric, known)
@@ -26,12 +39,12 @@ def choose_best(found: Sequence[Made], metric: str, mode: str) -> Made:
     return min(ranked, key=lambda made: (sign * scores[made.address], str(made.address)))
 
 
-def _metrics(made: Made) -> Mapping[str, object]:
+def _metrics(made: Scored) -> Mapping[str, object]:
     metrics = made.facts.get("metrics")
     return metrics if isinstance(metrics, Mapping) else {}
 
 
-def _score(made: Made, metric: str) -> float | None:
+def _score(made: Scored, metric: str) -> float | None:
     value = _metrics(made).get(metric)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None

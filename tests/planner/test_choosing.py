@@ -10,7 +10,7 @@ import pytest
 from specrun.errors import NodeError
 from specrun.model.address import parse_address
 from specrun.model.work import Made
-from specrun.run.choosing import choose_best
+from specrun.planner.choosing import choose_best
 
 
 def _made(instance: str, **metrics: Any) -> Made:
