@@ -17,13 +17,13 @@ SDXL_TRAINER = "stability-ai/sdxl:39ed52f2a78e934b3ba6e2a89f5b1c712de7dfea535525
 _TRAINER = re.compile(r"([\w.-]+)/([\w.-]+):([0-9a-f]{64})")
 _EVERYWHERE = {"dataset", "base_model", "backend", "preset", "rank", "learning_rate", "batch", "epochs", "max_steps"}
 _EVERYWHERE |= {"resolution", "trigger", "uncaptioned", "network", "long_captions"}
+_EVERYWHERE |= {"bucketing", "bucket_step"}
+"""The pictures are made here, whoever learns from them."""
 _COMFY = {
     *_EVERYWHERE,
     "gradient_accumulation",
     "gradient_checkpointing",
     "mixed_precision",
-    "bucketing",
-    "bucket_step",
 }
 _COMFY |= {"optimizer"}
 _COMFY_RANK = 128

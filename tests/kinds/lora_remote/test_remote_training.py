@@ -372,16 +372,26 @@ def test_a_budget_does_not_stop_the_plan_of_a_job_that_is_as_it_was(tmp_path: Pa
     assert "about $0.90" in notes(cloud_spec(backend=backend, max_steps=5))[0]
 
 
+class Nothing:
+    """A spec without other entries."""
+
+    project_dir = Path()
+
+    def spec(self, address: str) -> None:
+        return None
+
+    def kind_of(self, address: str) -> None:
+        return None
+
+
+def test_how_pictures_are_cut_counts_wherever_they_are_learnt() -> None:
+    spec = cloud_spec(bucket_step=16, bucketing=True, ema=0.9)
+    found = {one.path: one.message for one in remote_problems(spec, spec.backend, Nothing())}  # type: ignore[arg-type]
+    assert "bucket" not in found["backend"]
+    assert "ema" in found["backend"]
+
+
 def test_a_budget_below_the_estimate_is_a_problem_of_the_spec() -> None:
-    class Nothing:
-        project_dir = Path()
-
-        def spec(self, address: str) -> None:
-            return None
-
-        def kind_of(self, address: str) -> None:
-            return None
-
     spec = cloud_spec(backend={"budget": {"max_cost": 1.0}, "expected": "30m", "price_per_second": 0.001})
     found = {one.path: one.message for one in remote_problems(spec, spec.backend, Nothing())}  # type: ignore[arg-type]
     assert "$1.80" in found["backend.budget"]
