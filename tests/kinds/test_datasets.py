@@ -240,6 +240,22 @@ def test_a_where_that_matches_nothing_is_an_error(
     assert database.count(project.name) == 2
 
 
+def test_a_sample_whose_predictions_people_mended_stays_when_it_is_gone_upstream(
+    project: DatasetProject, database: Database
+) -> None:
+    project.name = "mended_elsewhere"
+    samples = [project.sample(stem, square()) for stem in "abc"]
+    project.apply(samples)
+    write_labels(database, project.name, "found", [(f"photos/{stem}.png", [square(score=0.5)]) for stem in "abc"])
+    collection = database.mongo[database.layout(project.name).collection]
+    assert collection.update_one(
+        {"filepath": {"$regex": "b.png"}}, {"$set": {"found.polylines.0.label": "Porites"}}
+    ).modified_count
+    outputs = project.apply(samples[:1])
+    assert [sample.name for sample in database.samples(project.name)] == ["a.png", "b.png"]
+    assert "1 sample kept although they are gone upstream: mended in FiftyOne: b.png" in outputs.notes
+
+
 def test_labels_drawn_in_fiftyone_annotate_a_sample(project: DatasetProject, database: Database) -> None:
     samples = [project.sample("a", annotated=False), project.sample("b", square())]
     project.apply(samples)

@@ -70,6 +70,18 @@ def mended_samples(database: Database, name: str, field: str, *, ours: bool = Fa
     return [_name_of(doc) for doc in docs if _is_mended(doc, field, families, layout, ours=ours)]
 
 
+def mended_elsewhere(database: Database, name: str, identities: Sequence[object]) -> set[object]:
+    """Which of these samples hold labels of people in a field other than the dataset's own."""
+    layout = database.layout(name)
+    fields = {field: families for field, families in layout.label_fields.items() if field != layout.main_field}
+    wanted = dict.fromkeys((MARK, *(at for families in fields.values() for at in families.values())), 1)
+    found = set()
+    for doc in database.mongo[layout.collection].find({"_id": {"$in": list(identities)}}, wanted):
+        if any(_is_mended(doc, field, families, layout, ours=False) for field, families in fields.items()):
+            found.add(doc["_id"])
+    return found
+
+
 def is_marked(database: Database, name: str, field: str) -> bool:
     """Whether any sample notes what was written into the field."""
     samples = database.mongo[database.layout(name).collection]
