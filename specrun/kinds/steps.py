@@ -83,6 +83,9 @@ class Step(Kind):
     def resume_key(self, spec: StepSpec) -> Json:
         return {"argv": list(spec.argv)} if spec.resume else None
 
+    def goes_on(self, spec: StepSpec, staging: Path) -> str:
+        return "goes on with the files that it left"
+
     def adopt(self, spec: StepSpec, place: Path, staging: Path) -> Outputs:
         """A folder that holds every declared output, or the one file that is the only output."""
         if place.is_file() and len(spec.outputs) == 1:

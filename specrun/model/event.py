@@ -163,11 +163,14 @@ class NodeWaiting(NodeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFinished(NodeEvent):
+    """duration_s: with earlier_s, the work that was done before an interruption and gone on with."""
+
     duration_s: float
     digest: str = ""
     facts: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     folder: str = ""
+    earlier_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

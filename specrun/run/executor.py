@@ -9,7 +9,8 @@ from typing import assert_never
 import anyio
 import psutil
 
-from specrun.errors import ExitCode, StateError
+from specrun.errors import ExitCode, SpecrunError, StateError
+from specrun.kinds.registry import REGISTRY
 from specrun.model.address import Address
 from specrun.model.event import (
     Event,
@@ -32,6 +33,7 @@ from specrun.run.job import Job
 from specrun.run.ledger import Ledger
 from specrun.run.making import CORES, Ending, Making, Unapproved, Unchanged, Workshop
 from specrun.run.publisher import Publisher
+from specrun.run.refresh import what_is_saved
 from specrun.run.request import LOG_NAME, Result
 from specrun.run.scheduler import Capacity, Scheduler, Skip, Status
 from specrun.run.secrets import Secrets
@@ -315,6 +317,7 @@ class Executor:
             NodeFinished(
                 address=str(record.address),
                 duration_s=record.duration_s,
+                earlier_s=making.earlier_s,
                 digest=record.digest,
                 facts=dict(record.facts),
                 notes=record.notes,
@@ -337,7 +340,7 @@ class Executor:
             NodeFailed(
                 address=str(address),
                 cause=result.cause,
-                hint=result.hint,
+                hint=result.hint or (self._what_is_saved(making) if interrupted else ""),
                 log=f"{address.folder}/{LOG_NAME}" if (folder / LOG_NAME).exists() else "",
                 last_lines=end_of_log(folder),
                 exit_code=result.exit_code or ExitCode.NODE_FAILED,
@@ -345,6 +348,15 @@ class Executor:
             )
         )
         self._settle(address, Status.STOPPED if interrupted else Status.FAILED)
+
+    def _what_is_saved(self, making: Making) -> str:
+        """Best effort: it is asked of a folder that was left in the middle of work."""
+        staging = self._paths.staging(making.address, making.wanted)
+        try:
+            return what_is_saved(making.node, staging, REGISTRY) if making.wanted and staging.is_dir() else ""
+        except (SpecrunError, OSError, ValueError) as error:
+            self.notice(f"{making.address}: what it left could not be looked at: {error}", "warning")
+            return ""
 
     def _remember_attempt(self, making: Making, outcome: Outcome, cause: str) -> None:
         """Best effort: the disk may be full, and the journal tells it too."""

@@ -85,6 +85,8 @@ class Making:
     shop: Workshop
     halt: Halt = field(default_factory=Halt)
     wanted: str = ""
+    earlier_s: float = 0.0
+    """How long the work had taken in earlier attempts, where it goes on from them."""
     _read: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -211,7 +213,7 @@ class Making:
                 phase = "starting FiftyOne and its database"
                 shop.emit(Progress(address=str(node.address), done=0, total=None, unit="", phase=phase))
 
-        spent_s = begin_work(staging, time.time(), config=node.result_config, read=self._read)
+        self.earlier_s = begin_work(staging, time.time(), config=node.result_config, read=self._read)
         began = time.monotonic()
         result = await attempt(
             request,
@@ -224,7 +226,7 @@ class Making:
             started=started,
         )
         keep_time(staging)
-        return result, spent_s + time.monotonic() - began
+        return result, self.earlier_s + time.monotonic() - began
 
     async def _pause_before_retry(self, number: int, result: Result) -> None:
         delay = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (number - 1)) * random.uniform(0.5, 1.5)

@@ -218,9 +218,20 @@ def _left_by(node: Node, paths: ProjectPaths, registry: Registry) -> Begun | Non
         return None
     if node.resume is not None and left.folder is None:
         return Begun(left.config, left.read, ANEW)
+    return Begun(left.config, left.read, _words_going_on(node, left.folder, registry))
+
+
+def _words_going_on(node: Node, folder: Path | None, registry: Registry) -> str:
     kind = kind_of(node.kind, registry)
-    goes_on = "" if left.folder is None else kind.goes_on(kind.Spec.model_validate(dict(node.config)), left.folder)
-    return Begun(left.config, left.read, goes_on)
+    return "" if folder is None else kind.goes_on(kind.Spec.model_validate(dict(node.config)), folder)
+
+
+def what_is_saved(node: Node, staging: Path, registry: Registry) -> str:
+    """What to know of work that was stopped just now; "" where nobody can tell."""
+    said = _words_going_on(node, staging if node.resume is not None else None, registry)
+    if said == ANEW:
+        return "Nothing was saved yet: `specrun apply` begins it anew."
+    return f"What it has done is saved: `specrun apply` {said}." if said else ""
 
 
 def others_run(paths: ProjectPaths) -> bool:

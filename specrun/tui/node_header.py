@@ -11,7 +11,7 @@ from specrun.tui.palette import Line
 from specrun.views.facts import made_text
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.pace import steps_of
-from specrun.views.quantities import duration, short_time_left, stopwatch, time_left
+from specrun.views.quantities import duration, short_time_left, stopwatch, time_left, took
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, wrap
 
@@ -62,9 +62,9 @@ class NodeHeader(LinePane, can_focus=False):
                     waits, owed = (*waits, (f": {owed[0]}", self.palette.text)), owed[1:]
                 return [waits, *(line for text in owed for line in self._linked(text))]
             case NodeState.DONE:
-                took = f" in {duration(node.elapsed(now) or 0.0)}"
+                done_in = f" in {took(node.elapsed(now) or 0.0, node.earlier_s)}"
                 made = made_text(node.facts)
-                return [(*head, (took, self.palette.dim), (f"   {made}" if made else "", self.palette.text))]
+                return [(*head, (done_in, self.palette.dim), (f"   {made}" if made else "", self.palette.text))]
             case NodeState.RETRYING:
                 left = max(0.0, (node.retry_at or now) - now)
                 again = f" attempt {node.attempt} in {duration(left)}"

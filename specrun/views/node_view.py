@@ -124,6 +124,7 @@ class NodeView:
     started_at: float | None = None
     ended_at: float | None = None
     duration_s: float | None = None
+    earlier_s: float = 0.0
     progress: ProgressView = field(default_factory=ProgressView)
     metrics: dict[str, Series] = field(default_factory=dict)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_LOG_LINES))

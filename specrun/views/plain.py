@@ -11,7 +11,7 @@ from specrun.views.eta import run_eta
 from specrun.views.facts import made_text
 from specrun.views.node_view import NodeState, NodeView, waiting_text
 from specrun.views.paint import Paint
-from specrun.views.quantities import count, duration, stopwatch, time_left
+from specrun.views.quantities import count, duration, stopwatch, time_left, took
 from specrun.views.run_view import RunView
 from specrun.views.text import cells, clean
 
@@ -116,7 +116,9 @@ class PlainPrinter:
                 yield self._paint(_started(event), "cyan")
             case ev.NodeFinished():
                 facts = made_text(event.facts)
-                yield self._paint(f"done in {duration(event.duration_s)}", "green") + (f"  {facts}" if facts else "")
+                yield self._paint(f"done in {took(event.duration_s, event.earlier_s)}", "green") + (
+                    f"  {facts}" if facts else ""
+                )
                 yield from (f"note: {clean(note)}" for note in event.notes)
             case ev.NodeFailed():
                 yield from self._failure(event)

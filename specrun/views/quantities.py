@@ -28,6 +28,12 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def took(seconds: float, earlier_s: float = 0.0) -> str:
+    """`7 min 56 s, 4 min of them before it was interrupted`"""
+    before = f", {duration(earlier_s)} of them before it was interrupted" if earlier_s >= 1 else ""
+    return duration(seconds) + before
+
+
 def whole_duration(seconds: float) -> str:
     """The same of whole seconds: `5 s`."""
     return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)

@@ -290,7 +290,7 @@ def _apply_to_node(node: NodeView, event: ev.NodeEvent) -> None:
             node.missing = tuple(clean(line) for line in event.missing)
         case ev.NodeFinished():
             node.state, node.ended_at, node.duration_s = NodeState.DONE, event.time, event.duration_s
-            node.digest, node.facts = event.digest, event.facts
+            node.digest, node.facts, node.earlier_s = event.digest, event.facts, event.earlier_s
             node.notes = tuple(clean(note) for note in event.notes)
             node.folder = clean(event.folder) or node.folder
         case ev.NodeFailed():

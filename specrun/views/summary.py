@@ -93,6 +93,9 @@ def _made_block(nodes: Sequence[NodeView], paint: Paint, width: int, base: str) 
     for node, time, text in zip(shown, took, made, strict=True):
         head = f"  {paint(node.sign, 'green')} {pad_address(clean(node.address.text), address_width)}  "
         head += paint(" " * (took_width - cells(time)) + time, "dim") + "  "
+        if node.earlier_s >= 1:
+            text = f"{text}, " if text else ""
+            text += f"{duration(node.earlier_s)} of the time before it was interrupted"
         body = _beside_or_below(text, _relative(node.folder, base), folder_at, room, paint)
         body += [paint(part, "yellow") for note in node.notes for part in wrap(f"note: {note}", room)]
         lines += [(head if index == 0 else " " * left) + line for index, line in enumerate(body)]

@@ -270,7 +270,11 @@ def test_a_resumed_node_took_as_long_as_all_its_attempts(tmp_path: Path) -> None
     assert start_supervisor(second).wait(DEADLINE_S) == 0
     began, ended = events_of(first, NodeStarted)[0].time, events_of(first, NodeFailed)[0].time
     last = events_of(second, NodeFinished)[0].time - events_of(second, NodeStarted)[0].time
-    assert events_of(second, NodeFinished)[0].duration_s > (ended - began) + last / 2
+    finished, stopped = events_of(second, NodeFinished)[0], events_of(first, NodeFailed)[0]
+    assert finished.duration_s > (ended - began) + last / 2
+    assert 0 < finished.earlier_s < finished.duration_s - last / 2
+    saved = "What it has done is saved: `specrun apply` goes on with the files that it left."
+    assert (stopped.interrupted, stopped.hint) == (True, saved)
 
 
 def test_a_retry_tells_of_every_node_that_it_brings_back(tmp_path: Path) -> None:

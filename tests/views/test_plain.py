@@ -51,6 +51,11 @@ def test_a_line_names_its_node_and_the_time_since_the_start() -> None:
     assert text == "   1:05 models.unet  done in 1 min 05 s  80 images\n"
 
 
+def test_time_before_an_interruption_is_told_as_such() -> None:
+    text = Screen().show(NodeFinished(address=M, duration_s=476, earlier_s=239, time=START + 65))
+    assert text.endswith("done in 7 min 56 s, 3 min 59 s of them before it was interrupted\n")
+
+
 def test_log_lines_are_printed_only_when_verbose() -> None:
     line = LogLine(address=M, text="hello", time=START)
     assert Screen().show(line) == ""
