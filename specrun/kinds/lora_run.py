@@ -112,6 +112,6 @@ def _finished(job: Job, trained: Trained, ctx: Context) -> Outputs:
         name: described[name]
         for name in ("family", "base_model", "trigger", "rank", "alpha", "steps", "prediction", "zero_terminal_snr")
     }
-    facts |= {"validation_loss": trained.validation_loss, "network": spec.network}
-    facts |= {"images": len(job.records.train)}
+    facts |= {"validation_loss": trained.validation_loss, "training_loss": trained.training_loss}
+    facts |= {"network": spec.network, "images": len(job.records.train)}
     return Outputs(artifacts=artifacts(ctx.staging), facts=facts, notes=trained.notes)

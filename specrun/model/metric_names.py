@@ -17,6 +17,8 @@ _SPOKEN = {
     "pck": "PCK",
     "top5": "top-5",
     "f1": "F1",
+    "validation_loss": "validation loss",
+    "training_loss": "training loss",
 }
 _OF_WHAT = {"(B)": "boxes", "(M)": "masks", "(P)": "keypoints"}
 """Ultralytics' suffixes."""

@@ -158,7 +158,10 @@ class MetricsPane(LinePane, can_focus=True):
                     for name, value in measured.items()
                 ),
             ]
-        text = "select a node to see its metrics" if node is None else f"{node.address.text} has reported no metrics"
+        if node is None:
+            text = "select a node to see its metrics"
+        else:
+            text = f"{node.address.text} has reported no metrics" if node.state.settled else "no metrics yet"
         return [(), ((f"  {text}", self.palette.dim),)]
 
     def _chart_height(self, amount: int, columns: int) -> int:

@@ -8,7 +8,7 @@ from specrun.tui.gauges import bar
 from specrun.tui.line_pane import LinePane, line_width
 from specrun.tui.links import linked_paragraph, links_in
 from specrun.tui.palette import Line
-from specrun.views.facts import made_text
+from specrun.views.facts import done_text
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.pace import steps_of
 from specrun.views.quantities import duration, short_time_left, stopwatch, time_left, took
@@ -63,7 +63,7 @@ class NodeHeader(LinePane, can_focus=False):
                 return [waits, *(line for text in owed for line in self._linked(text))]
             case NodeState.DONE:
                 done_in = f" in {took(node.elapsed(now) or 0.0, node.earlier_s)}"
-                made = made_text(node.facts)
+                made = done_text(node.facts)
                 return [(*head, (done_in, self.palette.dim), (f"   {made}" if made else "", self.palette.text))]
             case NodeState.RETRYING:
                 left = max(0.0, (node.retry_at or now) - now)

@@ -68,6 +68,7 @@ class Chart:
     last: str
 
 
+AXIS_CELLS = 7
 _EMPTY = Cell(" ", -1)
 
 
@@ -86,16 +87,24 @@ def chart(curves: Sequence[Points], width: int, height: int) -> Chart:
         for index, curve in enumerate(curves)
     ]
     rows = tuple(tuple(_cell(grids, row, column) for column in range(width)) for row in range(height))
-    return Chart(rows, axis_number(high), axis_number((low + high) / 2), axis_number(low), number(first), number(last))
+    return Chart(rows, *axis_numbers(low, high), number(first), number(last))
 
 
-def axis_number(value: float) -> str:
-    """At most seven cells, three significant digits."""
+def axis_numbers(low: float, high: float) -> tuple[str, str, str]:
+    """At the top, in the middle and at the bottom, with as many digits as tell them apart, where there is room."""
+    values = (high, (low + high) / 2, low)
+    texts = [tuple(axis_number(value, digits) for value in values) for digits in range(3, 7)]
+    fitting = [three for three in texts if max(map(len, three)) <= AXIS_CELLS]
+    return next((three for three in fitting if len(set(three)) == 3), (fitting or texts)[-1])  # type: ignore[return-value]
+
+
+def axis_number(value: float, significant: int = 3) -> str:
+    """At most seven cells with three significant digits."""
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e5:
-        digits = max(0, 2 - math.floor(math.log10(abs(value))))
-        text = f"{value:.{min(digits, 4)}f}"
+        digits = max(0, significant - 1 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{min(digits, significant + 1)}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 

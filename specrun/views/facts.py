@@ -18,6 +18,8 @@ _SHOWN = (
 _LOWER = frozenset({"loss", "error", "mae", "rmse", "mse", "fid"})
 _NO_LETTER = re.compile(r"[^a-z]+")
 _SPLITS = ("train", "val", "test")
+_TELLING = ("map50-95", "map50", "miou", "iou", "dice", "f1", "acc", "top")
+"""Parts of names of scores, the most telling first."""
 _SETTINGS = frozenset({"threshold", "confidence"})
 """Numbers that somebody chose: no scores."""
 
@@ -26,13 +28,32 @@ def made_text(facts: Mapping[str, Json]) -> str:
     """`80 images, 412 labels, 3 classes, train 64, val 16`; "" when there is nothing to say."""
     # "0 labels" is news where there could be some: not of a folder of images.
     shown = [key for key in _SHOWN if key in facts and (key != "labels" or facts[key] or facts.get("classes"))]
-    told = [text for key in shown if (text := _fact(key, facts[key]))]
+    named = {"images": "frames"} if "clips" in facts else {}
+    told = [text for key in shown if (text := _fact(named.get(key, key), facts[key])) and text != "0 classes"]
     captions = facts.get("captions")
     if isinstance(captions, Mapping) and isinstance(captions.get("captioned"), int):
-        told = [*(text for text in told if text != "0 classes"), f"{captions['captioned']:,} captioned"]
+        told.append(f"{captions['captioned']:,} captioned")
     if isinstance(facts.get("made"), int) and isinstance(facts.get("kept"), int) and facts["kept"]:
         told.append(f"{facts['made']:,} made, {facts['kept']:,} kept")
     return ", ".join(told)
+
+
+def done_text(facts: Mapping[str, Json]) -> str:
+    """What was made, and the one number that says most of how good it is."""
+    score = main_score(facts)
+    return ", ".join(text for text in (made_text(facts), f"{score[0]} {number(score[1])}" if score else "") if text)
+
+
+def main_score(facts: Mapping[str, Json]) -> tuple[str, float] | None:
+    """Of all classes, by what people compare models by."""
+    found = list(scores(facts).items())
+    return min(found, key=lambda item: _telling(item[0]), default=None)
+
+
+def _telling(name: str) -> tuple[bool, int, int]:
+    """Smaller is better: a known score, of everything (`val/iou` before `val/iou/coral`), the most telling one."""
+    rank = next((rank for rank, word in enumerate(_TELLING) if word in name.casefold()), len(_TELLING))
+    return rank == len(_TELLING), name.count("/"), rank
 
 
 def _fact(key: str, value: Json) -> str:

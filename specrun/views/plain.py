@@ -8,7 +8,7 @@ from datetime import datetime
 
 from specrun.model import event as ev
 from specrun.views.eta import run_eta
-from specrun.views.facts import made_text
+from specrun.views.facts import done_text
 from specrun.views.node_view import NodeState, NodeView, waiting_text
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration, stopwatch, time_left, took
@@ -115,7 +115,7 @@ class PlainPrinter:
             case ev.NodeStarted():
                 yield self._paint(_started(event), "cyan")
             case ev.NodeFinished():
-                facts = made_text(event.facts)
+                facts = done_text(event.facts)
                 yield self._paint(f"done in {took(event.duration_s, event.earlier_s)}", "green") + (
                     f"  {facts}" if facts else ""
                 )

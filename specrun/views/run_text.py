@@ -9,7 +9,7 @@ from typing import Any
 
 from specrun.model.plan import Action
 from specrun.model.state import RunRecord
-from specrun.views.facts import made_text
+from specrun.views.facts import done_text
 from specrun.views.node_view import NodeState, NodeView
 from specrun.views.paint import Paint
 from specrun.views.quantities import count, duration
@@ -132,7 +132,7 @@ def _node_lines(node: NodeView, paint: Paint, width: int, layout: tuple[int, flo
 def _said(node: NodeView) -> list[str]:
     """Why it ran, and what came of it."""
     reasons = [clean(reason.text) for reason in node.planned.reasons] if node.planned else []
-    made = made_text(node.facts)
+    made = done_text(node.facts)
     texts = [", ".join(reasons)] if reasons else []
     if node.state in (NodeState.SKIPPED, NodeState.UNCHANGED) and node.reason and node.reason not in texts:
         texts.append(node.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -376,3 +377,22 @@ def test_settings_that_nothing_carries_out_are_refused(run: Run, tmp_path: Path,
     code, _, err = run("plan")
     assert code == 2
     assert said in err
+
+
+def test_why_tells_people_what_changed_and_keeps_digests_for_those_who_ask(run: Run) -> None:
+    run("apply", "--ui", "quiet")
+    _, out, _ = run("why", "steps.second", "--set", "steps.second.env={A: b}")
+    assert "changed since: env.A set to b" in out
+    assert re.search(r"made \d{4}-\d\d-\d\d \d\d:\d\d in [\d.]+ s, run ", out)
+    assert "{" not in out
+    assert not re.search(r"[0-9a-f]{16}", out)
+    assert re.search(r"digest [0-9a-f]{16}", run("why", "steps.second", "-v")[1])
+
+
+def test_why_leaves_out_what_was_seen_that_tells_a_person_nothing() -> None:
+    from specrun.cli.why import seen_text
+
+    assert seen_text({"weights": None, "files": {"a.png": "0123456789abcdef0"}}) == ""
+    assert seen_text({"tasks": {"17": {"state": "completed", "date": None}}}) == "tasks.17.state completed"
+    assert seen_text({str(i): i for i in range(6)}) == "0 0, 1 1, 2 2, 3 3 and 2 more"
+    assert seen_text(None) == ""

@@ -1,7 +1,7 @@
 import pytest
 
 from specrun.tui.gauges import bar, sparkline
-from specrun.tui.plot import Cell, axis_number, chart
+from specrun.tui.plot import Cell, axis_number, axis_numbers, chart
 
 
 def dots(cell: Cell) -> int:
@@ -71,3 +71,19 @@ def test_a_sparkline_shows_the_latest_values_at_the_right() -> None:
     assert sparkline([0] * 10 + [100], 2) == "▁█"
     assert sparkline([-5, 500], 2) == "▁█"
     assert sparkline([], 3) == "   "
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (1.1121, 1.1139, ("1.114", "1.113", "1.112")),
+        (0.1, 0.9, ("0.9", "0.5", "0.1")),
+        (1.11420, 1.11424, ("1.11424", "1.11422", "1.1142")),
+        (-0.00121, -0.0012, ("-0.0012", "-0.0012", "-0.0012")),
+        (1e12, 3e12, ("3e+12", "2e+12", "1e+12")),
+    ],
+)
+def test_ticks_have_as_many_digits_as_tell_them_apart(low: float, high: float, told: tuple[str, str, str]) -> None:
+    found = axis_numbers(low, high)
+    assert found == told
+    assert max(map(len, found)) <= 7

@@ -1,4 +1,4 @@
-from specrun.views.facts import lower_is_better, made_text, scores
+from specrun.views.facts import done_text, lower_is_better, made_text, main_score, scores
 
 
 def test_no_labels_are_told_as_well_as_many():
@@ -30,3 +30,18 @@ def test_a_class_called_glossy_is_no_loss():
 def test_captions_are_told_where_there_are_some():
     facts = {"images": 12, "labels": {}, "classes": [], "captions": {"captioned": 11, "images": 12}}
     assert made_text(facts) == "12 images, 11 captioned"
+
+
+def test_frames_of_a_film_are_frames_and_no_classes_are_no_news():
+    assert made_text({"images": 12, "labels": {}, "classes": [], "clips": {"a.mp4": {}}}) == "12 frames"
+    assert made_text({"images": 12, "labels": {}, "classes": []}) == "12 images"
+
+
+def test_a_training_is_told_with_its_most_telling_number():
+    metrics = {"metrics/precision(B)": 0.9, "metrics/mAP50(B)": 0.8, "metrics/mAP50-95(B)": 0.6, "train/loss": 1.0}
+    assert main_score({"metrics": metrics}) == ("boxes mAP50-95", 0.6)
+    assert main_score({"metrics": {"val/loss": 1.0, "val/iou/miou-fish": 0.5, "val/iou": 0.7}}) == ("val/iou", 0.7)
+    assert done_text({"images": 11, "steps": 12, "validation_loss": None, "training_loss": 1.114}) == (
+        "11 images, 12 steps, training loss 1.114"
+    )
+    assert done_text({"images": 11}) == "11 images"

@@ -18,7 +18,7 @@ JOB_NAME, TRAINED_NAME = "job.pickle", "trained.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """weights: with PEFT's names. text_encoders: those that learnt. validation_loss: the last one.
+    """weights: with PEFT's names. text_encoders: those that learnt. validation_loss, training_loss: the last ones.
 
     magnitudes: of DoRA, by the same names, as readers of kohya's format take them.
     """
@@ -31,11 +31,13 @@ class Trained:
     zero_snr: bool
     steps: int
     validation_loss: float | None
+    training_loss: float | None
     notes: tuple[str, ...]
 
 
 def trained_by(training: Training) -> Trained:
     losses = [row["val/loss"] for row in training.progress.rows if "val/loss" in row]
+    learnt = [row["train/loss"] for row in training.progress.rows if "train/loss" in row]
     weights = formats.packed(training.weights())
     return Trained(
         weights=weights,
@@ -46,6 +48,7 @@ def trained_by(training: Training) -> Trained:
         zero_snr=training.noising.prediction.zero_snr,
         steps=training.progress.step,
         validation_loss=losses[-1] if losses else None,
+        training_loss=learnt[-1] if learnt else None,
         notes=training.records.notes,
     )
 
