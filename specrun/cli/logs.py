@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -42,6 +43,8 @@ from specrun.views.text import clean, clip
 FOLLOW_S = 0.2
 LONGEST_REST = 1 << 14
 """Bytes kept of a line that does not end."""
+_ESCAPE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
+_BEGUN_ESCAPE = re.compile(rb"(?:\x1b(?:\[[0-?]{0,30}[ -/]{0,4})?)?\Z")
 _CHATTER = ("LogLine", "Progress", "Metric", "GpuSample", "MachineSample", "ArtifactMade")
 
 
@@ -78,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     for found in (newest, *earlier):
         log = node_log(paths, found, address)
         if log.exists():
-            _print_file(GrowingFile(log, last_lines=arguments.lines), LogOutput())
+            made = f".staging/{address.folder}" if not is_going_on(paths, found) else ""
+            _print_file(GrowingFile(log, last_lines=arguments.lines), LogOutput(staged=made))
             return 0
     raise UsageError(f"{address} has no log", hint="It did not run yet, or its run was removed.")
 
@@ -155,27 +159,45 @@ def _print_file(file: GrowingFile, output: LogOutput, *, close: bool = True) -> 
 
 class LogOutput:
     """Standard output for a log: on a terminal without what could steer it, and of a line that overwrites itself its
-    last state; into a pipe byte by byte."""
+    last state; into a pipe byte by byte, but without colours.
 
-    def __init__(self) -> None:
+    staged: where the work was done, without the fingerprint; of what is over, paths are those of the output."""
+
+    def __init__(self, *, staged: str = "") -> None:
         self._terminal = sys.stdout.isatty()
+        self._staged = re.compile(re.escape(staged.encode()) + rb"/[0-9a-f]{16,}(?![0-9a-f])") if staged else None
+        self._final = staged.removeprefix(".staging/").encode()
         self._rest = b""
 
     def write(self, chunk: bytes) -> None:
         if not self._terminal:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(chunk)
+            self._write_plain(self._rest + chunk)
             return
         if self._rest:
             sys.stdout.write("\r\x1b[K")
         *whole, rest = (self._rest + chunk).split(b"\n")
-        sys.stdout.writelines(f"{_shown(line)}\n" for line in whole)
+        sys.stdout.writelines(f"{_shown(self._mended(line))}\n" for line in whole)
         # A bar without a line end is drawn over itself, so it must not wrap.
         self._rest = rest[-LONGEST_REST:]
         sys.stdout.write(clip(_shown(self._rest), shutil.get_terminal_size().columns - 1))
 
+    def _write_plain(self, data: bytes, *, last: bool = False) -> None:
+        """What may be the beginning of a colour or of a path waits for the rest of it."""
+        cut = len(data)
+        if not last and len(data) < LONGEST_REST:
+            cut = data.rfind(b"\n") + 1 if self._staged else cut - len(_BEGUN_ESCAPE.search(data)[0])  # type: ignore[index]
+        done, self._rest = data[:cut], data[cut:]
+        sys.stdout.flush()
+        sys.stdout.buffer.write(self._mended(_ESCAPE.sub(b"", done)))
+
+    def _mended(self, data: bytes) -> bytes:
+        return self._staged.sub(lambda _: self._final, data) if self._staged else data
+
     def close(self) -> None:
-        if self._rest:
+        if not self._terminal:
+            self._write_plain(self._rest, last=True)
+            sys.stdout.flush()
+        elif self._rest:
             sys.stdout.write(f"\r\x1b[K{_shown(self._rest)}\n")
             sys.stdout.flush()
 

@@ -19,6 +19,7 @@ from specrun.training.lora.base import USUAL_GUIDANCE, Base, find_base, local_pl
 from specrun.training.lora.prediction import Prediction
 from specrun.training.oom import is_out_of_memory
 from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
+from specrun.training.quiet_diffusers import quiet_diffusers
 
 
 class DiffusersPainter:
@@ -27,6 +28,7 @@ class DiffusersPainter:
     def __init__(self, spec: GenerationSpec, ctx: Context, loras: Sequence[Made]) -> None:
         quiet_bitsandbytes()
         _require_packages()
+        quiet_diffusers()
         torch.set_num_threads(max(1, ctx.cpus))
         self._spec, self._ctx, self._loras = spec, ctx, loras
         self._base = _base(spec, ctx, loras)

@@ -23,6 +23,7 @@ from specrun.training.lora.together import train_together
 from specrun.training.lora.trained import Trained
 from specrun.training.lora.trainer import Job
 from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
+from specrun.training.quiet_diffusers import quiet_diffusers
 
 _PACKAGES = ("diffusers", "peft", "transformers")
 
@@ -32,6 +33,7 @@ def trained_here(spec: LoraJobSpec, ctx: Context) -> Outputs:
         hint = "Install the extra: pip install 'specrun[lora]'."
         raise MissingDependency(f"LoRA training needs {', '.join(missing)}.", hint=hint)
     quiet_bitsandbytes()
+    quiet_diffusers()
     torch.set_num_threads(max(1, ctx.cpus))
     ctx.progress(0, None, phase="reading the dataset")
     records = read_records(spec, ctx)

@@ -183,6 +183,21 @@ def test_on_a_terminal_a_bar_is_drawn_over_itself(
     assert capsys.readouterr().out == f"begin\nEpo{over}Epoch 2%{over}Epoch 3%\nend\n"
 
 
+def test_into_a_pipe_go_no_colours_and_the_paths_of_what_was_made(run: Run, tmp_path: Path) -> None:
+    code = "import os; print('\\x1b[31mred\\x1b[0m', os.getcwd() + '/text.txt'); open('text.txt', 'w')"
+    (tmp_path / "first.py").write_text(code)
+    run("apply", "--ui", "quiet")
+    assert run("logs", "steps.first")[1] == f"red {tmp_path}/outputs/steps/first/text.txt\n"
+
+
+def test_a_colour_that_comes_in_pieces_is_left_out_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    output = LogOutput()
+    for chunk in (b"a\x1b", b"[3", b"1mb\xc3", b"\xa4\x1b[0m"):
+        output.write(chunk)
+    output.close()
+    assert capfd.readouterr().out == "abä"
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_like_one_that_leads_nowhere(run: Run, tmp_path: Path, closed: str) -> None:
     command = f'"{sys.executable}" -m specrun.cli.main apply --ui plain {closed}'

@@ -19,6 +19,7 @@ from specrun.training.lora.loop import train
 from specrun.training.lora.trained import JOB_NAME, TRAINED_NAME, save_trained, trained_by
 from specrun.training.lora.trainer import Job
 from specrun.training.quiet_bitsandbytes import quiet_bitsandbytes
+from specrun.training.quiet_diffusers import quiet_diffusers
 from specrun.training.ranks import RankReport, carry_out
 
 _TIMEOUT = timedelta(days=1)
@@ -45,6 +46,7 @@ def _work(folder: Path) -> dict[str, Any]:
     # Of our own worker, on this machine, a moment ago.
     job: Job = pickle.loads((folder / JOB_NAME).read_bytes())
     quiet_bitsandbytes()
+    quiet_diffusers()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if job.on_gpu:
         torch.cuda.set_device(crew.rank)
