@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from specrun.errors import FormatError
 from specrun.model.labels import AnyLabel, Sample
-from specrun.model.work import Context, Made
 from specrun.training.tiles import ReadWindow, Tiling
 
 MODEL_NAME = "model.json"
@@ -85,28 +84,6 @@ class Predictor(Protocol):
         """Labels in pixels of the upright image, with scores, most certain first. The order of the samples may
         differ from the one given."""
         ...
-
-
-def open_predictor(model: Made, settings: PredictionSettings, read: ReadImage, ctx: Context) -> Predictor:
-    """read: as the images of the exports were read that the model was trained on.
-
-    Raises FormatError: the model is of no known kind, or its folder is damaged.
-    """
-    described = read_model(model.folder)
-    match described["kind"]:
-        case "ultralytics":
-            # Prepares and imports torch and ultralytics.
-            from specrun.training.ultralytics.predictor import UltralyticsPredictor
-
-            return UltralyticsPredictor(model.artifact("best"), described, settings, read, ctx)
-        case "smp":
-            # Imports torch and segmentation_models_pytorch.
-            from specrun.training.smp.predictor import SmpPredictor
-
-            predictor: Predictor = SmpPredictor(model.artifact("best"), described, settings, read, ctx)
-            return predictor
-        case kind:
-            raise FormatError(f"{model.address}: a model of kind {kind} cannot predict.")
 
 
 def read_model(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.formats.samples import save_samples
-from specrun.kinds.predictions import OutputsSpec, Prediction, PredictionSpec
+from specrun.kinds.predictions.prediction import OutputsSpec, Prediction, PredictionSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact
 from specrun.model.work import Made

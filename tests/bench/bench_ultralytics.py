@@ -38,7 +38,8 @@ print("SECONDS", time.perf_counter() - began, time.process_time() - worked)
 _SPECRUN = """
 import json, sys, time
 from pathlib import Path
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 from specrun.model.address import parse_address
 from specrun.model.work import Made
 from specrun.training.ultralytics.environment import load_ultralytics

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specrun.kinds.step_program import STOP_GRACE_S
+from specrun.kinds.steps.program import STOP_GRACE_S
 from specrun.model.event import NodeFinished, NodeStarted, RunStopping
 from specrun.model.plan import Action
 from specrun.store.manifest import is_whole, read_manifest

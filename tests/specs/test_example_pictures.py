@@ -9,7 +9,7 @@ from PIL import Image
 from specrun.formats.video import read_frames, read_index
 from specrun.kinds.captions.statistics import TINY, picture_look, similar_pairs
 from specrun.kinds.registry import REGISTRY
-from specrun.kinds.sources.video import VideoSpec
+from specrun.kinds.sources.video_spec import VideoSpec
 from specrun.spec.project import load_project
 
 SPECS = Path(__file__).parents[2] / "specs"

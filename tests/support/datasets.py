@@ -14,7 +14,8 @@ from PIL import Image
 
 from specrun.clients.fiftyone import Database, open_database
 from specrun.formats.samples import SAMPLES_NAME, save_samples
-from specrun.kinds.datasets import Dataset, DatasetSpec
+from specrun.kinds.datasets.dataset import Dataset
+from specrun.kinds.datasets.spec import DatasetSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Outputs
 from specrun.model.event import LogLine

@@ -20,8 +20,9 @@ from PIL import Image
 from specrun.clients.fiftyone import Database, database
 from specrun.clients.fiftyone.label_writer import write_labels
 from specrun.formats.samples import save_samples
-from specrun.kinds.datasets import Dataset, DatasetSpec
-from specrun.kinds.evaluations import Evaluation, EvaluationSpec
+from specrun.kinds.datasets.dataset import Dataset
+from specrun.kinds.datasets.spec import DatasetSpec
+from specrun.kinds.evaluations.evaluation import Evaluation, EvaluationSpec
 from specrun.model.address import parse_address
 from specrun.model.digest import file_digest
 from specrun.model.labels import AnyLabel, Mask, Part, Polygon, Sample, Tag

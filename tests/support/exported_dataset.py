@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from specrun.formats.samples import save_samples
-from specrun.kinds.datasets import Dataset, DatasetSpec
+from specrun.kinds.datasets.dataset import Dataset
+from specrun.kinds.datasets.spec import DatasetSpec
 from specrun.kinds.exports.coco import Coco, CocoSpec
 from specrun.kinds.exports.fiftyone import FiftyOneExport, FiftyOneExportSpec
 from specrun.kinds.exports.mmseg import MMSeg, MMSegSpec

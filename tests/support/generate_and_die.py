@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from specrun.kinds.generation_prompts import Prompts
-from specrun.kinds.generations import Generation, GenerationSpec
-from specrun.kinds.lora_remote.memory import Remembered
+from specrun.kinds.generations.generation import Generation
+from specrun.kinds.generations.prompts import Prompts
+from specrun.kinds.generations.spec import GenerationSpec
+from specrun.kinds.lora_jobs.remote.memory import Remembered
 from tests.support.context import make_context
 from tests.support.remote_lora import FAST, comfy_declared
 

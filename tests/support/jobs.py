@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.kinds.registry import REGISTRY
-from specrun.kinds.steps import StepSpec
+from specrun.kinds.steps.step import StepSpec
 from specrun.model.address import parse_address
 from specrun.model.event import Event
 from specrun.model.node import Input, Node, Resources

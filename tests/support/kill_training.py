@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 from specrun.model.address import parse_address
 from specrun.model.work import Made
 from tests.support.context import make_context

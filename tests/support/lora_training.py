@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from specrun.kinds.lora_jobs import LoraJobSpec, result_config
-from specrun.kinds.lora_pixels import pixels
+from specrun.kinds.lora_jobs.pixels import pixels
+from specrun.kinds.lora_jobs.spec import LoraJobSpec, result_config
 from specrun.model.digest import json_digest
 from specrun.model.labels import Sample
 from specrun.run.context import WorkerContext

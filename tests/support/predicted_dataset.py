@@ -23,9 +23,10 @@ import specrun.training.predictor
 from specrun.clients.fiftyone import Database, database
 from specrun.errors import NodeError
 from specrun.formats.samples import load_samples, save_samples
-from specrun.kinds.datasets import Dataset, DatasetSpec
-from specrun.kinds.evaluations import Evaluation, EvaluationSpec
-from specrun.kinds.predictions import Prediction, PredictionSpec
+from specrun.kinds.datasets.dataset import Dataset
+from specrun.kinds.datasets.spec import DatasetSpec
+from specrun.kinds.evaluations.evaluation import Evaluation, EvaluationSpec
+from specrun.kinds.predictions.prediction import Prediction, PredictionSpec
 from specrun.model.address import parse_address
 from specrun.model.artifact import Artifact
 from specrun.model.digest import file_digest
@@ -254,7 +255,7 @@ def _evaluate(folder: Path, predictions: Made, dataset: Made) -> Any:
 
 
 def main(folder: Path) -> dict[str, Any]:
-    specrun.training.predictor.open_predictor = lambda model, *others: _Predictor(model)  # type: ignore[assignment]
+    specrun.training.predictors.open_predictor = lambda model, *others: _Predictor(model)  # type: ignore[assignment]
     seen: dict[str, Any] = {}
     with database(make_context(folder, "evaluations.e")) as db:
         dataset, model = _dataset(folder), _model(folder)

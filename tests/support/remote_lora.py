@@ -7,8 +7,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from specrun.kinds.lora_jobs import LoraJobSpec, remote_config
-from specrun.kinds.lora_remote.finished import Job
+from specrun.kinds.lora_jobs.lora import remote_config
+from specrun.kinds.lora_jobs.remote.finished import Job
+from specrun.kinds.lora_jobs.spec import LoraJobSpec
 from specrun.model.digest import json_digest
 from specrun.run.context import WorkerContext
 from specrun.training.lora.records import choose

@@ -75,7 +75,8 @@ def shapes_context(tmp_path: Path, export: Path, **overrides: Any) -> WorkerCont
 
 
 def run_smp(context: WorkerContext, **spec: Any) -> Outputs:
-    from specrun.kinds.models.smp import Smp, SmpSpec
+    from specrun.kinds.models.smp import Smp
+    from specrun.kinds.models.smp_spec import SmpSpec
 
     return Smp().run(SmpSpec(**{"data": "mmseg", **TINY, **spec}), context)
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from specrun.kinds.lora_remote import comfyui, memory, replicate
+from specrun.kinds.lora_jobs.remote import comfyui, memory, replicate
 from tests.support import remote_lora
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from specrun.errors import SpecrunError
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 from specrun.model.address import parse_address
 from specrun.model.event import LogLine, Metric, Progress
 from specrun.model.work import Made

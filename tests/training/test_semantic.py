@@ -160,8 +160,8 @@ _LARGE = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from specrun.kinds.prediction_images import read_for_model
-from specrun.kinds.prediction_pixels import open_for_model
+from specrun.kinds.predictions.images import read_for_model
+from specrun.kinds.predictions.pixels import open_for_model
 from specrun.model.labels import Sample
 from specrun.training.predictor import PredictionSettings
 from specrun.training.semantic import Channels, Painting, predict_semantic

@@ -211,7 +211,9 @@ def _fields_of(origins: Sequence[str], lookup: Lookup) -> set[str] | None:
     for origin in origins:
         match lookup.kind_of(origin):
             case "sources.video":
-                from specrun.kinds.sources.video import FRAME_FIELDS  # another kind of the table; only when one is used
+                from specrun.kinds.sources.video_spec import (
+                    FRAME_FIELDS,  # another kind of the table; only when one is used
+                )
 
                 fields.update(FRAME_FIELDS)
             case "sources.images":

@@ -23,12 +23,12 @@ from specrun.errors import NodeError
 from specrun.formats.archive import extract_archive
 from specrun.formats.export_names import safe_name
 from specrun.kinds.cvat_pull.pulled import link_or_copy
-from specrun.kinds.exports.cvat import BACKUP, check_format, task_dates
+from specrun.kinds.exports.cvat_spec import BACKUP, check_format, task_dates
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.work import Context
 
 if TYPE_CHECKING:
-    from specrun.kinds.exports.cvat import CvatExportSpec
+    from specrun.kinds.exports.cvat_spec import CvatExportSpec
 
 LIST_NAME = "archives.json"
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import anyio.to_thread
-from pydantic import Field
 
-from specrun.errors import NodeError, TransientError
+from specrun.errors import TransientError
+from specrun.kinds.exports.cvat_spec import BACKUP, CvatExportSpec, check_format, task_dates
 from specrun.kinds.sources.cvat import declared
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json
 from specrun.model.state import Observation
 from specrun.model.work import Context, Look
-from specrun.spec.kind import Kind, Lookup, Need, NodeSpec, Problem, Ref
-
-BACKUP = "backup"
-
-
-class CvatExportSpec(NodeSpec):
-    """An archive a task."""
-
-    from_: Annotated[str, Ref("sources", "cvat_projects")] = Field(alias="from")
-    """A source of kind cvat, whose ready tasks are exported, or what `cvat_projects` made, all of whose tasks are."""
-    format: str
-    """A format by its name on the server, for example "CVAT for images 1.1" or "Segmentation mask 1.1"; or `backup`,
-    an archive that CVAT can restore. Asked of the server when a plan is made."""
-    save_images: bool = False
-    """Put the images into the archives; backups always have them."""
-    per: Literal["task", "project"] = "task"
-    """task: an archive for each task, and only those that changed are asked for again. project: one for the whole
-    project, with the tasks that are not ready."""
-    unpack: bool = False
-    """Unpack each archive into a folder of its name."""
+from specrun.spec.kind import Kind, Lookup, Need, Problem
 
 
 class CvatExport(Kind):
@@ -110,19 +90,3 @@ def _moved(before: Json, now: Mapping[str, Any]) -> tuple[str, ...]:
     lines = [f"task {task} was edited" for task in new if task in old and new[task] != old[task]]
     lines += [f"task {task} is new" for task in new if task not in old]
     return (*lines, *(f"task {task} was deleted in CVAT" for task in old if task not in new))
-
-
-def task_dates(tasks: Sequence[Any]) -> dict[str, Json]:
-    """Observation.value of an export of what specrun made."""
-    return {"tasks": {str(task.id): task.updated for task in tasks}}
-
-
-def check_format(name: str, known: Sequence[str], host: str) -> None:
-    """Raises NodeError: the server does not export it, with the nearest names."""
-    if name in known:
-        return
-    folded: Mapping[str, str] = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.4)
-    shown = " or ".join(f'"{folded[one]}"' for one in close)
-    hint = f"Did you mean {shown}?" if close else f"It has: {', '.join(sorted(known))}."
-    raise NodeError(f'{host}: exports no format "{name}".', hint=hint)

@@ -11,7 +11,7 @@ from specrun.training.smp import names
 from specrun.training.smp.signatures import Signature, as_written
 
 if TYPE_CHECKING:
-    from specrun.kinds.models.smp import SmpSpec
+    from specrun.kinds.models.smp_spec import SmpSpec
     from specrun.training.smp.settings import OptimizerSpec, SchedulerSpec
 
 _OWN_OF_ARCHITECTURE = {

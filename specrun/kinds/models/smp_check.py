@@ -13,7 +13,7 @@ from specrun.training.smp import names
 from specrun.training.warm_start import start_problems, wrong_kind_problems
 
 if TYPE_CHECKING:
-    from specrun.kinds.models.smp import SmpSpec
+    from specrun.kinds.models.smp_spec import SmpSpec
 
 _FORMATS = {"torchscript": (), "onnx": ("opset", "dynamic")}
 _OPSETS = (9, 20)

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from specrun.formats.images import read_upright_rgb
-from specrun.kinds.models.smp import SmpSpec
+from specrun.kinds.models.smp_spec import SmpSpec
 from specrun.training.ranks import Program
 from specrun.training.smp import checkpoints, preparing
 from specrun.training.smp.data import Frames, read_export
 from specrun.training.smp.description import ModelDescription, description_from_json
 from specrun.training.smp.model import build_model, load_encoder_weights
 from specrun.training.smp.starting import warm_start
-from specrun.training.smp.trainer import Training
+from specrun.training.smp.training import Training
 from specrun.training.warm_start import Start
 
 PROGRAM: Program = ("-m", "specrun.kinds.models.smp_rank")

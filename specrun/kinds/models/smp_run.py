@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from specrun.errors import NodeError
 from specrun.formats.images import read_upright_rgb
 from specrun.kinds.models import smp_job
-from specrun.kinds.models.smp import SmpSpec, artifacts, named_files, result_config
 from specrun.kinds.models.smp_job import TrainingJob, training_of
+from specrun.kinds.models.smp_spec import SmpSpec, artifacts, named_files, result_config
 from specrun.model.artifact import Outputs
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.work import Context
@@ -58,7 +58,8 @@ def trained(spec: SmpSpec, ctx: Context) -> Outputs:
     notes, pixels = _looked_through(spec, frames, export, ctx)
     spec, replaced = _watched(spec, described, frames["val"], pixels.get("val"), ctx)
     counts = ", ".join(f"{len(found.items)} {split}" for split, found in frames.items() if found)
-    ctx.log(f"{counts} images, classes: {', '.join(described.names)}, {described.activation}")
+    answers = "yes or no for each" if described.activation == "sigmoid" else "one for each pixel"
+    ctx.log(f"{counts} images, classes: {', '.join(described.names)} ({answers}: {described.activation})")
     start = find_start(spec.start_from, ctx, kind="smp")
     if spec.start_from == PREVIOUS and start is None:
         ctx.log("start_from: previous: there is no earlier output, so this training begins anew")

@@ -7,49 +7,23 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio.to_thread
-from pydantic import Field, JsonValue
 
 from specrun.errors import FormatError, NodeError
+from specrun.kinds.models.ultralytics_spec import DEFAULT_EPOCHS, UltralyticsSpec
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import Json, file_digest, json_digest
 from specrun.model.node import Resources
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord, Observation
 from specrun.model.work import Context, Look, Made
-from specrun.spec.kind import NOT_RESULT, Kind, Lookup, Need, Problem, Ref, SeededSpec
+from specrun.spec.kind import Kind, Lookup, Need, Problem, Ref
 from specrun.training.less_work import estimate_of_change
 
 if TYPE_CHECKING:
     from specrun.training.ultralytics.checkpoints import TrainingState
-
-DEFAULT_EPOCHS = 100
-"""Ultralytics' own."""
-
-
-class UltralyticsSpec(SeededSpec):
-    weights: str
-    """A checkpoint (.pt, a path or a release name) or an architecture (.yaml) to train from scratch."""
-    data: Annotated[str | None, Ref("exports")] = None
-    """The YOLO export to train on; without it, `weights` is taken as it is."""
-    start_from: str | None = None
-    """A warm start on new data: previous (the node's own last output, once there is one), models.x, or the path of a
-    checkpoint. It takes the place of `weights`."""
-    train: dict[str, JsonValue] = Field(default={})
-    """Any Ultralytics training argument: epochs, imgsz, batch, patience and so on. `batch: auto` takes the largest
-    that fits on the GPU (16 on the CPU). A change of what says nothing of the weights (plots, verbose, workers,
-    save_period, profile, save_json) trains nothing again."""
-    resume: Literal["auto", "never"] = Field(default="auto", json_schema_extra=NOT_RESULT)
-    """auto: an interrupted training goes on from its last epoch, and a finished one when more epochs are wanted; one
-    that was interrupted begins anew when their number was changed, because the learning rate follows it.
-    never: it starts over."""
-    on_oom: Literal["fail", "halve"] = Field(default="fail", json_schema_extra=NOT_RESULT)
-    """Out of memory. fail: say which setting to change. halve: go on from the last epoch with half the batch and twice
-    the accumulation, so that as many images as before go into one step."""
-    export: dict[str, dict[str, JsonValue]] = Field(default={})
-    """Other formats to write the best checkpoint in, each with Ultralytics' export arguments."""
 
 
 class Ultralytics(Kind):

@@ -9,7 +9,7 @@ from specrun.spec.kind import Lookup, Problem, Ref
 from specrun.training.ultralytics.arguments import FILE_ARGUMENTS
 
 if TYPE_CHECKING:
-    from specrun.kinds.models.ultralytics import UltralyticsSpec
+    from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 
 
 def all_problems(spec: UltralyticsSpec, lookup: Lookup) -> list[Problem]:

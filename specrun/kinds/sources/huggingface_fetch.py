@@ -13,8 +13,8 @@ from specrun.errors import FormatError
 from specrun.formats.image_names import is_image, name_key
 from specrun.formats.images import read_size
 from specrun.formats.samples import SAMPLES_NAME, save_samples
-from specrun.kinds.publications import account_of
-from specrun.kinds.sources.huggingface import HuggingFaceSourceSpec, endpoint_of, observed, repo_of, required_head
+from specrun.kinds.publications.spec import account_of
+from specrun.kinds.sources.huggingface_spec import HuggingFaceSourceSpec, endpoint_of, observed, repo_of, required_head
 from specrun.kinds.sources.summary import Summary
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import file_digest

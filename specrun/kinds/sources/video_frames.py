@@ -28,7 +28,7 @@ from specrun.formats.samples import SAMPLES_NAME, save_samples
 from specrun.formats.tally import Tally, literal
 from specrun.formats.video import FilmFrame, FilmIndex, read_frames, read_index
 from specrun.kinds.sources.summary import Summary
-from specrun.kinds.sources.video import ClipSpec, VideoSpec, clip_folder, clip_name, clips_of, films_value
+from specrun.kinds.sources.video_spec import ClipSpec, VideoSpec, clip_folder, clip_name, clips_of, films_value
 from specrun.model.artifact import Artifact, Outputs
 from specrun.model.digest import bytes_digest, file_digest
 from specrun.model.labels import Sample

@@ -26,7 +26,7 @@ from specrun.training.smp.losses import SumOfLosses, loss_terms
 from specrun.training.smp.module import SmpModule
 from specrun.training.smp.optimizing import Schedule, make_optimizer
 from specrun.training.smp.tracking import NoTracking, Tracking
-from specrun.training.smp.trainer import Training, free_memory
+from specrun.training.smp.training import Training, free_memory
 from specrun.training.smp.watch import Report, Watch
 
 _PRECISIONS = {"32": "32-true", "tf32": "32-true", "bf16": "bf16-true"}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from specrun.errors import NodeError, OutOfMemory
 from specrun.model.work import Context
@@ -18,35 +13,12 @@ from specrun.training.oom import Batch
 from specrun.training.ranks import Program, prepare, read_json, run_ranks
 from specrun.training.smp import checkpoints
 from specrun.training.smp.checkpoints import WORK, TrainingState
-from specrun.training.smp.data import Export, Frames
-from specrun.training.smp.description import ModelDescription
-from specrun.training.smp.settings import AugmentSpec, SmpTrainSpec
+from specrun.training.smp.data import Export
 from specrun.training.smp.sharing import share_images
+from specrun.training.smp.training import Training, free_memory
 
 CPU_BATCH = 8
 _SHARE_FOR_CACHE = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """build: a new network with its first weights. frames: by split. folder: where weights go. key: see
-    TrainingState. gpus: how many were leased, 0 for the CPU. weights: of the classes in the loss. tracking: see
-    Tracking."""
-
-    described: ModelDescription
-    build: Callable[[], nn.Module]
-    train_frames: Frames
-    val_frames: Frames | None
-    train: SmpTrainSpec
-    augment: AugmentSpec
-    weights: tuple[float, ...] | None
-    folder: Path
-    key: str
-    resume: bool
-    gpus: int
-    cpus: int
-    seed: int
-    tracking: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -163,12 +135,6 @@ def _with_smaller_batch(training: Training, state: TrainingState, failure: OutOf
     state.batch, state.accumulate, state.most = smaller.size, smaller.accumulation, smaller.size
     state.save(training.folder)
     return state
-
-
-def free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _automatic_batch(training: Training, ranks: Ranks, ctx: Context) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from specrun.kinds.connections.llava import LlavaConnection, LlavaConnectionSpec
-from specrun.kinds.datasets import Dataset, DatasetSpec
+from specrun.kinds.datasets.dataset import Dataset
+from specrun.kinds.datasets.spec import DatasetSpec
 from specrun.spec.kind import Problem
 
 

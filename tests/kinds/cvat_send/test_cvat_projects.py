@@ -11,10 +11,10 @@ from specrun.errors import CredentialsError, NodeError
 from specrun.kinds.cvat_projects import CvatProject
 from specrun.kinds.cvat_send.sending import connect
 from specrun.kinds.cvat_send.spec import CvatProjectSpec
-from specrun.kinds.datasets import DatasetSpec
+from specrun.kinds.datasets.spec import DatasetSpec
 from specrun.kinds.declarations.skeleton import SkeletonSpec
 from specrun.kinds.declarations.taxonomy import TaxonomySpec
-from specrun.kinds.predictions import PredictionSpec
+from specrun.kinds.predictions.prediction import PredictionSpec
 from specrun.model.address import parse_address
 from specrun.model.state import NodeRecord
 from specrun.spec.kind import Need

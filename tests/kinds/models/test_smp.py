@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from specrun.kinds.models.smp import Smp, SmpSpec, result_config
+from specrun.kinds.models.smp import Smp
+from specrun.kinds.models.smp_spec import SmpSpec, result_config
 from specrun.training.smp.checkpoints import LAST, TrainingState
 from specrun.training.smp.names import architectures
 

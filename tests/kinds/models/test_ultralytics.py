@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from specrun.errors import NodeError, SpecError
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 from specrun.kinds.registry import REGISTRY
 from specrun.spec.project import load_project
 from specrun.training.ultralytics.arguments import installed_folder

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from specrun.errors import NodeError
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
 from specrun.model.address import parse_address
 from specrun.model.plan import Estimate
 from specrun.model.state import NodeRecord

@@ -20,8 +20,9 @@ _PROGRAM = """
 import sys, shutil
 from pathlib import Path
 from specrun.errors import NodeError
-from specrun.kinds.models.ultralytics import Ultralytics, UltralyticsSpec
-from specrun.kinds.predictions import Prediction, PredictionSpec
+from specrun.kinds.models.ultralytics import Ultralytics
+from specrun.kinds.models.ultralytics_spec import UltralyticsSpec
+from specrun.kinds.predictions.prediction import Prediction, PredictionSpec
 from specrun.formats.samples import save_samples
 from specrun.model.address import parse_address
 from specrun.model.work import Made

@@ -11,7 +11,8 @@ from PIL import Image
 
 from specrun.errors import FormatError, NodeError
 from specrun.formats.samples import load_samples
-from specrun.kinds.sources.huggingface import HuggingFaceSource, HuggingFaceSourceSpec
+from specrun.kinds.sources.huggingface import HuggingFaceSource
+from specrun.kinds.sources.huggingface_spec import HuggingFaceSourceSpec
 from specrun.model.artifact import Outputs
 from tests.doubles.hub import HubDouble, hub_double
 from tests.support.hub import declared, hub_context, reachable_hub

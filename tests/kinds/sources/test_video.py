@@ -15,7 +15,8 @@ from PIL import Image
 from specrun.errors import FormatError, StopRequested
 from specrun.formats.samples import load_samples
 from specrun.kinds.registry import REGISTRY
-from specrun.kinds.sources.video import Video, VideoSpec
+from specrun.kinds.sources.video import Video
+from specrun.kinds.sources.video_spec import VideoSpec
 from specrun.model.artifact import Outputs
 from specrun.model.digest import file_digest
 from specrun.model.event import Progress
@@ -219,7 +220,8 @@ def test_a_long_film_is_read_in_little_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from specrun.kinds.registry import REGISTRY
-from specrun.kinds.sources.video import Video, VideoSpec
+from specrun.kinds.sources.video import Video
+from specrun.kinds.sources.video_spec import VideoSpec
 from tests.support.context import make_context
 root = Path({str(tmp_path)!r})
 context = make_context(root, {ADDRESS!r}, cpus=2)

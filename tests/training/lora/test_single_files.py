@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from specrun.errors import FormatError, NodeError
-from specrun.kinds.generations import Generation, GenerationSpec
+from specrun.kinds.generations.generation import Generation
+from specrun.kinds.generations.spec import GenerationSpec
 from specrun.training.lora.loop import train
 from specrun.training.lora.prediction import Prediction
 from specrun.training.lora.trainer import Training

@@ -16,13 +16,15 @@ from specrun.formats.images import read_upright_rgb
 from specrun.model.address import parse_address
 from specrun.model.labels import Mask, Sample
 from specrun.model.work import Made
-from specrun.training.predictor import PredictionSettings, open_predictor
+from specrun.training.predictor import PredictionSettings
+from specrun.training.predictors import open_predictor
 from tests.support.context import make_context
 
 torch = pytest.importorskip("torch")
 smp = pytest.importorskip("segmentation_models_pytorch")
 
-from specrun.kinds.models.smp import Smp, SmpSpec  # noqa: E402 (needs torch)
+from specrun.kinds.models.smp import Smp  # noqa: E402 (needs torch)
+from specrun.kinds.models.smp_spec import SmpSpec  # noqa: E402 (needs torch)
 
 _SETTINGS = PredictionSettings(threshold=0.5, min_area=0, batch=2, device="cpu")
 _ENCODER: dict[str, Any] = {

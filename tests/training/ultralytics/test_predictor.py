@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from specrun.errors import FormatError, NodeError
-from specrun.kinds.prediction_images import read_for_model
+from specrun.kinds.predictions.images import read_for_model
 from specrun.training.nms import iou
 from specrun.training.predictor import PointLayout, PredictionSettings
 from specrun.training.tiles import Tiling
