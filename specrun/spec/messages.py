@@ -82,7 +82,7 @@ def type_hint(wanted: list[str], tree: Tree, length: int = 1) -> str | None:
             return "Remove the quotes."
     elif tree.value is not None and "text" in wanted:
         return f'Put quotes around it: "{shown(tree)}".'
-    if tree.value is not None and wanted == ["a list"]:
+    if tree.value is not None and wanted == ["a list"] and not isinstance(tree.value, bool):
         items = ", ".join([shown(tree)] * length)
         return "Put brackets around it." if " " in str(tree.value) else f"Write [{items}]."
     return None

@@ -33,6 +33,7 @@ def of_model(folder: Path, fields: str) -> list[str]:
             "train: {shuffle: no}",
             'models.m.train.shuffle must be true or false, not "no". YAML 1.2 reads no as text; write false.',
         ),
+        ("train: {size: true}", "models.m.train.size must be a list, not true"),
         ("train: {size: 64}", "models.m.train.size must be a list, not 64. Write [64, 64]."),
         ("train: {size: [1]}", "models.m.train.size needs at least 2 items"),
         ("train: {size: [1, 2, 3]}", "models.m.train.size takes at most 2 items"),
