@@ -29,6 +29,11 @@ _INHERITED = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: a process a core, and no more than four, since each may load torch and start a database."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_machine() -> Iterator[None]:
     """Set in the environment, so that child processes are isolated too."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.kinds.test_lora_jobs import spec_of
 
 from specrun.training.lora.optimizing import make_optimizer
+from tests.kinds.lora_jobs.test_lora import spec_of
 
 RATES = {"adamw": 1e-2, "adamw8bit": 1e-2, "prodigy": 1.0, "adafactor": 1e-2}
 
