@@ -31,15 +31,10 @@ class DurableFile(PosixPath):
     """A path whose `write_bytes` replaces the file in one step and keeps what was there before."""
 
     def write_bytes(self, data: Any) -> int:
-        """Written over the file before the previous one, since fresh pages cost more than the writing."""
         partial = Path(f"{self}.part")
+        partial.write_bytes(data)
         kept = previous_file(Path(self))
         kept.parent.mkdir(parents=True, exist_ok=True)
-        if self.exists() and kept.exists():
-            os.replace(kept, partial)
-        with open(partial, "r+b" if partial.exists() else "w+b") as file:
-            file.write(data)
-            file.truncate()
         if self.exists():
             os.replace(self, kept)
         os.replace(partial, self)

@@ -14,6 +14,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from specrun.store.filesystem import fsync_folder
 from specrun.training.ultralytics.checkpoints import WORK
 
 _KEPT = 2
@@ -91,10 +92,12 @@ class ExactResume:
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / "next.part"
-        # The file that is no longer needed is written over.
+        # The file that is no longer needed is written over, once it has lost its name on the disk too: after a crash of
+        # the machine nothing half of one epoch and half of another may be called a state.
         for path in self._folder.glob("*.state"):
             if int(path.stem) <= trainer.epoch - _KEPT:
                 os.replace(path, partial)
+        fsync_folder(self._folder)
         write_state(content, partial)
         os.replace(partial, self._folder / f"{trainer.epoch}.state")
 
@@ -106,7 +109,7 @@ class ExactResume:
             return None
         try:
             saved: dict[str, Any] = read_state(path)
-        except ValueError:  # the machine went down: the library's own last.pt must do
+        except ValueError:  # a disk that promised too much: the library's own last.pt must do
             return None
         return saved if saved["batch"] == trainer.batch_size else None
 

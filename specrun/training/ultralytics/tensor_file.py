@@ -3,12 +3,13 @@
     <the tensors' bytes, one after the other><the state as a pickle, with their places for them><both lengths>
 
 Fresh pages are what writing costs: `torch.save` takes four times as long for the same state, into a new file or an old
-one. Nothing is flushed to the disk: the files are for processes that are killed, not for machines.
+one.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import IO, Any
 
 _LENGTHS = struct.Struct("<QQ")
 _BUFFER = 1 << 20
+_on_disk = getattr(os, "fdatasync", os.fsync)
 
 
 def write_state(content: Any, path: Path) -> None:
     """Tensors are written as they lie in memory, so they must be on the CPU; those that share memory are written each.
 
-    The file is in an undefined state if the process ends in here, and so belongs under another name until then.
+    The file is in an undefined state if the process or the machine ends in here, and so belongs under another name
+    until then; after that it is on the disk.
     """
     pickled = io.BytesIO()
     pickler = _Pickler(pickled)
@@ -33,6 +36,8 @@ def write_state(content: Any, path: Path) -> None:
         file.write(rest)
         file.write(_LENGTHS.pack(pickler.written, len(rest)))
         file.truncate()
+        file.flush()
+        _on_disk(file.fileno())
 
 
 def read_state(path: Path) -> Any:
