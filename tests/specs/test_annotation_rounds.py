@@ -44,7 +44,8 @@ def test_two_rounds_go_on_by_themselves_and_stay_finished(tmp_path: Path) -> Non
             _until(lambda: "1 of 2 tasks" in _output(example), waiting, "the wait for round 1")
             _correct(example, first[1])
             example.finish(first[1])
-            _until(lambda: "sources.round2    0 of 2 tasks are ready" in _output(example), waiting, "the wait for round 2")
+            second_round = "sources.round2    0 of 2 tasks are ready"
+            _until(lambda: second_round in _output(example), waiting, "the wait for round 2")
             second = example.tasks("annotation_rounds")[2:]
             assert [(task.name, len(frame_names(task))) for task in second] == [("round2_01", 3), ("round2_02", 3)]
             for task in second:
