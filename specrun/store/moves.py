@@ -29,7 +29,7 @@ from specrun.model.state import NodeRecord
 from specrun.store.filesystem import sync_filesystem
 from specrun.store.paths import ProjectPaths
 from specrun.store.rows import Earlier, Intent
-from specrun.store.staging import staging_folders, throw_away, trash_name
+from specrun.store.staging import is_worth_keeping, staging_folders, throw_away, trash_name
 from specrun.store.state import State
 
 STEPS = ("intent", "aside", "renamed", "synced", "committed", "swept")
@@ -97,14 +97,17 @@ def commit(state: State, intents: Iterable[Intent]) -> None:
 
 
 def sweep(paths: ProjectPaths, intent: Intent) -> None:
-    """Other staging folders of the node were begun for what is no longer wanted; one that resists stays."""
+    """Other staging folders of the node were begun for what is no longer wanted. One that resists stays, and so does
+    the newest with minutes of work in it: a trial of other settings must not cost what was trained before."""
     if intent.restored:
         return
     parent = (paths.output_root / intent.staging).parent
     try:
         os.rmdir(parent)
     except OSError:
-        for folder in staging_folders(paths, intent.record.address):
+        folders = staging_folders(paths, intent.record.address)
+        kept = max(filter(is_worth_keeping, folders), key=lambda folder: folder.stat().st_mtime_ns, default=None)
+        for folder in (folder for folder in folders if folder != kept):
             with suppress(OSError):
                 throw_away(paths, folder, intent.record.address)
 

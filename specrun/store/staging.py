@@ -27,6 +27,8 @@ from specrun.model.digest import Json, canonical_json
 from specrun.store.manifest import NOTE_NAME, is_whole, read_manifest
 from specrun.store.paths import ProjectPaths
 
+_WORTH_KEEPING_S = 60.0
+
 
 def open_staging(paths: ProjectPaths, address: Address, fingerprint: str, resume: Json) -> tuple[Path, bool]:
     """A staging folder with its note, and whether it holds work to go on with; otherwise it is empty.
@@ -109,15 +111,26 @@ class LeftWork:
 
 
 def left_work(paths: ProjectPaths, address: Address, resume: Json) -> LeftWork | None:
-    """Of the newest attempt. Changes nothing; None: there is none."""
+    """Of the newest attempt that what is declared now can go on with, else of the newest. Changes nothing; None: there
+    is none."""
     folders = [folder for folder in staging_folders(paths, address) if (folder / NOTE_NAME).is_file()]
+    usable = [folder for folder in folders if resume is not None and _begun_with(folder, resume)]
     try:
-        newest = max(folders, key=lambda folder: (folder / NOTE_NAME).stat().st_mtime_ns)
+        newest = max(usable or folders, key=lambda folder: (folder / NOTE_NAME).stat().st_mtime_ns)
         note = json.loads((newest / NOTE_NAME).read_text())
-        goes_on = resume is not None and _begun_with(newest, resume)
+        goes_on = bool(usable)
         return LeftWork(dict(note.get("config", {})), dict(note.get("read", {})), newest if goes_on else None)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def is_worth_keeping(staging: Path) -> bool:
+    """Work of minutes with which its settings could go on, if they are declared again."""
+    try:
+        note = json.loads((staging / NOTE_NAME).read_text())
+        return note["resume"] is not None and _spent(staging, note) >= _WORTH_KEEPING_S
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _spent(staging: Path, note: Mapping[str, Any]) -> float:

@@ -15,7 +15,7 @@ from specrun.store.paths import ProjectPaths
 from specrun.store.publish import Publication, publish, publish_many
 from specrun.store.recover import Ending, recover
 from specrun.store.rollback import rollback
-from specrun.store.staging import open_staging
+from specrun.store.staging import open_staging, staging_folders, write_staging_note
 from specrun.store.state import State
 from specrun.store.trash import discard, empty_trash
 from tests.support.outputs import NODE, content_of, fingerprint_of, make_record, project_paths, stage
@@ -92,6 +92,24 @@ def test_staging_of_other_fingerprints_is_swept(state: State, paths: ProjectPath
     publish(state, paths, *stage(paths, "a"), now=NOW)
     assert not old.exists()
     assert instance.exists()
+
+
+def test_minutes_of_work_for_other_settings_outlive_a_trial(state: State, paths: ProjectPaths) -> None:
+    for name, spent_s in (("long", 7_200.0), ("old", 90.0), ("short", 20.0)):
+        other, _ = open_staging(paths, NODE, fingerprint_of(name), {"lr": name})
+        (other / "last.ckpt").write_text(name)
+        write_staging_note(other, fingerprint_of(name), {"lr": name}, spent_s=spent_s)
+        os.utime(other, (1_000 if name == "old" else 2_000,) * 2)
+    staging, record = stage(paths, "a")
+
+    publish(state, paths, staging, record, now=NOW)
+
+    assert [folder.name for folder in staging_folders(paths, NODE)] == [
+        paths.staging(NODE, fingerprint_of("long")).name
+    ]
+    again, resumed = open_staging(paths, NODE, fingerprint_of("long"), {"lr": "long"})
+    assert resumed
+    assert (again / "last.ckpt").read_text() == "long"
 
 
 def test_a_folder_that_specrun_did_not_make_is_left_alone(state: State, paths: ProjectPaths) -> None:

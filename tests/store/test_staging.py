@@ -178,3 +178,16 @@ def test_what_an_attempt_worked_by_is_known_from_what_it_left(tmp_path: Path) ->
     begin_work(staging, 1_000.0, config={"epochs": 40}, read={"data:exports.x": "d"})
     assert left_work(paths, NODE, {"arch": "n"}) == LeftWork({"epochs": 40}, {"data:exports.x": "d"}, staging)
     assert left_work(paths, NODE, {"arch": "x"}) == LeftWork({"epochs": 40}, {"data:exports.x": "d"}, None)
+
+
+def test_an_older_attempt_with_the_settings_of_now_is_what_goes_on(tmp_path: Path) -> None:
+    paths = project_paths(tmp_path)
+    for fingerprint, rate in ((A, 0.002), (B, 0.03)):
+        staging, _ = open_staging(paths, NODE, fingerprint, {"lr": rate})
+        begin_work(staging, 1_000.0, config={"lr": rate})
+        os.utime(staging / NOTE_NAME, (rate * 1e6, rate * 1e6))
+
+    found = left_work(paths, NODE, {"lr": 0.002})
+
+    assert found == LeftWork({"lr": 0.002}, {}, paths.staging(NODE, A))
+    assert find_resumable(paths, NODE, A, {"lr": 0.002}) == paths.staging(NODE, A)
