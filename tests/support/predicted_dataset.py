@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import specrun.training.predictor
+import specrun.training.predictors
 from specrun.clients.fiftyone import Database, database
 from specrun.errors import NodeError
 from specrun.formats.samples import load_samples, save_samples
@@ -32,7 +33,9 @@ from specrun.model.artifact import Artifact
 from specrun.model.digest import file_digest
 from specrun.model.labels import AnyLabel, Mask, Part, Polygon, Sample
 from specrun.model.work import Made
+from specrun.store.manifest import write_manifest
 from tests.support.context import DictMemory, make_context
+from tests.support.outputs import make_manifest, make_record
 
 _NAME = "predicted.tiles"
 _MEMORY = DictMemory()
@@ -164,6 +167,42 @@ def _renamed_fields(folder: Path, db: Database, dataset: Made, model: Made) -> d
     return seen
 
 
+def _taken_over(folder: Path, db: Database, dataset: Made, model: Made) -> dict[str, Any]:
+    """A field changes hands: a person deletes it, and another node writes one of that name. Others bear no name."""
+    samples = db.mongo[db.layout(_NAME).collection]
+
+    def predict(node: str, field: str, **overrides: Any) -> Any:
+        made = {"model": [model], "on": [dataset]}
+        context = make_context(folder, f"predictions.{node}", made=made, memory=_MEMORY, **overrides)
+        spec = PredictionSpec(model="models.m", on="datasets.tiles", split="val", label_field=field)
+        return Prediction().run(spec, context)
+
+    predict("first", "taken")
+    samples.update_one({"filepath": {"$regex": "a.png"}}, {"$set": {"taken.detections.0.tags": ["look"]}})
+    predict("first", "other")
+    db.dataset(_NAME).delete_sample_field("taken")
+    predict("second", "taken")
+    seen: dict[str, Any] = {"said": list(predict("first", "other").notes)}
+    seen["labels"] = {s.name: len(s.labels) for s in db.samples(_NAME, "taken")} if _has(db, "taken") else None
+    try:
+        predict("first", "taken")
+    except NodeError as error:
+        seen["refused"] = str(error)
+    predict("third", "unsigned")
+    previous = folder / "previous_of_fourth"
+    previous.mkdir()
+    manifest = make_manifest(previous, make_record("predictions.fourth"))
+    write_manifest(previous, replace(manifest, facts=predict("fourth", "proven").facts))
+    db.mongo["datasets"].update_one({"name": _NAME}, {"$unset": {"info.specrun.writers": ""}})  # as before they signed
+    seen["unsigned"] = [list(predict("third", "signed").notes), _has(db, "unsigned")]
+    seen["proven"] = [list(predict("fourth", "signed_too", previous=previous).notes), _has(db, "proven")]
+    return seen
+
+
+def _has(db: Database, field: str) -> bool:
+    return field in db.layout(_NAME).label_fields
+
+
 def _mended(folder: Path, db: Database, dataset: Made, model: Made) -> dict[str, Any]:
     """People change labels in the field that a node writes, and then another model answers."""
     samples, models = db.mongo[db.layout(_NAME).collection], {"m": model, "n": _model(folder, "n")}
@@ -278,6 +317,7 @@ def main(folder: Path) -> dict[str, Any]:
         db.dataset(_NAME).delete_sample_field("found")
         seen["observed_without_field"] = _observe(folder, outputs)
         seen["renamed"] = _renamed_fields(folder, db, dataset, model)
+        seen["taken_over"] = _taken_over(folder, db, dataset, model)
         seen["mended"] = _mended(folder, db, dataset, model)
     return seen
 

@@ -17,7 +17,7 @@ from specrun.clients.fiftyone.digests import doc_entry, entries_digest, label_do
 from specrun.clients.fiftyone.label_fields import FAMILIES
 from specrun.clients.fiftyone.labels_to_docs import count_families, labels_to_docs
 from specrun.clients.fiftyone.layout import MARK, WRITTEN, Layout
-from specrun.clients.fiftyone.project_database import Database, at_path, field_value, utc_now
+from specrun.clients.fiftyone.project_database import IDENTITIES, Database, at_path, field_value, utc_now
 from specrun.errors import NodeError
 from specrun.model.labels import AnyLabel
 
@@ -32,6 +32,15 @@ class Written:
 
     covered: int
     kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Ids of samples. unknown: a node made the field, but no note tells whether people changed the labels since:
+    versions before the notes wrote them. They may be hours of work, so they count as little as ours as the mended."""
+
+    mended: set[object]
+    unknown: set[object]
 
 
 def write_labels(database: Database, name: str, field: str, rows: Iterable[Row], *, ours: bool = False) -> Written:
@@ -70,15 +79,21 @@ def mended_samples(database: Database, name: str, field: str, *, ours: bool = Fa
     return [_name_of(doc) for doc in docs if _is_mended(doc, field, families, layout, ours=ours)]
 
 
-def mended_elsewhere(database: Database, name: str, identities: Sequence[object]) -> set[object]:
-    """Which of these samples hold labels of people in a field other than the dataset's own."""
+def labels_elsewhere(database: Database, name: str, identities: Sequence[object]) -> Elsewhere:
+    """Which of these samples hold labels that may be people's in a field other than the dataset's own."""
     layout = database.layout(name)
     fields = {field: families for field, families in layout.label_fields.items() if field != layout.main_field}
+    made_here = (layout.mark or {}).get("label_fields") or {}
     wanted = dict.fromkeys((MARK, *(at for families in fields.values() for at in families.values())), 1)
-    found = set()
-    for doc in database.mongo[layout.collection].find({"_id": {"$in": list(identities)}}, wanted):
-        if any(_is_mended(doc, field, families, layout, ours=False) for field, families in fields.items()):
-            found.add(doc["_id"])
+    found = Elsewhere(set(), set())
+    for start in range(0, len(identities), IDENTITIES):
+        query = {"_id": {"$in": list(identities[start : start + IDENTITIES])}}
+        for doc in database.mongo[layout.collection].find(query, wanted):
+            mended = [f for f, families in fields.items() if _is_mended(doc, f, families, layout, ours=False)]
+            if any(f not in made_here or _is_mended(doc, f, fields[f], layout, ours=True) for f in mended):
+                found.mended.add(doc["_id"])
+            elif mended:
+                found.unknown.add(doc["_id"])
     return found
 
 

@@ -13,6 +13,9 @@ MARK = "specrun"
 """Key of our entry in `dataset.info`, and of our field in each sample."""
 WRITTEN = "written"
 """Key within our field of a sample: label field → digest of the labels that a node other than the dataset's wrote."""
+WRITERS = "writers"
+"""Key within our entry in `dataset.info`: label field → address of the node, other than the dataset's, that wrote it
+last. Fields of earlier versions have none."""
 SPLITS = ("train", "val", "test")
 
 _LIST_CLASSES = {name: family for family, name in FIELD_CLASSES.items()}
@@ -49,6 +52,11 @@ class Layout:
     def main_field(self) -> str:
         """The label field that the dataset's node fills."""
         return str((self.mark or {}).get("label_field") or "ground_truth")
+
+    def writer(self, label_field: str) -> str | None:
+        """Address of the node that wrote a label field last, if it was noted."""
+        found = ((self.mark or {}).get(WRITERS) or {}).get(label_field)
+        return None if found is None else str(found)
 
     def family_fields(self, label_field: str) -> Mapping[str, str]:
         """Family → FiftyOne field; raises NodeError: the dataset has no such label field."""

@@ -14,7 +14,7 @@ from typing import Any
 from specrun.clients.fiftyone.connection import Connection, Secret, connect, import_fiftyone, release_fiftyone
 from specrun.clients.fiftyone.digests import CAPTIONS, Snapshot, sample_parts
 from specrun.clients.fiftyone.label_fields import FIELD_CLASSES, choose_fields
-from specrun.clients.fiftyone.layout import MARK, WRITTEN, Layout, read_layout
+from specrun.clients.fiftyone.layout import MARK, WRITERS, WRITTEN, Layout, read_layout
 from specrun.clients.fiftyone.look import look_at, open_mongo
 from specrun.clients.fiftyone.sample_docs import doc_to_sample, read_docs, sample_projection, sample_query
 from specrun.clients.fiftyone.snapshots import Snapshots
@@ -23,6 +23,8 @@ from specrun.model.digest import Json
 from specrun.model.labels import Sample
 
 READ_BATCH = 250
+IDENTITIES = 50_000
+"""How many ids one question names: 900,000 are more than the 16 MB that MongoDB takes."""
 
 
 @contextlib.contextmanager
@@ -183,16 +185,19 @@ class Database:
             self.update_mark(name, {f"label_fields.{field}": fields})
         return fields
 
+    def sign_label_field(self, name: str, field: str, writer: str) -> None:
+        """Note in our mark which node writes a field from now on; that ends the claim of whoever wrote it before."""
+        if self.layout(name).mark is not None:
+            self.update_mark(name, {f"{WRITERS}.{field}": writer})
+
     def delete_label_field(self, name: str, field: str) -> None:
         """A label field with its whole family, out of the samples, the schema and our mark."""
         layout = self.layout(name)
         places = [at for at in layout.label_fields.get(field, {}).values() if at in layout.schema]
         if places:
             self.dataset(name).delete_sample_fields(places)
-        path = f"info.{MARK}.label_fields.{field}"
-        self.mongo["datasets"].update_one(
-            {"name": name}, {"$unset": {path: ""}, "$set": {"last_modified_at": utc_now()}}
-        )
+        gone = {f"info.{MARK}.{key}.{field}": "" for key in ("label_fields", WRITERS)}
+        self.mongo["datasets"].update_one({"name": name}, {"$unset": gone, "$set": {"last_modified_at": utc_now()}})
         mark = f"{MARK}.{WRITTEN}.{field}"
         self.mongo[layout.collection].update_many({mark: {"$exists": True}}, {"$unset": {mark: ""}})
 

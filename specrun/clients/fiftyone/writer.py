@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.clients.fiftyone.layout import MARK, Layout
-from specrun.clients.fiftyone.project_database import Database, utc_now
+from specrun.clients.fiftyone.project_database import IDENTITIES, Database, utc_now
 from specrun.errors import NodeError
 
 INSERT_BATCH = 500
@@ -137,7 +137,9 @@ class BulkWriter:
 
 def delete_samples(database: Database, name: str, identities: Sequence[object]) -> None:
     if identities:
-        database.mongo[database.layout(name).collection].delete_many({"_id": {"$in": list(identities)}})
+        samples = database.mongo[database.layout(name).collection]
+        for start in range(0, len(identities), IDENTITIES):
+            samples.delete_many({"_id": {"$in": list(identities[start : start + IDENTITIES])}})
         now = utc_now()
         dates = {"last_modified_at": now, "last_deletion_at": now}
         database.mongo["datasets"].update_one({"name": name}, {"$set": dates})

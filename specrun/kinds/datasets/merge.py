@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from specrun.clients.fiftyone.digests import doc_entry, entries_digest, label_docs, split_of
 from specrun.clients.fiftyone.label_fields import FAMILIES
-from specrun.clients.fiftyone.label_writer import mended_elsewhere
+from specrun.clients.fiftyone.label_writer import labels_elsewhere
 from specrun.clients.fiftyone.labels_to_docs import labels_to_docs
 from specrun.clients.fiftyone.layout import MARK, SPLITS, WRITTEN
 from specrun.clients.fiftyone.project_database import Database, field_value, utc_now
@@ -26,6 +26,7 @@ from specrun.model.taxonomy import ResolvedTaxonomy, UnmappedLabel
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 Docs = dict[str, list[dict[str, Any]]]
 """Label documents by family."""
+_UNKNOWN = "labels of unknown origin in FiftyOne (run the predictions that write them once more, or delete their field)"
 
 
 @dataclass(slots=True)
@@ -154,14 +155,14 @@ class Merge:
             return
         gone = []
         unseen = {key: existing for key, existing in self._existing.items() if key not in self._seen}
-        elsewhere = mended_elsewhere(self._database, self._name, [one.id for one in unseen.values()])
+        elsewhere = labels_elsewhere(self._database, self._name, [one.id for one in unseen.values()])
         for key, existing in unseen.items():
             name = str(existing.own.get("name") or key)
             cause = left_out.get(key)
-            mended = existing.mended or existing.id in elsewhere
-            if mended and self._spec.import_mode != "force_refresh":
+            mended = existing.mended or existing.id in elsewhere.mended
+            if (mended or existing.id in elsewhere.unknown) and self._spec.import_mode != "force_refresh":
                 why = f"left out by {cause}" if cause else "they are gone upstream"
-                self.report.add(f"kept although {why}: mended in FiftyOne", name)
+                self.report.add(f"kept although {why}: {'mended in FiftyOne' if mended else _UNKNOWN}", name)
             else:
                 self.report.add(f"removed, left out by {cause}" if cause else "removed, gone upstream", name)
                 gone.append(existing.id)

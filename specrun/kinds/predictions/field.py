@@ -73,19 +73,25 @@ def refuse_foreign_field(field: str, on: Made, db: Any, ctx: Context) -> None:
     layout = db.layout(name)
     if field in (on.facts.get("label_field"), layout.main_field):
         raise NodeError(f"label_field: {field} holds the labels of {name}, which people annotate.", hint=_OTHER)
-    if f"{name}/{field}" in written_before(ctx):
+    writer = layout.writer(field)
+    if f"{name}/{field}" in written_before(ctx) and writer in (None, str(ctx.address)):
         return
     known = field in layout.label_fields
     foreign = bool(db.label_counts(name, field)) if known else field in layout.schema
     if foreign:
+        whose = f"{writer} wrote" if writer else f"{ctx.address} did not write"
         raise NodeError(
-            f"label_field: {name} has a field {field} that {ctx.address} did not write.",
+            f"label_field: {name} has a field {field} that {whose}.",
             hint="Choose another label_field, or delete or rename that field in FiftyOne.",
         )
 
 
-def remember_field(field: str, name: str, ctx: Context) -> None:
-    """Before the first label is written, so that what a kill left is known as ours."""
+def remember_field(field: str, name: str, db: Any, ctx: Context) -> None:
+    """Before the first label is written, so that what a kill left is known as ours.
+
+    The dataset says it too: a node's memory knows nothing of another that takes the name over later.
+    """
+    db.sign_label_field(name, field, str(ctx.address))
     ctx.remember(_WRITTEN, [*sorted(written_before(ctx) | {f"{name}/{field}"})])
 
 

@@ -1,7 +1,7 @@
 """The fields that a predictions node wrote before its `label_field` was changed: taken away if nobody touched them.
 
-A field is the node's own while every sample holds just what the node wrote there, no label in it bears a tag, and
-nobody evaluated it in FiftyOne by hand. Anything else is people's work, and stays.
+A field is the node's own while the dataset says that it wrote it last, every sample holds just what it wrote there, no
+label in it bears a tag, and nobody evaluated it in FiftyOne by hand. Anything else is people's work, and stays.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ def is_as_last_made(field: str, name: str, db: Any, ctx: Context) -> bool:
     """Whether labels that bear no note of who wrote them are the node's: an earlier version noted nothing in samples,
     only the digest of the whole field in its output."""
     from specrun.clients.fiftyone.label_writer import is_marked  # loads numpy
+
+    return not is_marked(db, name, field) and _is_last_output(field, name, db, ctx)
+
+
+def _is_last_output(field: str, name: str, db: Any, ctx: Context) -> bool:
     from specrun.store.manifest import read_manifest  # only where there is an output of last time
 
     manifest = read_manifest(ctx.previous) if ctx.previous else None
     facts = manifest.facts if manifest is not None else {}
-    if (facts.get("dataset"), facts.get("label_field")) != (name, field) or is_marked(db, name, field):
+    if (facts.get("dataset"), facts.get("label_field")) != (name, field):
         return False
     return bool(db.parts(name).get(f"field:{field}", "") == facts.get("field_digest"))
 
@@ -38,7 +43,7 @@ def take_away_old_fields(field: str, name: str, db: Any, ctx: Context) -> tuple[
         if dataset != name:
             continue
         layout = db.layout(name)
-        if old not in layout.label_fields:
+        if old not in layout.label_fields or layout.writer(old) not in (None, str(ctx.address)):
             forget_field(place, ctx)
             continue
         changed = list(_traces_of_people(old, name, layout, db, ctx))
@@ -60,6 +65,8 @@ def _traces_of_people(old: str, name: str, layout: Any, db: Any, ctx: Context) -
 
     if old == layout.main_field:
         yield "people annotate in it now"
+    if layout.writer(old) is None and not _is_last_output(old, name, db, ctx):
+        yield "it does not say which node wrote it last"
     mended = mended_samples(db, name, old, ours=is_as_last_made(old, name, db, ctx))
     if mended:
         yield f"labels of {len(mended)} {'image' if len(mended) == 1 else 'images'} were changed or tagged there"

@@ -226,7 +226,7 @@ class PredictionRun:
             name = str(self._on.facts["name"])
             refuse_foreign_field(self._field, self._on, db, self._ctx)
             ours = is_as_last_made(self._field, name, db, self._ctx)
-            remember_field(self._field, name, self._ctx)
+            remember_field(self._field, name, db, self._ctx)
             written = write_labels(db, name, self._field, rows, ours=ours)
             digest = db.parts(name).get(f"field:{self._field}", "")
             notes = take_away_old_fields(self._field, name, db, self._ctx)

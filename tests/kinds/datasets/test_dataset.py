@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bson import ObjectId
 
 from specrun.clients.fiftyone import Database
-from specrun.clients.fiftyone.label_writer import Written, write_labels
+from specrun.clients.fiftyone.label_writer import Written, labels_elsewhere, write_labels
+from specrun.clients.fiftyone.writer import delete_samples
 from specrun.clients.mongod_binary import find_mongod
 from specrun.errors import MissingDependency, NodeError
 from specrun.model.address import parse_address
@@ -254,6 +256,41 @@ def test_a_sample_whose_predictions_people_mended_stays_when_it_is_gone_upstream
     outputs = project.apply(samples[:1])
     assert [sample.name for sample in database.samples(project.name)] == ["a.png", "b.png"]
     assert "1 sample kept although they are gone upstream: mended in FiftyOne: b.png" in outputs.notes
+
+
+def test_labels_of_unknown_origin_keep_a_sample_until_they_are_written_again(
+    project: DatasetProject, database: Database
+) -> None:
+    project.name = "unknown_origin"
+    samples = [project.sample(stem, square()) for stem in "abc"]
+    project.apply(samples)
+    rows = [(f"photos/{stem}.png", [square(score=0.5)]) for stem in "abc"]
+    write_labels(database, project.name, "found", rows)
+    collection = database.mongo[database.layout(project.name).collection]
+    collection.update_many({}, {"$unset": {"specrun.written": ""}})  # as earlier versions left them
+    collection.update_one({"filepath": {"$regex": "c.png"}}, {"$set": {"found.polylines.0.tags": ["look"]}})
+    notes = project.apply(samples[:1]).notes
+    assert [sample.name for sample in database.samples(project.name)] == ["a.png", "b.png", "c.png"]
+    assert (
+        "1 sample kept although they are gone upstream: labels of unknown origin in FiftyOne (run the predictions "
+        "that write them once more, or delete their field): b.png"
+    ) in notes
+    assert "1 sample kept although they are gone upstream: mended in FiftyOne: c.png" in notes
+    write_labels(database, project.name, "found", rows, ours=True)
+    project.apply(samples[:1])
+    assert [sample.name for sample in database.samples(project.name)] == ["a.png", "c.png"]
+
+
+def test_more_samples_than_one_question_holds_may_be_gone(project: DatasetProject, database: Database) -> None:
+    project.apply([project.sample("a", square())])
+    write_labels(database, project.name, "found", [("photos/a.png", [square(score=0.5)])])
+    collection = database.mongo[database.layout(project.name).collection]
+    collection.update_one({}, {"$set": {"found.polylines.0.label": "Pavona"}})
+    own = collection.find_one({})["_id"]
+    many = [*(ObjectId() for _ in range(900_000)), own]
+    assert labels_elsewhere(database, project.name, many).mended == {own}
+    delete_samples(database, project.name, many)
+    assert collection.count_documents({}) == 0
 
 
 def test_labels_drawn_in_fiftyone_annotate_a_sample(project: DatasetProject, database: Database) -> None:

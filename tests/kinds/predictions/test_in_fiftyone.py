@@ -74,7 +74,7 @@ def test_a_saved_view_narrows_the_images(seen: dict[str, Any]) -> None:
 def test_labels_of_others_are_never_overwritten(seen: dict[str, Any]) -> None:
     own, foreign = seen["refused"]
     assert "which people annotate" in own
-    assert "that predictions.other did not write" in foreign
+    assert "a field found that predictions.p wrote" in foreign
 
 
 def test_the_field_that_a_node_wrote_before_goes_if_nobody_touched_it(seen: dict[str, Any]) -> None:
@@ -97,6 +97,25 @@ def test_a_field_that_people_changed_tagged_or_evaluated_stays(seen: dict[str, A
     fields, said = renamed["evaluated"]
     assert fields == ["renamed_2", "renamed_3", "renamed_4", "renamed_5"]
     assert "it was evaluated there" in said[2]
+
+
+def test_a_field_that_another_node_writes_by_now_is_left_to_it(seen: dict[str, Any]) -> None:
+    taken = seen["taken_over"]
+    assert taken["said"] == []
+    assert taken["labels"]["a.png"] == 2
+    assert "a field taken that predictions.second wrote" in taken["refused"]
+
+
+def test_a_field_that_does_not_say_who_wrote_it_stays(seen: dict[str, Any]) -> None:
+    (note,), there = seen["taken_over"]["unsigned"]
+    assert there
+    assert "unsigned, which it wrote before, stays in FiftyOne: it does not say which node wrote it last" in note
+
+
+def test_a_field_that_holds_what_the_last_output_says_goes_though_it_bears_no_name(seen: dict[str, Any]) -> None:
+    notes, there = seen["taken_over"]["proven"]
+    assert notes == ["the label field proven, which it wrote before and nobody changed, was removed from FiftyOne"]
+    assert not there
 
 
 def test_labels_that_people_mended_in_the_field_stay_when_another_model_answers(seen: dict[str, Any]) -> None:
