@@ -15,8 +15,8 @@ from specrun.model.address import NAME_PATTERN
 TEMPLATES = {
     "quickstart": "CVAT annotations → FiftyOne → YOLO, MMSegmentation and COCO → a YOLO model, evaluated",
     "cvat-yolo": "a CVAT export → a YOLO detector",
-    "cvat-smp": "a CVAT export → semantic segmentation with segmentation-models-pytorch (train_smp.py)",
-    "lora": "images with captions → a LoRA of Stable Diffusion (train_lora.py)",
+    "cvat-smp": "finished tasks of a CVAT server → semantic segmentation with segmentation-models-pytorch, evaluated",
+    "lora": "a film → frames with captions → a LoRA of Stable Diffusion, and pictures made with it",
 }
 DEFAULT_TEMPLATE = "quickstart"
 

@@ -24,6 +24,8 @@ def put_data(folder: Path) -> None:
     """What the first lines of every template ask for."""
     (folder / "data" / "images").mkdir(parents=True)
     (folder / "data" / "annotations.xml").touch()
+    (folder / "data" / "film.mp4").write_bytes(b"film")
+    (folder / ".env").write_text("CVAT_ACCESS_TOKEN=token\n")
 
 
 @by_template
@@ -50,28 +52,54 @@ def test_before_the_data_is_there_only_the_data_is_missing(template: str, tmp_pa
     )
     found = json.loads(done.stdout)["diagnostics"]
     assert found
-    assert all(re.search(r"does not exist|is not a folder", one["message"]) for one in found)
+    assert all(
+        re.search(r"does not exist|is not a folder|CVAT_ACCESS_TOKEN is not set", one["message"]) for one in found
+    )
 
 
-@pytest.mark.parametrize(("template", "script"), [("cvat-smp", "train_smp.py"), ("lora", "train_lora.py")])
-def test_the_training_script_knows_every_option_of_the_spec(template: str, script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("template", "kinds"),
+    [
+        (
+            "cvat-smp",
+            "sources.cvat datasets.dataset exports.mmseg models.smp predictions.prediction evaluations.evaluation",
+        ),
+        ("lora", "sources.video datasets.dataset lora_jobs.lora generations.generation"),
+    ],
+)
+def test_a_template_names_the_kinds_and_brings_no_program(template: str, kinds: str, tmp_path: Path) -> None:
     main(["init", str(tmp_path), "--template", template])
+    assert [path.name for path in tmp_path.iterdir()] == ["project.yaml"]
     put_data(tmp_path)
     project = build(tmp_path / "project.yaml", REGISTRY, variables={}, sets={}, environ={}).project
-    (step,) = (node for node in project.nodes if node.address.section == "steps")
-    argv = [str(word) for word in step.config["argv"]]  # type: ignore[union-attr]
-    assert argv[:2] == ["python", script]
-    text = (tmp_path / script).read_text()
-    compile(text, script, "exec")
-    assert {word.partition("=")[0] for word in argv[2:]} <= set(re.findall(r'add_argument\("(--[a-z-]+)"', text))
+    assert {node.kind for node in project.nodes} == set(kinds.split())
 
 
-def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "train_smp.py").write_text("mine")
+def test_the_prelabels_that_a_template_leaves_out_are_valid_where_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["init", str(tmp_path), "--template", "cvat-smp"])
+    put_data(tmp_path)
+    (tmp_path / "data" / "unlabelled").mkdir()
+    spec = tmp_path / "project.yaml"
+    text, _, left_out = spec.read_text().partition("# Prelabels: ")
+    lines = [line.removeprefix("#").removeprefix(" ") for line in left_out.partition("#\n")[2].splitlines()]
+    for section, entries in re.findall(r"(?ms)^(\w+):\n(.*?)(?=^\w|\Z)", "\n".join(lines) + "\n"):
+        there = f"\n{section}:\n"
+        text = text.replace(there, there + entries) if there in text else f"{text}{there}{entries}"
+    spec.write_text(text)
+    assert main(["validate", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "is valid: 9 nodes" in out
+    assert err == ""
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "project.yaml").write_text("mine")
     assert main(["init", str(tmp_path), "--template", "cvat-smp"]) == 2
-    assert "train_smp.py exists already." in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["train_smp.py"]
-    assert (tmp_path / "train_smp.py").read_text() == "mine"
+    assert "project.yaml exists already." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["project.yaml"]
+    assert (tmp_path / "project.yaml").read_text() == "mine"
 
 
 def test_the_default_is_the_quickstart_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
