@@ -250,3 +250,17 @@ def test_what_is_asked_while_the_workers_end_is_done_before_the_run_ends(
     end = events[-1]
     assert isinstance(end, RunFinished)
     assert (end.status, end.finished, end.failed, end.stopped) == ("done", 1, 0, 0)
+
+
+@pytest.mark.parametrize(("name", "value"), [(None, ""), ("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7")])
+def test_threads_that_wait_do_not_spin_unless_the_user_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, value: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if name:
+        monkeypatch.setenv(name, value)
+    write = python("import os; open('seen', 'w').write(os.environ.get('GOMP_SPINCOUNT', 'none'))")
+    assert apply(tmp_path, [step("a", write)]).code == 0
+    wanted = "10000" if name is None else "7" if name == "GOMP_SPINCOUNT" else "none"
+    assert (tmp_path / "outputs/steps/a/seen").read_text() == wanted
