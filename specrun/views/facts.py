@@ -15,7 +15,7 @@ _SHOWN = (
     *("records", "chosen", "uploaded", "labels_sent", "skipped", "failed"),
 )
 """Facts that say how much was made, in the order in which people ask. The rest is for consumers and `--json`."""
-_LOWER = frozenset({"loss", "error", "mae", "rmse", "mse", "fid"})
+_LOWER = frozenset({"loss", "error", "mae", "rmse", "mse", "fid", "wait"})
 _NO_LETTER = re.compile(r"[^a-z]+")
 _SPLITS = ("train", "val", "test")
 _TELLING = ("map50-95", "map50", "miou", "iou", "dice", "f1", "acc", "top")

@@ -24,7 +24,7 @@ def test_scores_come_before_losses_and_without_how_the_training_went():
 
 def test_a_class_called_glossy_is_no_loss():
     assert not lower_is_better("val/iou/glossy")
-    assert all(map(lower_is_better, ("val/loss", "train/box_loss", "RMSE")))
+    assert all(map(lower_is_better, ("val/loss", "train/box_loss", "RMSE", "data_wait")))
 
 
 def test_captions_are_told_where_there_are_some():

@@ -42,6 +42,8 @@ class DiffusersPainter:
         self.prediction = _prediction(spec, self._base, loras)
         self._notes: list[str] = []
         self.decides: list[Json] = [self._base.digest, _precision(spec, ctx)]
+        if self._base.marked != (None, None):
+            self.decides.append(list(self._base.marked))
 
     def paint(self, missing: Sequence[Wish], look: Look, total: int, keep: Keep) -> list[Wish]:
         done = total - len(missing)

@@ -88,9 +88,11 @@ def picture_workflow(files: ServerFiles, spec: GenerationSpec, look: Look, drawn
             _LORA, model=model, clip=clip, lora_name=name, strength_model=weight, strength_clip=weight
         )
         model, clip = [f"lora_{number}", 0], [f"lora_{number}", 1]
-    if is_unusual(spec, look):
-        kind = "eps" if look.prediction == "epsilon" else "v_prediction"
-        found["prediction"] = _node(_PREDICTION, model=model, sampling=kind, zsnr=bool(look.zero_snr))
+    # Bases that begin with noise alone predict velocity. Where nothing tells the kind, the server's checkpoint does.
+    kind = look.prediction or ("v_prediction" if look.zero_snr else None)
+    if is_unusual(spec, look) and kind is not None:
+        sampling = "eps" if kind == "epsilon" else "v_prediction"
+        found["prediction"] = _node(_PREDICTION, model=model, sampling=sampling, zsnr=bool(look.zero_snr))
         model = ["prediction", 0]
     found["negative"] = _node(_TEXT, text=look.negative, clip=clip)
     prompts = list(dict.fromkeys(one.prompt for one in drawn))

@@ -70,7 +70,9 @@ class Smp(Kind):
         before = last.facts.get("epochs") if last else None
         if found.seconds is None or not isinstance(before, int) or before in (0, spec.train.epochs):
             return found
-        return Estimate(seconds=found.seconds * spec.train.epochs / before, source=f"last run: {before} epochs")
+        return Estimate(
+            seconds=found.seconds * spec.train.epochs / before, source=f"last run: {before} epoch{'s' * (before != 1)}"
+        )
 
     def estimate_of_change(self, spec: SmpSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
         return estimate_of_change(last, changed, epochs=spec.train.epochs, resume=spec.resume)

@@ -73,7 +73,7 @@ class Ultralytics(Kind):
         before, now = (last.facts.get("epochs") if last else None), spec.train.get("epochs", DEFAULT_EPOCHS)
         if found.seconds is None or not isinstance(before, int) or not isinstance(now, int) or before in (0, now):
             return found
-        return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epochs")
+        return Estimate(seconds=found.seconds * now / before, source=f"last run: {before} epoch{'s' * (before != 1)}")
 
     def estimate_of_change(self, spec: UltralyticsSpec, last: NodeRecord, changed: Sequence[str]) -> Estimate | None:
         epochs = spec.train.get("epochs", DEFAULT_EPOCHS)

@@ -218,6 +218,9 @@ def marked_prediction(file: Path) -> tuple[str | None, bool | None]:
 _OTHER_PRODUCTS = ("lokr_", "hada_", "oft_", "dora_scale")
 """Endings in files of LyCORIS, and of DoRA in kohya's format, which diffusers' pipelines leave out or refuse."""
 
+_DOWN = (".lora_A", ".lora_down", ".lora.down", ".lora_linear_layer.down", "_lora.down")
+"""What PEFT, kohya's scripts, and diffusers before and after its attention processors call the first matrix."""
+
 
 def lora_pairs(file: Path, written: str) -> int:
     """Pairs of matrices in a LoRA file, of whatever names. Raises FormatError: pipelines cannot load it."""
@@ -227,7 +230,7 @@ def lora_pairs(file: Path, written: str) -> int:
         raise FormatError(
             f"{written} holds {wrong.rpartition('.')[2]}, which pipelines of diffusers cannot load.", hint=hint
         )
-    pairs = sum(f".{down}." in name for name in names for down in ("lora_A", "lora_down", "lora.down"))
+    pairs = sum(f"{down}." in name for name in names for down in _DOWN)
     if not pairs:
         raise FormatError(f"{written} holds no LoRA weights.", hint="Give the file that a LoRA training wrote.")
     return pairs

@@ -141,6 +141,16 @@ def test_the_prediction_that_weights_were_trained_for_is_told_to_the_server(tmp_
         assert not nodes_of(workflows(server)[0], "ModelSamplingDiscrete")
 
 
+@pytest.mark.parametrize(("zero_snr", "asked"), [(False, []), (True, ["v_prediction"])])
+def test_a_prediction_that_nobody_tells_is_left_to_the_checkpoint(
+    tmp_path: Path, zero_snr: bool, asked: list[str]
+) -> None:
+    with comfy_double() as server:
+        generated(tmp_path, server, zero_terminal_snr=zero_snr)
+        (workflow,) = workflows(server)
+    assert [one["sampling"] for one in nodes_of(workflow, "ModelSamplingDiscrete")] == asked
+
+
 def test_weights_that_the_server_has_already_are_named(tmp_path: Path) -> None:
     with comfy_double(loras=["styles\\ink.safetensors"]) as server:
         generated(tmp_path, server, backend={"loras": [{"file": "ink", "weight": -0.5}]})

@@ -20,6 +20,7 @@ from specrun.model.artifact import Artifact, Outputs
 from specrun.model.event import Event, LogLine
 from specrun.model.plan import Estimate
 from specrun.model.work import Made
+from specrun.training.lora.base import lora_pairs
 from specrun.training.lora.prediction import WITH_ZERO_SNR
 from specrun.views.facts import made_text
 from tests.support.context import make_context
@@ -406,6 +407,24 @@ def test_files_that_are_no_weights_for_pipelines_are_mistakes_of_the_spec(tmp_pa
         "holds dora_scale, which pipelines of diffusers cannot load.",
         "is no file gone.safetensors.",
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet.mid_block.attn1.processor.to_q_lora.down.weight",
+        "unet.mid_block.attn1.to_q.lora_linear_layer.down.weight",
+        "unet.mid_block.attn1.to_q.lora.down.weight",
+        "unet.mid_block.attn1.to_q.lora_A.weight",
+        "lora_unet_mid_block_attn1_to_q.lora_down.weight",
+    ],
+)
+def test_weights_of_every_age_are_counted(tmp_path: Path, name: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({name: torch.zeros(1), name.replace("down", "up"): torch.zeros(1)}, tmp_path / "ink.safetensors")
+    assert lora_pairs(tmp_path / "ink.safetensors", "ink") == 1
 
 
 def test_another_content_of_a_file_makes_pictures_stale(tmp_path: Path) -> None:

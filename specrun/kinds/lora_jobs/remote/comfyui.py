@@ -86,7 +86,7 @@ def _submit(comfy: Comfy, spec: LoraTraining, backend: ComfyBackend, job: Job, c
     if size is not None:
         ctx.log(f"{comfy.host} reads pictures of one size alone: all are cut to {size[0]}x{size[1]}")
     for number, picture in enumerate(pictures(job.records, size)):
-        ctx.progress(number, total, "images", f"uploading to {comfy.host}")
+        ctx.progress(number, total, "images", f"uploading to {comfy.host}", part=True)
         comfy.upload(f"{picture.name}.png", picture.png, folder)
         comfy.upload(f"{picture.name}.txt", picture.caption.encode(), folder, "text/plain")
     marker = str(uuid.uuid4())

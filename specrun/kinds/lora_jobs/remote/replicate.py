@@ -68,6 +68,8 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
     held = memory.recall(ctx)
     if held is None:
         return None
+    if held.place != cloud.url and held.id:
+        _require_given_up(cloud, held, ctx, f"was started at {held.place}")
     found = memory.taken_up(ctx, held, _finder(cloud, backend)) if held.place == cloud.url else None
     if found is None:
         ctx.log(f"{cloud.host} knows nothing of an earlier training")
@@ -75,7 +77,7 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
         return None
     training = cloud.known_training(found.id)
     if training is None:
-        _require_given_up(cloud, found, ctx)
+        _require_given_up(cloud, found, ctx, "is not known to this account")
         memory.forget(ctx)
         return None
     state = training.state
@@ -89,14 +91,14 @@ def _known(cloud: Replicate, job: Job, backend: ReplicateBackend, ctx: Context) 
     return None
 
 
-def _require_given_up(cloud: Replicate, job: Remembered, ctx: Context) -> None:
+def _require_given_up(cloud: Replicate, job: Remembered, ctx: Context, why: str) -> None:
     """It is paid for, so only a person gives it up. Raises NodeError: nobody has."""
     if not ctx.replaced:
         hint = (
-            f"Is the token of the account that started it? If it was deleted there, `specrun apply --replace "
-            f"{ctx.address}` gives it up and trains anew, which costs again."
+            f"Are address and token those of the account that started it? If it was deleted there, `specrun apply "
+            f"--replace {ctx.address}` gives it up and trains anew, which costs again."
         )
-        raise NodeError(f"{cloud.host}: training {job.id} of an earlier run is not known to this account.", hint=hint)
+        raise NodeError(f"{cloud.host}: training {job.id} of an earlier run {why}.", hint=hint)
     ctx.log(f"{cloud.host}: training {job.id} is given up (--replace)")
 
 

@@ -334,6 +334,18 @@ def test_a_training_that_the_account_does_not_know_is_given_up_by_a_person_alone
         assert len(server.trainings) == 1
 
 
+def test_a_training_at_another_address_is_given_up_by_a_person_alone(tmp_path: Path) -> None:
+    memory = DictMemory()
+    told = {"key": "k", "place": "http://127.0.0.1:9", "marker": "m", "id": "training-elsewhere"}
+    with replicate_double(weights=old_diffusers_tar()) as server:
+        memory.remember("lora_jobs.reef", "remote_job", told)
+        with pytest.raises(NodeError, match="training-elsewhere of an earlier run was started at"):
+            at_cloud(tmp_path, server, memory=memory)
+        assert not server.trainings
+        at_cloud(tmp_path, server, memory=memory, replaced=True)
+        assert len(server.trainings) == 1
+
+
 def test_replicate_takes_a_step_for_each_batch(tmp_path: Path) -> None:
     """Its trainers do not accumulate, whatever the default is here."""
     with replicate_double(weights=old_diffusers_tar()) as server:
