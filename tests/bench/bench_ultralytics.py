@@ -1,6 +1,6 @@
 """What specrun adds to a training with Ultralytics: the same settings, data and threads, with and without it.
 
-    python -m tests.bench.bench_ultralytics [RUNS [EPOCHS [THREADS]]]
+    python -m tests.bench.bench_ultralytics [RUNS [EPOCHS [THREADS [SIZE]]]]
 
 Runs alternate, each in a process of its own; imports are not counted, everything else is: linking the data, training,
 validating, what is done to the checkpoints. Prints every time, the medians and their ratio, which falls with the
@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.support.yolo_squares import write_squares
 
 _ROOT = Path(__file__).parents[2]
-_SETTINGS = {"imgsz": 160, "batch": 8, "plots": False, "seed": 0}
+_SETTINGS = {"batch": 8, "plots": False, "seed": 0}
 _PLAIN = """
 import json, sys, time
 from pathlib import Path
@@ -56,23 +56,24 @@ print("SECONDS", time.perf_counter() - began, time.process_time() - worked)
 """
 
 
-def _seconds(program: str, epochs: int, threads: int) -> tuple[float, float]:
+def _seconds(program: str, epochs: int, threads: int, size: int) -> tuple[float, float]:
     """Wall time and the processor time of all threads."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_squares(folder / "export", "detect", train=64, val=16, size=160)
-        arguments = [sys.executable, "-c", program, name, json.dumps({**_SETTINGS, "epochs": epochs}), str(threads)]
+        write_squares(folder / "export", "detect", train=64, val=16, size=size)
+        settings = {**_SETTINGS, "epochs": epochs, "imgsz": size}
+        arguments = [sys.executable, "-c", program, name, json.dumps(settings), str(threads)]
         environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
         done = subprocess.run(arguments, env=environ, cwd=name, capture_output=True, text=True, check=True)
         _, wall, worked = next(line for line in done.stdout.splitlines() if line.startswith("SECONDS")).split()
         return float(wall), float(worked)
 
 
-def main(runs: int = 5, epochs: int = 4, threads: int = 2) -> None:
+def main(runs: int = 5, epochs: int = 4, threads: int = 2, size: int = 160) -> None:
     found: dict[str, list[tuple[float, float]]] = {"plain": [], "specrun": []}
     for _ in range(runs):
         for name, program in (("plain", _PLAIN), ("specrun", _SPECRUN)):
-            found[name].append(_seconds(program, epochs, threads))
+            found[name].append(_seconds(program, epochs, threads, size))
     for index, sort in enumerate(("wall", "processor")):
         medians = {}
         for name, times in found.items():
