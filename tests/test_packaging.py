@@ -77,12 +77,19 @@ def test_the_lock_file_is_not_part_of_the_repository() -> None:
     assert "uv.lock" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
+TESTS = "pytest -n auto --dist loadfile"
+
+
 @pytest.mark.parametrize(
     "command",
-    ["pip install uv && uv run specrun apply specs/quickstart/project.yaml", "pip install uv && uv run pytest"],
+    ["pip install uv && uv run specrun apply specs/quickstart/project.yaml", f"pip install uv && uv run {TESTS}"],
 )
 def test_the_readme_has_the_two_commands(command: str) -> None:
     assert command in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_gate_runs_the_tests_as_the_readme_does() -> None:
+    assert f" run {TESTS} " in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
