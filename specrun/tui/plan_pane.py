@@ -111,7 +111,7 @@ def _needed_by(address: Address, view: RunView) -> list[Address]:
 def _said(action: Action) -> str:
     return {
         Action.CREATE: "to be made for the first time",
-        Action.UPDATE: "to be made anew",
+        Action.UPDATE: "out of date",
         Action.RESUME: "to go on where it was interrupted",
         Action.NONE: "up to date",
         Action.UNKNOWN: "decided when what it needs is known",
